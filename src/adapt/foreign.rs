@@ -1,0 +1,121 @@
+//! One body for every copy of the standard library's unstable `Allocator` trait.
+
+/// Implements the trait `$foreign` for `AllocatorAdaptor`, and our `Allocator` for `AllocToAllocatorAdaptor<_, $marker>`.
+macro_rules! foreign_allocator {
+    ($foreign:path, $error:path, $marker:path) => {
+        // SAFETY: Our `Allocator` promises the same. Moving the adaptor moves the allocator, which does not move its
+        // blocks; it is not `Clone` unless the allocator inside is, which then promises that clones share blocks.
+        unsafe impl<A: crate::Allocator> $foreign for AllocatorAdaptor<A> {
+            #[inline(always)]
+            fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
+                zero_size::allocate(&self.allocator, layout, false).map_err(|_| $error)
+            }
+
+            #[inline(always)]
+            fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
+                zero_size::allocate(&self.allocator, layout, true).map_err(|_| $error)
+            }
+
+            #[inline(always)]
+            unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+                // SAFETY: The caller's promises.
+                unsafe { zero_size::deallocate(&self.allocator, block, layout) };
+            }
+
+            #[inline(always)]
+            unsafe fn grow(
+                &self,
+                block: NonNull<u8>,
+                old: Layout,
+                new: Layout,
+            ) -> Result<NonNull<[u8]>, $error> {
+                // SAFETY: The caller's promises.
+                unsafe { zero_size::resize(&self.allocator, block, old, new, Resize::Grow) }
+                    .map_err(|_| $error)
+            }
+
+            #[inline(always)]
+            unsafe fn grow_zeroed(
+                &self,
+                block: NonNull<u8>,
+                old: Layout,
+                new: Layout,
+            ) -> Result<NonNull<[u8]>, $error> {
+                // SAFETY: The caller's promises.
+                unsafe { zero_size::resize(&self.allocator, block, old, new, Resize::GrowZeroed) }
+                    .map_err(|_| $error)
+            }
+
+            #[inline(always)]
+            unsafe fn shrink(
+                &self,
+                block: NonNull<u8>,
+                old: Layout,
+                new: Layout,
+            ) -> Result<NonNull<[u8]>, $error> {
+                // SAFETY: The caller's promises.
+                unsafe { zero_size::resize(&self.allocator, block, old, new, Resize::Shrink) }
+                    .map_err(|_| $error)
+            }
+        }
+
+        // SAFETY: The foreign trait promises the same, and defines "currently allocated" and "fits" the same way.
+        unsafe impl<A: $foreign> crate::Allocator for AllocToAllocatorAdaptor<A, $marker> {
+            #[inline(always)]
+            fn allocate(&self, layout: crate::NonZeroLayout) -> Result<NonNull<[u8]>, crate::AllocError> {
+                self.allocator.allocate(layout.layout()).map_err(|_| crate::AllocError::Refused)
+            }
+
+            #[inline(always)]
+            fn allocate_zeroed(
+                &self,
+                layout: crate::NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, crate::AllocError> {
+                self.allocator.allocate_zeroed(layout.layout()).map_err(|_| crate::AllocError::Refused)
+            }
+
+            #[inline(always)]
+            unsafe fn deallocate(&self, block: NonNull<u8>, layout: crate::NonZeroLayout) {
+                // SAFETY: The caller's promises.
+                unsafe { self.allocator.deallocate(block, layout.layout()) };
+            }
+
+            #[inline(always)]
+            unsafe fn grow(
+                &self,
+                block: NonNull<u8>,
+                old: crate::NonZeroLayout,
+                new: crate::NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, crate::AllocError> {
+                // SAFETY: The caller's promises.
+                unsafe { self.allocator.grow(block, old.layout(), new.layout()) }
+                    .map_err(|_| crate::AllocError::Refused)
+            }
+
+            #[inline(always)]
+            unsafe fn grow_zeroed(
+                &self,
+                block: NonNull<u8>,
+                old: crate::NonZeroLayout,
+                new: crate::NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, crate::AllocError> {
+                // SAFETY: The caller's promises.
+                unsafe { self.allocator.grow_zeroed(block, old.layout(), new.layout()) }
+                    .map_err(|_| crate::AllocError::Refused)
+            }
+
+            #[inline(always)]
+            unsafe fn shrink(
+                &self,
+                block: NonNull<u8>,
+                old: crate::NonZeroLayout,
+                new: crate::NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, crate::AllocError> {
+                // SAFETY: The caller's promises.
+                unsafe { self.allocator.shrink(block, old.layout(), new.layout()) }
+                    .map_err(|_| crate::AllocError::Refused)
+            }
+        }
+    };
+}
+pub(super) use foreign_allocator;

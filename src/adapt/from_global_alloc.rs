@@ -1,0 +1,106 @@
+//! A `GlobalAlloc` as one of our allocators.
+
+use core::alloc::GlobalAlloc;
+use core::ptr::NonNull;
+
+use crate::{AllocError, Allocator, NonZeroLayout, ptr};
+
+/// Any [`GlobalAlloc`], such as `std::alloc::System`, as our [`Allocator`].
+///
+/// # Examples
+/// ```
+/// use context_allocator::{Allocator, GlobalAllocToAllocatorAdaptor, NonZeroLayout};
+/// use std::alloc::System;
+///
+/// let allocator = GlobalAllocToAllocatorAdaptor::new(System);
+/// let layout = NonZeroLayout::of::<u64>().unwrap();
+/// let block = allocator.allocate(layout)?;
+/// // SAFETY: Just allocated with this layout, and not used again.
+/// unsafe { allocator.deallocate(block.cast(), layout) };
+/// # Ok::<(), context_allocator::AllocError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GlobalAllocToAllocatorAdaptor<G> {
+    global: G,
+}
+
+impl<G> GlobalAllocToAllocatorAdaptor<G> {
+    /// `global` as our `Allocator`.
+    pub const fn new(global: G) -> Self {
+        Self { global }
+    }
+
+    /// The `GlobalAlloc` inside.
+    pub const fn inner(&self) -> &G {
+        &self.global
+    }
+}
+
+fn block(start: *mut u8, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+    NonNull::new(start).map(|start| ptr::bytes(start, layout.size())).ok_or(AllocError::Refused)
+}
+
+// SAFETY: `GlobalAlloc` promises what `Allocator` asks for. It has no real sizes, so a block's length is what was asked
+// for, and the one layout that fits is the one of the last call, as `GlobalAlloc` needs.
+unsafe impl<G: GlobalAlloc> Allocator for GlobalAllocToAllocatorAdaptor<G> {
+    #[inline(always)]
+    fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The layout has a size.
+        block(unsafe { self.global.alloc(layout.layout()) }, layout)
+    }
+
+    #[inline(always)]
+    fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The layout has a size.
+        block(unsafe { self.global.alloc_zeroed(layout.layout()) }, layout)
+    }
+
+    #[inline(always)]
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        // SAFETY: The block was allocated here with this layout, as the caller promises.
+        unsafe { self.global.dealloc(block.as_ptr(), layout.layout()) };
+    }
+
+    #[inline]
+    unsafe fn grow(
+        &self,
+        old_block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        unsafe { self.reallocate(old_block, old, new) }
+    }
+
+    #[inline]
+    unsafe fn shrink(
+        &self,
+        old_block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        unsafe { self.reallocate(old_block, old, new) }
+    }
+}
+
+impl<G: GlobalAlloc> GlobalAllocToAllocatorAdaptor<G> {
+    /// Lets `realloc` do what it can, which is everything but a change of alignment.
+    ///
+    /// # Safety
+    /// The block was allocated here and `old` fits it.
+    #[inline]
+    unsafe fn reallocate(
+        &self,
+        old_block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        if old.align() == new.align() {
+            // SAFETY: The block was allocated here with `old`; `new.size()` is a size of a layout of that alignment.
+            return block(unsafe { self.global.realloc(old_block.as_ptr(), old.layout(), new.size()) }, new);
+        }
+        // SAFETY: The caller's promises.
+        unsafe { crate::alloc::relocate(self, old_block, old, new) }
+    }
+}

@@ -1,0 +1,51 @@
+//! Our allocators as `GlobalAlloc`.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{NonNull, null_mut};
+
+use super::AllocatorAdaptor;
+use crate::{AllocError, Allocator, NonZeroLayout};
+
+/// The start of the block, or null.
+#[inline(always)]
+fn start(block: Result<NonNull<[u8]>, AllocError>) -> *mut u8 {
+    block.map_or(null_mut(), |block| block.cast().as_ptr())
+}
+
+// SAFETY: `Allocator` promises what `GlobalAlloc` asks for: blocks as large and aligned as asked that nothing else
+// uses, no unwinding. Requests for no bytes, which `GlobalAlloc` leaves undefined, are served as one byte, at
+// allocation and at free alike.
+unsafe impl<A: Allocator> GlobalAlloc for AllocatorAdaptor<A> {
+    #[inline(always)]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        start(self.allocator.allocate(NonZeroLayout::at_least_one(layout)))
+    }
+
+    #[inline(always)]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        start(self.allocator.allocate_zeroed(NonZeroLayout::at_least_one(layout)))
+    }
+
+    #[inline(always)]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if let Some(block) = NonNull::new(block) {
+            // SAFETY: The caller got the block here with this layout, which therefore fits it.
+            unsafe { self.allocator.deallocate(block, NonZeroLayout::at_least_one(layout)) };
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let old = NonZeroLayout::at_least_one(layout);
+        let (Some(block), Ok(new)) = (NonNull::new(block), old.with_size(new_size.max(1))) else {
+            return null_mut();
+        };
+        if new.size() >= old.size() {
+            // SAFETY: The caller got the block here with this layout; the new one is not smaller.
+            start(unsafe { self.allocator.grow(block, old, new) })
+        } else {
+            // SAFETY: The caller got the block here with this layout; the new one is smaller.
+            start(unsafe { self.allocator.shrink(block, old, new) })
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! To and from the other allocator traits.
+//!
+//! Each adaptor settles requests for no bytes, which our [`Allocator`](crate::Allocator) never sees: a dangling pointer
+//! stands for them, and freeing it does nothing.
+
+#[cfg(feature = "allocator-api2")]
+mod api2;
+#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+mod foreign;
+mod from_alloc;
+mod from_global_alloc;
+mod global_alloc;
+#[cfg(feature = "nightly")]
+mod nightly;
+#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+mod zero_size;
+
+#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+use foreign::foreign_allocator;
+pub use from_alloc::{AllocToAllocatorAdaptor, Api2, Nightly};
+pub use from_global_alloc::GlobalAllocToAllocatorAdaptor;
+
+/// One of our allocators, as the other traits want it: made by [`Allocator::adapt`](crate::Allocator::adapt).
+///
+/// It is a [`GlobalAlloc`](core::alloc::GlobalAlloc); with the feature `allocator-api2` it is that crate's `Allocator`, and with
+/// the feature `nightly` it is `core::alloc::Allocator`, so that collections take it. To lend an allocator to several
+/// collections, adapt a reference to it.
+///
+/// # Examples
+/// As the global allocator:
+/// ```
+/// use context_allocator::{AllocatorAdaptor, BumpAllocator, Locked, MmapSource, SpinFutexLock};
+///
+/// #[global_allocator]
+/// static GLOBAL: AllocatorAdaptor<Locked<SpinFutexLock, BumpAllocator<MmapSource>>> =
+///     AllocatorAdaptor::new(Locked::new(BumpAllocator::new(MmapSource::new())));
+///
+/// assert_eq!(vec![1, 2, 3].len(), 3);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllocatorAdaptor<A> {
+    allocator: A,
+}
+
+impl<A> AllocatorAdaptor<A> {
+    /// `allocator` as the other traits want it.
+    pub const fn new(allocator: A) -> Self {
+        Self { allocator }
+    }
+
+    /// The allocator inside.
+    pub const fn inner(&self) -> &A {
+        &self.allocator
+    }
+
+    /// The allocator inside, by value.
+    pub fn into_inner(self) -> A {
+        self.allocator
+    }
+}

@@ -1,0 +1,47 @@
+//! What an allocator must have to sit in a tier.
+
+use core::ptr::NonNull;
+
+use super::Allocator;
+use crate::{MemorySource, NonZeroLayout};
+
+/// An allocator that can serve a tier of the switchable allocator: used by one thread at a time, lazy, and buildable
+/// over any source.
+///
+/// A tier builds it over a source of its own, which records where the memory belongs and passes requests on to the
+/// source that the user named.
+///
+/// # Safety
+/// For the implementor, beyond [`Allocator`]:
+/// - [`new_in`](Self::new_in) obtains nothing; the first allocation does.
+/// - Dropping the allocator releases every region it holds, whether or not blocks are still allocated.
+/// - After [`recycle`](Self::recycle) no block is allocated, and the allocator holds at most one region.
+/// - All memory of all blocks comes from the source, and each block lies in one region.
+/// - With [`REUSES_BLOCKS`](Self::REUSES_BLOCKS), every block is at least 16 bytes at a multiple of 8, whatever was
+///   asked for.
+/// - It may be sent to another thread between two calls, though its source stays shared with other threads.
+pub unsafe trait LocalAllocator: Allocator + Send + Sized {
+    /// The source of its regions.
+    type Source: MemorySource;
+
+    /// The same allocator over another source.
+    type WithSource<S: MemorySource + Send>: LocalAllocator<Source = S>;
+
+    /// Whether a freed block is used again. If so, blocks freed on other threads are brought back to it; if not, they
+    /// are only counted.
+    const REUSES_BLOCKS: bool;
+
+    /// The largest size or alignment in bytes that it serves; a tier sends larger requests elsewhere.
+    const LARGEST: usize;
+
+    /// An allocator over `source`, which holds nothing yet.
+    fn new_in(source: Self::Source) -> Self;
+
+    /// Allocates from memory that it holds already; `None` where that does not do, whatever the reason.
+    ///
+    /// This is the fast path: it should be short, and inlined.
+    fn allocate_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>>;
+
+    /// Makes the allocator as good as new, but for one region that it may keep.
+    fn recycle(&mut self);
+}

@@ -1,0 +1,278 @@
+//! Allocators: what cuts regions into blocks.
+//!
+//! Terms that every contract here uses:
+//!
+//! - A block is **currently allocated** by an allocator from the call (of `allocate`, `grow`, `shrink` or one of their
+//!   kin) that returned it to the call that gives it back: a `deallocate`, or a `grow` or `shrink` that succeeded.
+//! - A layout **fits** a block where its alignment is the one that was asked for, and its size lies between the size
+//!   that was asked for and the length that was returned, in the last call that returned the block.
+
+mod bump;
+mod local;
+mod locked;
+mod resize;
+mod size_class;
+
+pub use bump::{BumpAllocator, Checkpoint};
+pub use local::LocalAllocator;
+pub use locked::Locked;
+pub(crate) use resize::{grow_or_move, relocate, shrink_or_move};
+pub use size_class::SizeClassAllocator;
+
+use core::ptr::NonNull;
+
+use crate::adapt::AllocatorAdaptor;
+use crate::{AllocError, NonZeroLayout};
+
+/// An allocator of blocks; the base trait of every allocator here.
+///
+/// It never sees a request for no bytes: zero sizes are settled in the adaptors.
+///
+/// # Safety
+/// For the implementor:
+/// - A block that is returned is readable and writable, at least as large and as aligned as asked, overlaps no other
+///   block that is currently allocated and nothing else that is live, and stays so until it is given back or the
+///   allocator (with all its clones and borrows) is gone or [reset](Reset). Moving the allocator does not move its
+///   blocks.
+/// - A clone, where the type has them, is the same allocator: what one allocated, the other may free.
+/// - Each method that returns an error has changed nothing.
+/// - No method unwinds, or allocates through Rust's global allocator (the adaptor for one excepted).
+pub unsafe trait Allocator {
+    /// Allocates a block of at least `layout.size()` bytes at a multiple of `layout.align()`; its real length is
+    /// returned, its bytes are uninitialised.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError>;
+
+    /// Gives a block back.
+    ///
+    /// # Safety
+    /// `block` is currently allocated by this allocator and `layout` fits it (see the [module](self)).
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout);
+
+    /// As [`allocate`](Self::allocate), with every byte of the block zero.
+    ///
+    /// # Errors
+    /// As `allocate`.
+    fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        let block = self.allocate(layout)?;
+        // SAFETY: The whole block was just allocated, so it is writable.
+        unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+        Ok(block)
+    }
+
+    /// Makes a block larger, in place or elsewhere; the bytes of `old.size()` keep their values, the rest is
+    /// uninitialised.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate); `block` is then unchanged and still allocated.
+    ///
+    /// # Safety
+    /// `block` is currently allocated by this allocator, `old` fits it, and `new.size()` is at least `old.size()`. The
+    /// alignment may change.
+    unsafe fn grow(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises are those that `relocate` asks for.
+        unsafe { resize::relocate(self, block, old, new) }
+    }
+
+    /// As [`grow`](Self::grow), with every byte from `old.size()` on zero.
+    ///
+    /// # Errors
+    /// As `grow`.
+    ///
+    /// # Safety
+    /// As `grow`.
+    unsafe fn grow_zeroed(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises are those that `grow` asks for.
+        let grown = unsafe { self.grow(block, old, new) }?;
+        let tail = grown.len() - old.size();
+        // SAFETY: `grow` returned at least `new.size()` bytes, which is at least `old.size()`.
+        let start = unsafe { grown.cast::<u8>().add(old.size()) };
+        // SAFETY: The tail lies in the block that `grow` returned.
+        unsafe { start.write_bytes(0, tail) };
+        Ok(grown)
+    }
+
+    /// Makes a block smaller, in place or elsewhere; the bytes of `new.size()` keep their values.
+    ///
+    /// # Errors
+    /// As [`allocate`](Self::allocate); `block` is then unchanged and still allocated.
+    ///
+    /// # Safety
+    /// `block` is currently allocated by this allocator, `old` fits it, and `new.size()` is at most `old.size()`. The
+    /// alignment may change.
+    unsafe fn shrink(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises are those that `relocate` asks for.
+        unsafe { resize::relocate(self, block, old, new) }
+    }
+
+    /// The allocator as a `GlobalAlloc`, and as the `Allocator` of allocator-api2 and of nightly.
+    #[inline(always)]
+    fn adapt(self) -> AllocatorAdaptor<Self>
+    where
+        Self: Sized,
+    {
+        AllocatorAdaptor::new(self)
+    }
+
+    /// Takes the locks of the allocator and its source, so that a fork finds nothing half done.
+    fn before_fork(&self) {}
+
+    /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.
+    ///
+    /// # Safety
+    /// This thread, or in a child the thread that forked it, called `before_fork`, and this is the one call in this
+    /// process that follows it.
+    unsafe fn after_fork(&self) {}
+}
+
+/// An allocator that knows its own addresses.
+///
+/// # Safety
+/// `owns` is `true` for every address in a block that is currently allocated by this allocator, and `false` for every
+/// address in a live object that is not; routing trusts it.
+pub unsafe trait Owns: Allocator {
+    /// Whether `address` lies in memory of this allocator.
+    fn owns(&self, address: NonNull<u8>) -> bool;
+}
+
+/// An allocator that can free everything at once.
+pub trait Reset: Allocator {
+    /// Gives every block back; the allocator may keep memory for what comes next.
+    ///
+    /// Blocks are raw pointers, so this is safe; but a collection that was told to use `&self` borrows it, and so
+    /// keeps it from being reset.
+    fn reset(&mut self);
+}
+
+/// An allocator that can resize some blocks where they are.
+///
+/// # Safety
+/// A call that succeeds returns the block at the same address, with the real length that it now has; one that fails
+/// has changed nothing.
+pub unsafe trait ResizeInPlace: Allocator {
+    /// Makes a block larger where it is.
+    ///
+    /// # Errors
+    /// [`AllocError::NotInPlace`] where it cannot be; the block is unchanged.
+    ///
+    /// # Safety
+    /// As [`Allocator::grow`].
+    unsafe fn grow_in_place(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError>;
+
+    /// Makes a block smaller where it is.
+    ///
+    /// # Errors
+    /// [`AllocError::NotInPlace`] where it cannot be, as with an alignment that the block does not have; the block is
+    /// unchanged.
+    ///
+    /// # Safety
+    /// As [`Allocator::shrink`].
+    unsafe fn shrink_in_place(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError>;
+}
+
+/// One line a method onto the allocator behind a pointer.
+macro_rules! forward_allocator {
+    () => {
+        #[inline(always)]
+        fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+            (**self).allocate(layout)
+        }
+
+        #[inline(always)]
+        fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+            (**self).allocate_zeroed(layout)
+        }
+
+        #[inline(always)]
+        unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+            // SAFETY: The caller's promises hold for the same allocator.
+            unsafe { (**self).deallocate(block, layout) }
+        }
+
+        #[inline(always)]
+        unsafe fn grow(
+            &self,
+            block: NonNull<u8>,
+            old: NonZeroLayout,
+            new: NonZeroLayout,
+        ) -> Result<NonNull<[u8]>, AllocError> {
+            // SAFETY: The caller's promises hold for the same allocator.
+            unsafe { (**self).grow(block, old, new) }
+        }
+
+        #[inline(always)]
+        unsafe fn grow_zeroed(
+            &self,
+            block: NonNull<u8>,
+            old: NonZeroLayout,
+            new: NonZeroLayout,
+        ) -> Result<NonNull<[u8]>, AllocError> {
+            // SAFETY: The caller's promises hold for the same allocator.
+            unsafe { (**self).grow_zeroed(block, old, new) }
+        }
+
+        #[inline(always)]
+        unsafe fn shrink(
+            &self,
+            block: NonNull<u8>,
+            old: NonZeroLayout,
+            new: NonZeroLayout,
+        ) -> Result<NonNull<[u8]>, AllocError> {
+            // SAFETY: The caller's promises hold for the same allocator.
+            unsafe { (**self).shrink(block, old, new) }
+        }
+
+        fn before_fork(&self) {
+            (**self).before_fork();
+        }
+
+        unsafe fn after_fork(&self) {
+            // SAFETY: The call that the caller promises went to the same allocator.
+            unsafe { (**self).after_fork() }
+        }
+    };
+}
+
+// SAFETY: Every call goes to the one allocator behind the reference, which keeps the contract.
+unsafe impl<A: Allocator + ?Sized> Allocator for &A {
+    forward_allocator!();
+}
+
+// SAFETY: As for a reference; the counter keeps the allocator alive and in place.
+#[cfg(feature = "std")]
+unsafe impl<A: Allocator + ?Sized> Allocator for std::rc::Rc<A> {
+    forward_allocator!();
+}
+
+// SAFETY: As for a reference; the counter keeps the allocator alive and in place.
+#[cfg(feature = "std")]
+unsafe impl<A: Allocator + ?Sized> Allocator for std::sync::Arc<A> {
+    forward_allocator!();
+}

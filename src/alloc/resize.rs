@@ -1,0 +1,65 @@
+//! Growing and shrinking, written once.
+
+use core::ptr::NonNull;
+
+use super::{Allocator, ResizeInPlace};
+use crate::{AllocError, NonZeroLayout};
+
+/// Allocates for `new`, copies what both have, frees `block`.
+///
+/// # Safety
+/// `block` is currently allocated by `allocator` and `old` fits it.
+#[inline]
+pub(crate) unsafe fn relocate<A: Allocator + ?Sized>(
+    allocator: &A,
+    block: NonNull<u8>,
+    old: NonZeroLayout,
+    new: NonZeroLayout,
+) -> Result<NonNull<[u8]>, AllocError> {
+    let moved = allocator.allocate(new)?;
+    let len = old.size().min(new.size());
+    // SAFETY: Both blocks are allocated, so they do not overlap, and each has at least `len` bytes: `block` because
+    // `old` fits it, as the caller promises, `moved` because `allocate` returned it for `new`.
+    unsafe { moved.cast::<u8>().copy_from_nonoverlapping(block, len) };
+    // SAFETY: The caller promises it, and `block` is not used again.
+    unsafe { allocator.deallocate(block, old) };
+    Ok(moved)
+}
+
+/// The `grow` of an allocator that tries in place first.
+///
+/// # Safety
+/// As [`Allocator::grow`].
+#[inline]
+pub(crate) unsafe fn grow_or_move<A: ResizeInPlace + ?Sized>(
+    allocator: &A,
+    block: NonNull<u8>,
+    old: NonZeroLayout,
+    new: NonZeroLayout,
+) -> Result<NonNull<[u8]>, AllocError> {
+    // SAFETY: The caller's promises.
+    if let Ok(grown) = unsafe { allocator.grow_in_place(block, old, new) } {
+        return Ok(grown);
+    }
+    // SAFETY: The caller's promises; the failed call changed nothing.
+    unsafe { relocate(allocator, block, old, new) }
+}
+
+/// The `shrink` of an allocator that tries in place first.
+///
+/// # Safety
+/// As [`Allocator::shrink`].
+#[inline]
+pub(crate) unsafe fn shrink_or_move<A: ResizeInPlace + ?Sized>(
+    allocator: &A,
+    block: NonNull<u8>,
+    old: NonZeroLayout,
+    new: NonZeroLayout,
+) -> Result<NonNull<[u8]>, AllocError> {
+    // SAFETY: The caller's promises.
+    if let Ok(shrunk) = unsafe { allocator.shrink_in_place(block, old, new) } {
+        return Ok(shrunk);
+    }
+    // SAFETY: The caller's promises; the failed call changed nothing.
+    unsafe { relocate(allocator, block, old, new) }
+}

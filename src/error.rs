@@ -1,0 +1,94 @@
+//! Why memory could not be had.
+//!
+//! Both types are `Copy`, hold no memory of their own, and fit beside the niche of a
+//! `NonNull<[u8]>`, so that a `Result` of either is two words.
+
+#![forbid(unsafe_code)]
+
+use core::fmt;
+
+/// Why a [`MemorySource`](crate::MemorySource) refused a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// The source has no memory left; the same request may succeed once a region was released.
+    Exhausted,
+    /// The source never gives a region of this size.
+    TooLarge,
+    /// The source never gives a region of this alignment.
+    AlignmentTooLarge,
+    /// A limit in bytes that was set for this source or heap would be passed.
+    LimitReached,
+    /// The region lies at addresses that the owner map does not cover.
+    AddressOutOfRange,
+    /// The operating system refused; the value is its error number (`errno`).
+    System(i32),
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exhausted => f.write_str("the memory source has no memory left"),
+            Self::TooLarge => f.write_str("the memory source gives no region of this size"),
+            Self::AlignmentTooLarge => f.write_str("the memory source gives no region of this alignment"),
+            Self::LimitReached => f.write_str("the limit in bytes would be passed"),
+            Self::AddressOutOfRange => f.write_str("the region lies beyond the addresses of the owner map"),
+            Self::System(errno) => write!(f, "the operating system refused memory (error number {errno})"),
+        }
+    }
+}
+
+impl core::error::Error for SourceError {}
+
+/// Why an [`Allocator`](crate::Allocator) refused a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AllocError {
+    /// The size together with what must be kept beside it passes `isize::MAX` bytes, or is larger than
+    /// this allocator ever gives.
+    TooLarge,
+    /// The block could not be resized where it is; it is unchanged.
+    NotInPlace,
+    /// The memory source refused, for the reason given.
+    Source(SourceError),
+    /// The adapted allocator refused and gave no reason.
+    Refused,
+}
+
+impl From<SourceError> for AllocError {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl fmt::Display for AllocError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge => f.write_str("the block is larger than the allocator ever gives"),
+            Self::NotInPlace => f.write_str("the block cannot be resized where it is"),
+            Self::Source(error) => error.fmt(f),
+            Self::Refused => f.write_str("the adapted allocator refused the block"),
+        }
+    }
+}
+
+impl core::error::Error for AllocError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Source(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr::NonNull;
+
+    #[test]
+    fn a_result_is_two_words() {
+        assert_eq!(size_of::<Result<NonNull<[u8]>, AllocError>>(), 2 * size_of::<usize>());
+        assert_eq!(size_of::<Result<NonNull<[u8]>, SourceError>>(), 2 * size_of::<usize>());
+    }
+}

@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![cfg_attr(feature = "nightly", feature(allocator_api))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(any(feature = "std", test))]
+extern crate std;
+
+mod adapt;
+pub mod alloc;
+mod error;
+mod layout;
+mod ptr;
+pub mod size;
+pub mod source;
+mod sync;
+mod sys;
+
+pub use adapt::{AllocToAllocatorAdaptor, AllocatorAdaptor, Api2, GlobalAllocToAllocatorAdaptor, Nightly};
+pub use alloc::{
+    Allocator, BumpAllocator, Checkpoint, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
+    SizeClassAllocator,
+};
+pub use error::{AllocError, SourceError};
+pub use layout::{LayoutError, NonZeroLayout};
+pub use size::BlockSize;
+#[cfg(feature = "std")]
+pub use source::MmapSource;
+pub use source::{ArenaSource, ArenaUsage, MemorySource, RegionSource};
+pub use sync::{RawLock, SpinFutexLock};

@@ -1,0 +1,91 @@
+//! Block sizes as types.
+//!
+//! A block size is a `typenum` power of two from [`U8`] to [`U1073741824`] (8 bytes to 1 GiB). The list is
+//! sealed: a type that implements [`BlockSize`] is one of these, so code that is generic over it may rely on
+//! `BYTES` being a power of two and at least eight.
+
+#![forbid(unsafe_code)]
+
+use typenum::Unsigned;
+
+pub use typenum::consts::{
+    U8, U16, U32, U64, U128, U256, U512, U1024, U2048, U4096, U8192, U16384, U32768, U65536, U131072,
+    U262144, U524288, U1048576, U2097152, U4194304, U8388608, U16777216, U33554432, U67108864, U134217728,
+    U268435456, U536870912, U1073741824,
+};
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// The size of a block in bytes, as a `typenum` power of two.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a block size",
+    label = "not a block size",
+    note = "a block size is a power of two from 8 bytes to 1 GiB, written as one of the types that \
+            `context_allocator::size` lists: `U8`, `U16`, `U32`, `U64` and so on to `U1073741824`"
+)]
+pub trait BlockSize: sealed::Sealed + 'static {
+    /// The size in bytes: a power of two, at least 8.
+    const BYTES: usize;
+}
+
+macro_rules! block_sizes {
+    ($($size:ident),* $(,)?) => {
+        $(
+            impl sealed::Sealed for $size {}
+            impl BlockSize for $size {
+                const BYTES: usize = {
+                    let bytes = <$size as Unsigned>::USIZE;
+                    assert!(bytes.is_power_of_two() && bytes >= 8);
+                    bytes
+                };
+            }
+        )*
+
+        #[cfg(test)]
+        const ALL: &[usize] = &[$(<$size as BlockSize>::BYTES),*];
+    };
+}
+
+block_sizes!(
+    U8,
+    U16,
+    U32,
+    U64,
+    U128,
+    U256,
+    U512,
+    U1024,
+    U2048,
+    U4096,
+    U8192,
+    U16384,
+    U32768,
+    U65536,
+    U131072,
+    U262144,
+    U524288,
+    U1048576,
+    U2097152,
+    U4194304,
+    U8388608,
+    U16777216,
+    U33554432,
+    U67108864,
+    U134217728,
+    U268435456,
+    U536870912,
+    U1073741824,
+);
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn every_power_of_two_from_8_to_1_gib_is_there() {
+        let expected: Vec<usize> = (3..=30).map(|power| 1 << power).collect();
+        assert_eq!(ALL, expected);
+    }
+}

@@ -1,0 +1,334 @@
+//! Blocks of one size, for many threads.
+//!
+//! The arena obtains *chunks* from its own source, each `C` bytes at a multiple of `C`, and cuts them into blocks of
+//! `B` bytes. Blocks that are free form a list, linked through their first word; the chunk obtained last is cut
+//! only as far as needed, so that no page of it is touched before its block is used.
+//!
+//! ```text
+//!   chunk (C bytes, multiple of C)           free list
+//!   +---------+---------+---------+- - - - -+
+//!   | block 0 | block 1 | block 2 | uncut   |   head -> block -> block -> null
+//!   +---------+---------+---------+- - - - -+
+//!                                 ^ uncut.start
+//! ```
+//!
+//! Always: each block of each chunk that was obtained is either held by a user, on the list, or uncut. `free` counts
+//! the list. Everything is reached under one lock, held for a few instructions (and for the call to the source
+//! where a chunk is obtained). Since a chunk keeps no books of its own, wholly free chunks are found by sorting
+//! the list by address (a merge sort in place, O(n log n) in the number of free blocks), only when somebody asks.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::{NonNull, null_mut};
+
+use super::{MemorySource, SLICE};
+use crate::size::{BlockSize, U65536, U1048576};
+use crate::sync::{Guarded, const_fn};
+use crate::{NonZeroLayout, SourceError, ptr};
+
+/// A source of blocks of `B` bytes, cut from chunks of `C` bytes that it obtains from `S`.
+///
+/// Any thread may obtain and release; both take a fixed number of steps. Released blocks are kept for the next
+/// request, last in first out; [`reclaim`](MemorySource::reclaim) and dropping the arena give wholly free chunks back
+/// to `S`. Blocks are never zeroed. Requests beyond `B` bytes are refused.
+///
+/// `C` must be at least `B`, which is checked when the program is compiled. Where `C` is less than 64 KiB the arena
+/// cannot stand in a tier of the switchable allocator.
+///
+/// # Examples
+/// ```
+/// use context_allocator::size::U4096;
+/// use context_allocator::{ArenaSource, MemorySource, MmapSource, NonZeroLayout};
+///
+/// let arena = ArenaSource::<_, U4096>::new(MmapSource::new());
+/// let layout = NonZeroLayout::from_size_align(3000, 8)?;
+/// let block = arena.obtain(layout)?;
+/// assert_eq!(block.len(), 4096);
+/// // SAFETY: Just obtained with this layout, and not used again.
+/// unsafe { arena.release(block, layout) };
+/// assert_eq!(arena.reclaim(&mut |_| ()), 1024 * 1024);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "ArenaMemorySource")]
+pub struct ArenaSource<S, B = U65536, C = U1048576>
+where
+    S: MemorySource,
+    B: BlockSize,
+    C: BlockSize,
+{
+    source: S,
+    blocks: Guarded<Blocks>,
+    sizes: PhantomData<fn() -> (B, C)>,
+}
+
+/// What the lock guards.
+struct Blocks {
+    list: *mut FreeBlock,
+    free: usize,
+    uncut: *mut u8,
+    uncut_len: usize,
+    chunks: usize,
+}
+
+// SAFETY: The blocks behind the pointers belong to the arena, not to a thread.
+unsafe impl Send for Blocks {}
+
+/// What a free block begins with.
+struct FreeBlock {
+    next: *mut FreeBlock,
+}
+
+/// How much an arena holds, in bytes; see [`ArenaSource::usage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArenaUsage {
+    /// Bytes obtained from the arena's own source and not given back.
+    pub obtained: usize,
+    /// Of those, bytes that nobody holds: free blocks, and what is not yet cut into blocks.
+    pub unused: usize,
+}
+
+impl<S, B, C> ArenaSource<S, B, C>
+where
+    S: MemorySource,
+    B: BlockSize,
+    C: BlockSize,
+{
+    const CHUNK: NonZeroLayout = {
+        assert!(
+            C::BYTES >= B::BYTES,
+            "ArenaSource<S, B, C>: the chunk size C must be at least the block size B"
+        );
+        match NonZeroLayout::from_size_align(C::BYTES, C::BYTES) {
+            Ok(layout) => layout,
+            Err(_) => panic!("ArenaSource<S, B, C>: C is too large"),
+        }
+    };
+
+    const_fn! {
+        /// An arena that takes its chunks from `source`; it obtains none before its first block is asked for.
+        pub fn new(source: S) -> Self {
+            let blocks = Blocks { list: null_mut(), free: 0, uncut: null_mut(), uncut_len: 0, chunks: 0 };
+            Self { source, blocks: Guarded::new(blocks), sizes: PhantomData }
+        }
+    }
+
+    /// How much the arena holds at this moment.
+    pub fn usage(&self) -> ArenaUsage {
+        let blocks = self.blocks.lock();
+        ArenaUsage { obtained: blocks.chunks * C::BYTES, unused: blocks.free * B::BYTES + blocks.uncut_len }
+    }
+
+    /// Takes the next uncut block, obtaining a chunk if there is none.
+    fn cut(&self, blocks: &mut Blocks) -> Result<NonNull<u8>, SourceError> {
+        if blocks.uncut_len == 0 {
+            let chunk = self.source.obtain(Self::CHUNK)?;
+            blocks.chunks += 1;
+            blocks.uncut = chunk.cast::<u8>().as_ptr();
+            blocks.uncut_len = C::BYTES;
+        }
+        let block = NonNull::new(blocks.uncut).ok_or(SourceError::Exhausted)?;
+        blocks.uncut = ptr::up(blocks.uncut, B::BYTES);
+        blocks.uncut_len -= B::BYTES;
+        Ok(block)
+    }
+
+    fn chunk_of(block: *mut FreeBlock) -> *mut FreeBlock {
+        ptr::untagged(block, C::BYTES - 1)
+    }
+}
+
+impl Blocks {
+    fn push(&mut self, block: NonNull<u8>) {
+        let block = block.cast::<FreeBlock>();
+        // SAFETY: The block is free, so the arena alone uses it; it is at least 8 bytes at a multiple of 8, which
+        // `BlockSize` guarantees, and so holds a link.
+        unsafe { block.write(FreeBlock { next: self.list }) };
+        self.list = block.as_ptr();
+        self.free += 1;
+    }
+
+    fn pop(&mut self) -> Option<NonNull<u8>> {
+        let block = NonNull::new(self.list)?;
+        // SAFETY: What is on the list is free, and `push` wrote its link.
+        self.list = unsafe { block.as_ref() }.next;
+        self.free -= 1;
+        Some(block.cast())
+    }
+}
+
+// SAFETY: A block lies in a chunk that the arena holds, is `B::BYTES` at a multiple of that (chunks are cut from a
+// multiple of `C::BYTES`, which `B::BYTES` divides, both being powers of two), and is given to one user at a time, because
+// the lock makes each `pop` and `cut` remove it. Chunks are multiples of slices where `BLOCK` is not zero, and leave
+// only through `reclaim`, which names them, or the drop of the arena, which ends every borrow.
+unsafe impl<S, B, C> MemorySource for ArenaSource<S, B, C>
+where
+    S: MemorySource,
+    B: BlockSize,
+    C: BlockSize,
+{
+    const MIN_ALIGN: usize = B::BYTES;
+    const MAX_REGION: usize = B::BYTES;
+    const BLOCK: usize = if C::BYTES.is_multiple_of(SLICE) { B::BYTES } else { 0 };
+    const SHARES_SLICES: bool = Self::BLOCK == 0;
+
+    #[inline]
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        if layout.size() > B::BYTES {
+            return Err(SourceError::TooLarge);
+        }
+        if layout.align() > B::BYTES {
+            return Err(SourceError::AlignmentTooLarge);
+        }
+        let mut blocks = self.blocks.lock();
+        let block = match blocks.pop() {
+            Some(block) => block,
+            None => self.cut(&mut blocks)?,
+        };
+        Ok(ptr::bytes(block, B::BYTES))
+    }
+
+    #[inline]
+    unsafe fn release(&self, region: NonNull<[u8]>, _layout: NonZeroLayout) {
+        self.blocks.lock().push(region.cast());
+    }
+
+    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        let mut blocks = self.blocks.lock();
+        let uncut = blocks.uncut.cast::<FreeBlock>();
+        let partly_cut = if blocks.uncut_len > 0 { Self::chunk_of(uncut) } else { null_mut() };
+        let mut rest = sort(blocks.list, blocks.free);
+        blocks.list = null_mut();
+        blocks.free = 0;
+        let mut reclaimed = 0;
+        while !rest.is_null() {
+            let chunk = Self::chunk_of(rest);
+            let (run, len, behind) = split_run(rest, chunk, C::BYTES);
+            let mut missing = C::BYTES - len * B::BYTES;
+            if chunk == partly_cut {
+                missing -= blocks.uncut_len;
+            }
+            if missing == 0 {
+                if chunk == partly_cut {
+                    blocks.uncut_len = 0;
+                }
+                // SAFETY: `chunk` is the address of a chunk, which is not null.
+                let start = unsafe { NonNull::new_unchecked(chunk.cast::<u8>()) };
+                let region = ptr::bytes(start, C::BYTES);
+                leaving(region);
+                blocks.chunks -= 1;
+                reclaimed += C::BYTES;
+                // SAFETY: The chunk was obtained with this layout, and all its blocks were free or uncut and are
+                // now on no list.
+                unsafe { self.source.release(region, Self::CHUNK) };
+            } else {
+                let mut run = run;
+                for _ in 0..len {
+                    // SAFETY: `split_run` counted `len` linked blocks from `run` on.
+                    let next = unsafe { (*run).next };
+                    // SAFETY: A block's address is not null.
+                    blocks.push(unsafe { NonNull::new_unchecked(run.cast::<u8>()) });
+                    run = next;
+                }
+            }
+            rest = behind;
+        }
+        drop(blocks);
+        reclaimed + self.source.reclaim(leaving)
+    }
+
+    fn before_fork(&self) {
+        self.blocks.hold_for_fork();
+        self.source.before_fork();
+    }
+
+    unsafe fn after_fork(&self) {
+        // SAFETY: `before_fork` called the source's, and the caller promises that this is the call behind it.
+        unsafe { self.source.after_fork() };
+        // SAFETY: `before_fork` held the lock, likewise.
+        unsafe { self.blocks.release_after_fork() };
+    }
+}
+
+/// Counts the blocks from `first` on (a list sorted by address) that lie in the chunk at `chunk`: that run's first
+/// block, its length, and the first block behind it.
+fn split_run(
+    first: *mut FreeBlock,
+    chunk: *mut FreeBlock,
+    chunk_bytes: usize,
+) -> (*mut FreeBlock, usize, *mut FreeBlock) {
+    let mut len = 0;
+    let mut block = first;
+    while !block.is_null() && block.addr() - chunk.addr() < chunk_bytes {
+        len += 1;
+        // SAFETY: `block` is on the list, so it is free and linked.
+        block = unsafe { (*block).next };
+    }
+    (first, len, block)
+}
+
+/// Sorts the first `len` blocks of a list by address, the last one's link becoming null: a top-down merge sort on
+/// links (D. Knuth, The Art of Computer Programming 3, section 5.2.4).
+fn sort(list: *mut FreeBlock, len: usize) -> *mut FreeBlock {
+    if len == 0 {
+        return null_mut();
+    }
+    if len == 1 {
+        // SAFETY: The list has `len` blocks, each free and linked.
+        unsafe { (*list).next = null_mut() };
+        return list;
+    }
+    let mut middle = list;
+    for _ in 0..len / 2 {
+        // SAFETY: As above; `len / 2` is less than `len`.
+        middle = unsafe { (*middle).next };
+    }
+    let right = sort(middle, len - len / 2);
+    let left = sort(list, len / 2);
+    merge(left, right)
+}
+
+/// Merges two sorted lists.
+fn merge(mut left: *mut FreeBlock, mut right: *mut FreeBlock) -> *mut FreeBlock {
+    let mut head = FreeBlock { next: null_mut() };
+    let mut last: *mut FreeBlock = &raw mut head;
+    while !left.is_null() && !right.is_null() {
+        let smaller = if left.addr() < right.addr() { &mut left } else { &mut right };
+        // SAFETY: `last` is `head` or a block of these lists, all writable.
+        unsafe { (*last).next = *smaller };
+        last = *smaller;
+        // SAFETY: `last` is now a block of these lists.
+        *smaller = unsafe { (*last).next };
+    }
+    let rest = if left.is_null() { right } else { left };
+    // SAFETY: `last` is `head` or a block of these lists.
+    unsafe { (*last).next = rest };
+    head.next
+}
+
+impl<S, B, C> Drop for ArenaSource<S, B, C>
+where
+    S: MemorySource,
+    B: BlockSize,
+    C: BlockSize,
+{
+    /// Gives all wholly free chunks back; a chunk with a block that was never released is leaked.
+    fn drop(&mut self) {
+        self.reclaim(&mut |_| ());
+    }
+}
+
+impl<S, B, C> fmt::Debug for ArenaSource<S, B, C>
+where
+    S: MemorySource + fmt::Debug,
+    B: BlockSize,
+    C: BlockSize,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ArenaSource")
+            .field("source", &self.source)
+            .field("block", &B::BYTES)
+            .field("chunk", &C::BYTES)
+            .finish_non_exhaustive()
+    }
+}

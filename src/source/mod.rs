@@ -1,0 +1,95 @@
+//! Where memory comes from.
+//!
+//! A [`MemorySource`] gives *regions*: ranges of bytes that belong to whoever obtained them until they are
+//! released. Allocators cut regions into blocks. Terms that every contract here uses:
+//!
+//! - A region is **held** from the `obtain` that returned it to the `release` that gives it back.
+//! - `region` and `layout` **fit** a held region where `region` starts where the region starts, `layout` has the
+//!   alignment that was asked for, and both `region.len()` and `layout.size()` lie between the size that was
+//!   asked for and the length that was returned.
+
+mod arena;
+#[cfg(feature = "std")]
+mod mmap;
+mod region;
+mod shared;
+
+pub use arena::{ArenaSource, ArenaUsage};
+#[cfg(feature = "std")]
+pub use mmap::MmapSource;
+pub use region::RegionSource;
+
+use core::ptr::NonNull;
+
+use crate::{NonZeroLayout, SourceError};
+
+/// The unit of addresses in which ownership is recorded: 64 KiB.
+///
+/// A region that stands in a tier of the switchable allocator covers whole slices.
+pub const SLICE: usize = 64 * 1024;
+
+/// A source of memory regions.
+///
+/// # Safety
+/// For the implementor:
+/// - A region that `obtain` returned is readable and writable, at least as large and as aligned as asked,
+///   overlaps no other held region and no other live object, and stays so until it is released or the source
+///   (with all its clones and borrows) is gone. Moving the source does not move its regions.
+/// - With [`ZEROED`](Self::ZEROED), every byte of it is zero.
+/// - It starts at a multiple of [`MIN_ALIGN`](Self::MIN_ALIGN).
+/// - With [`BLOCK`](Self::BLOCK) not zero: each region is `BLOCK` bytes at a multiple of `BLOCK`; and from the
+///   moment that a region in some slice (of [`SLICE`] bytes) was returned, the whole of that slice is
+///   accessed by nobody but through regions of this source, until [`reclaim`](Self::reclaim) named it.
+/// - No method unwinds or allocates through Rust's global allocator.
+pub unsafe trait MemorySource {
+    /// Whether each region is all zero bytes when it is obtained.
+    const ZEROED: bool = false;
+
+    /// What every region's address is a multiple of, in bytes; a power of two.
+    const MIN_ALIGN: usize = 1;
+
+    /// The largest region in bytes; larger requests always fail.
+    const MAX_REGION: usize = isize::MAX as usize;
+
+    /// For a source of equal blocks that keeps what it was given back, the size of a block in bytes, a power of
+    /// two; otherwise 0.
+    const BLOCK: usize = 0;
+
+    /// Whether regions may share a slice (of [`SLICE`] bytes) with memory of somebody else, even if whole slices
+    /// are asked for. Such a source cannot stand in a tier.
+    const SHARES_SLICES: bool = false;
+
+    /// Obtains a region of at least `layout.size()` bytes at a multiple of `layout.align()`.
+    ///
+    /// The region may be larger; its real length is returned.
+    ///
+    /// # Errors
+    /// The reason why there is none; nothing has changed then.
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError>;
+
+    /// Gives a region back.
+    ///
+    /// # Safety
+    /// This source holds the region, `region` and `layout` fit it (see the [module](self)), and nobody accesses it
+    /// any more.
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout);
+
+    /// Gives memory that was released to this source back to where it came from, as far as that is possible, and
+    /// returns how many bytes that was.
+    ///
+    /// `leaving` is called with each range before it leaves.
+    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        let _ = leaving;
+        0
+    }
+
+    /// Takes the source's locks, so that a fork finds nothing half done.
+    fn before_fork(&self) {}
+
+    /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.
+    ///
+    /// # Safety
+    /// This thread, or in a child the thread that forked it, called `before_fork`, and this is the one call in
+    /// this process that follows it.
+    unsafe fn after_fork(&self) {}
+}

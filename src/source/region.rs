@@ -1,0 +1,85 @@
+//! One range of bytes that is there already.
+
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use super::MemorySource;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::const_fn;
+use crate::{NonZeroLayout, SourceError, ptr};
+
+/// A source over one range of bytes, borrowed or static, which it gives whole to the first who asks.
+///
+/// A second request is refused until the first region was released.
+///
+/// # Examples
+/// ```
+/// use core::mem::MaybeUninit;
+/// use context_allocator::{Allocator, BumpAllocator, NonZeroLayout, RegionSource};
+///
+/// let mut bytes = [MaybeUninit::uninit(); 1024];
+/// let allocator = BumpAllocator::new(RegionSource::new(&mut bytes));
+/// let block = allocator.allocate(NonZeroLayout::of::<u64>().unwrap());
+/// assert!(block.is_ok());
+/// assert!(allocator.allocate(NonZeroLayout::of::<[u64; 1000]>().unwrap()).is_err());
+/// ```
+#[derive(Debug)]
+pub struct RegionSource<'a> {
+    start: NonNull<u8>,
+    len: usize,
+    taken: AtomicBool,
+    borrowed: PhantomData<&'a mut [MaybeUninit<u8>]>,
+}
+
+// SAFETY: The source has the only reference to its bytes, which may be used from any thread.
+unsafe impl Send for RegionSource<'_> {}
+// SAFETY: Shared, it only gives the bytes to the one caller whose exchange found `taken` false.
+unsafe impl Sync for RegionSource<'_> {}
+
+impl<'a> RegionSource<'a> {
+    const_fn! {
+        /// A source over `bytes`, which stay borrowed for as long as the source may be used.
+        pub fn new(bytes: &'a mut [MaybeUninit<u8>]) -> Self {
+            let len = bytes.len();
+            let start = match NonNull::new(bytes.as_mut_ptr().cast::<u8>()) {
+                Some(start) => start,
+                None => unreachable!(),
+            };
+            Self { start, len, taken: AtomicBool::new(false), borrowed: PhantomData }
+        }
+    }
+
+    const_fn! {
+        /// A source over `len` bytes at `start`, for memory that no reference stands for: a linker section, a range
+        /// that a boot loader left.
+        ///
+        /// # Safety
+        /// For as long as the source is used, the bytes are readable and writable and accessed by nobody else.
+        pub unsafe fn from_raw(start: NonNull<u8>, len: usize) -> Self {
+            Self { start, len, taken: AtomicBool::new(false), borrowed: PhantomData }
+        }
+    }
+}
+
+// SAFETY: The region lies in bytes that only this source may give out (`new` borrows them mutably, `from_raw`'s
+// caller promises it), and `taken` lets one region be held at a time.
+unsafe impl MemorySource for RegionSource<'_> {
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let padding = ptr::padding(self.start.addr().get(), layout.align());
+        let len = self.len.checked_sub(padding).ok_or(SourceError::TooLarge)?;
+        if len < layout.size() {
+            return Err(SourceError::TooLarge);
+        }
+        if self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return Err(SourceError::Exhausted);
+        }
+        // SAFETY: `padding` is at most `self.len`, the length of the range at `start`.
+        let start = unsafe { self.start.add(padding) };
+        Ok(ptr::bytes(start, len))
+    }
+
+    unsafe fn release(&self, _region: NonNull<[u8]>, _layout: NonZeroLayout) {
+        self.taken.store(false, Ordering::Release);
+    }
+}

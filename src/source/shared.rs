@@ -1,0 +1,54 @@
+//! Sources behind a reference or a counter are sources too.
+//!
+//! They give up `BLOCK`: behind a reference, somebody else could reclaim the memory without the owner map hearing
+//! of it.
+
+use core::ptr::NonNull;
+
+use super::MemorySource;
+use crate::{NonZeroLayout, SourceError};
+
+macro_rules! source_through {
+    ($(#[$meta:meta])* [$($generics:tt)*] $type:ty) => {
+        $(#[$meta])*
+        // SAFETY: Every call goes to the one source behind the pointer, which keeps the contract; the pointer
+        // keeps that source alive and in place. `BLOCK` and `reclaim` keep their defaults, so that contract asks
+        // nothing of them.
+        unsafe impl<$($generics)*> MemorySource for $type {
+            const ZEROED: bool = S::ZEROED;
+            const MIN_ALIGN: usize = S::MIN_ALIGN;
+            const MAX_REGION: usize = S::MAX_REGION;
+            const SHARES_SLICES: bool = S::SHARES_SLICES || S::BLOCK != 0;
+
+            #[inline]
+            fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+                (**self).obtain(layout)
+            }
+
+            #[inline]
+            unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+                // SAFETY: The same source holds the region; the caller promises the rest.
+                unsafe { (**self).release(region, layout) }
+            }
+
+            fn before_fork(&self) {
+                (**self).before_fork();
+            }
+
+            unsafe fn after_fork(&self) {
+                // SAFETY: The call that the caller promises went to the same source.
+                unsafe { (**self).after_fork() }
+            }
+        }
+    };
+}
+
+source_through!(['a, S: MemorySource + ?Sized] &'a S);
+source_through!(
+    #[cfg(feature = "std")]
+    [S: MemorySource + ?Sized] std::rc::Rc<S>
+);
+source_through!(
+    #[cfg(feature = "std")]
+    [S: MemorySource + ?Sized] std::sync::Arc<S>
+);

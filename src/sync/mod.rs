@@ -1,0 +1,84 @@
+//! Atomics, cells and locks: the only place that knows about loom.
+//!
+//! With `--cfg loom` the same names stand for loom's types, which explore the interleavings that the memory
+//! model allows. Loom's types cannot be made in const context, so a constructor that holds one of them is
+//! written inside [`const_fn!`], which drops the `const` there.
+
+mod futex;
+mod lock;
+
+pub(crate) use futex::Futex;
+pub(crate) use lock::{Guarded, Held};
+pub use lock::{RawLock, SpinFutexLock};
+
+#[cfg(not(loom))]
+pub(crate) use core::sync::atomic;
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic;
+
+/// An `UnsafeCell` reached through closures, so that loom sees each access.
+#[cfg(not(loom))]
+pub(crate) mod cell {
+    /// See [`core::cell::UnsafeCell`].
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(core::cell::UnsafeCell::new(value))
+        }
+
+        /// Gives the pointer to the value; what is done through it is the caller's to justify.
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+}
+#[cfg(loom)]
+pub(crate) mod cell {
+    pub(crate) use loom::cell::UnsafeCell;
+}
+
+/// Tells the processor (and loom) that this thread waits for another.
+#[inline(always)]
+pub(crate) fn spin_hint() {
+    #[cfg(not(loom))]
+    core::hint::spin_loop();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
+/// How often a lock looks again before it sleeps.
+#[cfg(not(loom))]
+pub(crate) const SPINS: u32 = 100;
+/// Loom explores each look, so one is enough.
+#[cfg(loom)]
+pub(crate) const SPINS: u32 = 1;
+
+/// A `const fn`, or under loom a plain `fn`.
+#[cfg(not(loom))]
+macro_rules! const_fn {
+    ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+    ($(#[$meta:meta])* $vis:vis unsafe fn $($rest:tt)*) => { $(#[$meta])* $vis const unsafe fn $($rest)* };
+}
+#[cfg(loom)]
+macro_rules! const_fn {
+    ($($rest:tt)*) => { $($rest)* };
+}
+pub(crate) use const_fn;
+
+/// A static of the process, or under loom one of each explored execution.
+#[cfg(not(loom))]
+macro_rules! process_static {
+    ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $value:expr;) => {
+        $(#[$meta])* $vis static $name: $type = $value;
+    };
+}
+#[cfg(loom)]
+macro_rules! process_static {
+    ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $value:expr;) => {
+        loom::lazy_static! { $(#[$meta])* $vis static ref $name: $type = $value; }
+    };
+}
+pub(crate) use process_static;
