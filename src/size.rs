@@ -82,6 +82,7 @@ block_sizes!(
 #[cfg(test)]
 mod tests {
     use super::ALL;
+    use std::vec::Vec;
 
     #[test]
     fn every_power_of_two_from_8_to_1_gib_is_there() {

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn blocks_are_placed_inside_and_aligned() {
-        for cursor in (0..256).step_by(MIN_ALIGN) {
+        for cursor in (0..256usize).step_by(MIN_ALIGN) {
             for limit in (cursor..512).step_by(MIN_ALIGN) {
                 for size in (MIN_ALIGN..64).step_by(MIN_ALIGN) {
                     for align in [1, 2, 4, 8, 16, 32, 64, 128] {
