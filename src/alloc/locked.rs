@@ -15,19 +15,17 @@ use crate::{AllocError, NonZeroLayout};
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, BumpAllocator, Locked, MmapSource, SpinFutexLock};
+/// use context_allocator::{Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout, SpinFutexLock};
 ///
 /// static SHARED: Locked<SpinFutexLock, BumpAllocator<MmapSource>> =
 ///     Locked::new(BumpAllocator::new(MmapSource::new()));
 ///
+/// let layout = NonZeroLayout::of::<[u8; 100]>().unwrap();
 /// std::thread::scope(|scope| {
 ///     for _ in 0..2 {
-///         scope.spawn(|| SHARED.allocate("shared".len().try_into().map(layout_of).unwrap()).unwrap());
+///         scope.spawn(|| assert!(SHARED.allocate(layout).is_ok()));
 ///     }
 /// });
-/// # fn layout_of(size: core::num::NonZeroUsize) -> context_allocator::NonZeroLayout {
-/// #     context_allocator::NonZeroLayout::from_size_align(size.get(), 1).unwrap()
-/// # }
 /// ```
 pub struct Locked<L, A> {
     lock: L,

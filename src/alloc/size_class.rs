@@ -301,7 +301,7 @@ mod tests {
             let class = class_of(size);
             let bytes = bytes_of(class);
             assert!(bytes >= size && bytes_of(class.saturating_sub(1)) < size || class == 0, "{size}");
-            assert!(class < CLASSES && class >= previous && bytes % STEP == 0);
+            assert!(class < CLASSES && class >= previous && bytes.is_multiple_of(STEP));
             assert!(bytes - size < STEP.max(size / 4 + 1), "{size} wastes too much in {bytes}");
             previous = class;
         }
