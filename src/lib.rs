@@ -13,6 +13,8 @@ mod layout;
 mod ptr;
 pub mod size;
 pub mod source;
+#[cfg(feature = "std")]
+pub mod switch;
 mod sync;
 mod sys;
 
@@ -27,4 +29,12 @@ pub use size::BlockSize;
 #[cfg(feature = "std")]
 pub use source::MmapSource;
 pub use source::{ArenaSource, ArenaUsage, MemorySource, RegionSource};
+#[cfg(feature = "std")]
+pub use switch::{
+    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, Heap, HeapGuard, HeapStatistics, NoTier,
+    Orphan, OrphanAction, Policy, RecommendedTiers, SavedContext, Statistics, SwitchableAllocator,
+    ThreadState, TierStatistics, Tiers,
+};
+#[cfg(all(feature = "std", not(loom)))]
+pub use switch::{RECOMMENDED_TIERS, recommended_tiers};
 pub use sync::{RawLock, SpinFutexLock};

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::Allocator;
+use super::ResizeInPlace;
 use crate::{MemorySource, NonZeroLayout};
 
 /// An allocator that can serve a tier of the switchable allocator: used by one thread at a time, lazy, and buildable
@@ -12,15 +12,23 @@ use crate::{MemorySource, NonZeroLayout};
 /// source that the user named.
 ///
 /// # Safety
-/// For the implementor, beyond [`Allocator`]:
+/// For the implementor, beyond [`Allocator`](super::Allocator) and [`ResizeInPlace`] (whose methods may refuse always):
 /// - [`new_in`](Self::new_in) obtains nothing; the first allocation does.
 /// - Dropping the allocator releases every region it holds, whether or not blocks are still allocated.
 /// - After [`recycle`](Self::recycle) no block is allocated, and the allocator holds at most one region.
 /// - All memory of all blocks comes from the source, and each block lies in one region.
 /// - With [`REUSES_BLOCKS`](Self::REUSES_BLOCKS), every block is at least 16 bytes at a multiple of 8, whatever was
 ///   asked for.
+/// - [`source`](Self::source) may be called from several threads at once, if the source is `Sync`: it reads nothing that any
+///   other method changes.
 /// - It may be sent to another thread between two calls, though its source stays shared with other threads.
-pub unsafe trait LocalAllocator: Allocator + Send + Sized {
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot serve a tier of the switchable allocator",
+    label = "not a `LocalAllocator`",
+    note = "a tier is served by a `LocalAllocator`, such as `BumpAllocator<ArenaSource<MmapSource>>`",
+    note = "an allocator that is `Sync`, or a `GlobalAlloc`, belongs in the global tier: `.global_tier(...)`"
+)]
+pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     /// The source of its regions.
     type Source: MemorySource;
 
@@ -36,6 +44,9 @@ pub unsafe trait LocalAllocator: Allocator + Send + Sized {
 
     /// An allocator over `source`, which holds nothing yet.
     fn new_in(source: Self::Source) -> Self;
+
+    /// The source that it was made over.
+    fn source(&self) -> &Self::Source;
 
     /// Allocates from memory that it holds already; `None` where that does not do, whatever the reason.
     ///

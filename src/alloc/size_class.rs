@@ -262,6 +262,10 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for SizeClassAllocator<S> {
         Self::new(source)
     }
 
+    fn source(&self) -> &S {
+        self.fresh.source()
+    }
+
     #[inline(always)]
     fn allocate_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
         let (number, bytes, align) = list_of(layout)?;

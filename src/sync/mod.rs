@@ -6,10 +6,12 @@
 
 mod futex;
 mod lock;
+mod table;
 
 pub(crate) use futex::Futex;
-pub(crate) use lock::{Guarded, Held};
+pub(crate) use lock::Guarded;
 pub use lock::{RawLock, SpinFutexLock};
+pub(crate) use table::PointerTable;
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic;
@@ -67,18 +69,3 @@ macro_rules! const_fn {
     ($($rest:tt)*) => { $($rest)* };
 }
 pub(crate) use const_fn;
-
-/// A static of the process, or under loom one of each explored execution.
-#[cfg(not(loom))]
-macro_rules! process_static {
-    ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $value:expr;) => {
-        $(#[$meta])* $vis static $name: $type = $value;
-    };
-}
-#[cfg(loom)]
-macro_rules! process_static {
-    ($(#[$meta:meta])* $vis:vis static $name:ident: $type:ty = $value:expr;) => {
-        loom::lazy_static! { $(#[$meta])* $vis static ref $name: $type = $value; }
-    };
-}
-pub(crate) use process_static;

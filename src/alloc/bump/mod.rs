@@ -408,6 +408,11 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
     }
 
     #[inline(always)]
+    fn source(&self) -> &S {
+        &self.source
+    }
+
+    #[inline(always)]
     fn allocate_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
         self.allocate_in_region(layout)
     }

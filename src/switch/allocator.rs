@@ -1,0 +1,357 @@
+//! The switchable allocator: the paths that every allocation and every free take.
+//!
+//! Allocation asks the thread's context which tier is current. Free asks the owner map whose the block is, and never what is current:
+//! it only compares the owner with the heaps that this thread uses, to know whether the free is local or remote. What is
+//! not short is in [`slow`](super::slow), out of line.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::fmt;
+use core::ptr::{NonNull, null_mut};
+
+use super::accounting::Totals;
+use super::context::tier;
+use super::control::{HeapRef, Shared};
+use super::large::LargeObjects;
+use super::owner_map::{Entry, OWNERS, tag};
+use super::parking::ParkingLot;
+use super::pool::Pool;
+use super::statistics::Lifetimes;
+use super::thread_end::Hooks;
+use super::tier_source::BlockHeader;
+use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread, TierAllocator, TierSet};
+use super::{Policy, ThreadState};
+use crate::alloc::{Allocator, LocalAllocator};
+use crate::{AllocError, NonZeroLayout, ptr};
+
+/// An allocator that switches, per thread and at run time, between three tiers: a heap for each context, a heap for each thread, and
+/// a global allocator.
+///
+/// It is declared by [`global_thread_and_coroutine_switchable_allocator!`](crate::global_thread_and_coroutine_switchable_allocator), which
+/// installs it as the `#[global_allocator]`, or by [`switchable_allocator!`](crate::switchable_allocator), which does not.
+/// What is allocated comes from the tier that is current in the calling thread:
+///
+/// - inside [`Heap::enter`](super::Heap::enter) from that heap,
+/// - inside [`with_thread`](Self::with_thread) or by default from the thread's own heap,
+/// - inside [`with_global`](Self::with_global), or where there is no thread tier, from the global tier.
+///
+/// A block may be freed, grown and shrunk anywhere: on any thread, in any tier, after the handle of its heap was dropped. Growing moves a
+/// block to the current tier if its heap is not in use on the calling thread.
+///
+/// Allocating in a signal handler is unsupported, as with every `malloc`: the handler may have interrupted the allocator.
+#[doc(alias = "GlobalThreadAndCoroutineSwitchableAllocator")]
+pub struct SwitchableAllocator<D: Declaration> {
+    tiers: D::Tiers,
+    pub(super) coroutine_pool: Pool,
+    pub(super) thread_pool: Pool,
+    pub(super) parking: ParkingLot,
+    pub(super) large: LargeObjects,
+    pub(super) hooks: Hooks,
+    pub(super) totals: Totals,
+    pub(super) lifetimes: Lifetimes,
+}
+
+pub(super) type PolicyOf<D> = <<D as Declaration>::Tiers as TierSet>::Policy;
+
+/// Whether there is a tier of that kind.
+pub(super) const fn present<D: Declaration, K: Kind<D>>() -> bool {
+    <K::Allocator as TierAllocator>::PRESENT
+}
+
+impl<D: Declaration> SwitchableAllocator<D> {
+    crate::sync::const_fn! {
+        /// The allocator of a declaration: called by the macros.
+        #[doc(hidden)]
+        pub fn declare(tiers: D::Tiers) -> Self {
+            Self {
+                tiers,
+                coroutine_pool: Pool::new(),
+                thread_pool: Pool::new(),
+                parking: ParkingLot::new(),
+                large: LargeObjects::new(),
+                hooks: Hooks::new(),
+                totals: Totals::new(),
+                lifetimes: Lifetimes::new(),
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn tiers(&self) -> &D::Tiers {
+        &self.tiers
+    }
+
+    /// The calling thread's state.
+    ///
+    /// Fetched afresh for each use, and never kept across a call of the user's code: that may switch stacks and go on on another thread.
+    #[inline(always)]
+    pub(super) fn state<'a>() -> &'a ThreadState {
+        // SAFETY: A `Declaration` gives a thread-local without destructor, which lives as long as the thread, and which only shared
+        // references are made of; no caller keeps it beyond its own straight-line code.
+        unsafe { &*D::thread_state() }
+    }
+
+    /// Allocates from the current tier; null where there is no memory.
+    #[inline(always)]
+    pub(super) fn allocate_block(&self, layout: NonZeroLayout) -> *mut u8 {
+        let state = Self::state();
+        let context = state.context.get();
+        match context.tier() {
+            tier::COROUTINE if present::<D, Coroutine>() => {
+                // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
+                let heap = unsafe { HeapRef::from_shared(context.current_heap()) };
+                // SAFETY: The heap is in this thread's context, so this thread uses it.
+                unsafe { self.allocate_in::<Coroutine>(heap, state, layout) }
+            }
+            tier::THREAD if present::<D, Thread>() => {
+                // SAFETY: The tier is THREAD only on a thread that has a heap.
+                let heap = unsafe { NonNull::new_unchecked(state.thread_heap.get()) };
+                // SAFETY: A thread's heap is one of the thread tier.
+                let heap = unsafe { HeapRef::from_shared(heap) };
+                // SAFETY: The thread's heap is used by its thread.
+                unsafe { self.allocate_in::<Thread>(heap, state, layout) }
+            }
+            tier::GLOBAL => self.allocate_global(state, layout),
+            _ => self.allocate_by_default(layout),
+        }
+    }
+
+    /// Allocates from a heap.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap.
+    #[inline(always)]
+    pub(super) unsafe fn allocate_in<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        state: &ThreadState,
+        layout: NonZeroLayout,
+    ) -> *mut u8 {
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        let Some(block) = (unsafe { heap.allocator() }).allocate_at_hand(layout) else {
+            // SAFETY: The calling thread uses the heap.
+            return unsafe { self.allocate_slowly(heap, layout) };
+        };
+        // SAFETY: The calling thread uses the heap.
+        unsafe { self.count_allocated(heap, state, layout) };
+        block.as_ptr()
+    }
+
+    /// Counts a block that was handed out.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap.
+    #[inline(always)]
+    pub(super) unsafe fn count_allocated<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        state: &ThreadState,
+        layout: NonZeroLayout,
+    ) {
+        // SAFETY: The calling thread uses the heap.
+        let local = unsafe { heap.local() };
+        local.count_allocated();
+        if PolicyOf::<D>::ACCOUNTING {
+            local.add_bytes(layout.size());
+            state.pending.allocated(&self.totals, K::INDEX, layout.size());
+        }
+    }
+
+    /// Counts a block that the heap's user freed.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap.
+    #[inline(always)]
+    pub(super) unsafe fn count_freed<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        state: &ThreadState,
+        layout: NonZeroLayout,
+    ) {
+        // SAFETY: The calling thread uses the heap.
+        let local = unsafe { heap.local() };
+        local.count_freed();
+        if PolicyOf::<D>::ACCOUNTING {
+            local.add_bytes(layout.size().wrapping_neg());
+            state.pending.freed(&self.totals, K::INDEX, layout.size());
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn allocate_global(&self, state: &ThreadState, layout: NonZeroLayout) -> *mut u8 {
+        // SAFETY: The layout has a size.
+        let block = unsafe { self.tiers.global().alloc(layout.layout()) };
+        if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
+            state.pending.allocated(&self.totals, GLOBAL_INDEX, layout.size());
+        }
+        block
+    }
+
+    /// Frees a block of any tier.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`].
+    #[inline(always)]
+    pub(super) unsafe fn free_block(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        let entry = OWNERS.find(block.addr().get());
+        match entry.tag() {
+            tag::MASKED => {
+                let owner = masked_owner(entry, block);
+                // SAFETY: The owner is the heap that handed the block out, which the map says.
+                unsafe { self.free_in(owner, block, layout) }
+            }
+            tag::GLOBAL => {
+                if PolicyOf::<D>::ACCOUNTING {
+                    Self::state().pending.freed(&self.totals, GLOBAL_INDEX, layout.size());
+                }
+                // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this layout.
+                unsafe { self.tiers.global().dealloc(block.as_ptr(), layout.layout()) };
+            }
+            tag::DIRECT => {
+                // SAFETY: As above.
+                unsafe { self.free_in(entry.pointer(), block, layout) }
+            }
+            // SAFETY: The block is a large object, which the map says, and the caller gives it up.
+            _ => unsafe { self.free_large(entry, layout) },
+        }
+    }
+
+    /// Frees a block of a heap, locally or remotely.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`], and `owner` is the heap that handed out the block, which is no large object.
+    #[inline(always)]
+    unsafe fn free_in(&self, owner: *mut Shared, block: NonNull<u8>, layout: NonZeroLayout) {
+        let state = Self::state();
+        // SAFETY: The map leads to control blocks, whose address is not null.
+        let shared = unsafe { NonNull::new_unchecked(owner) };
+        if present::<D, Coroutine>() && owner == state.context.get().heap() {
+            // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
+            let heap = unsafe { HeapRef::from_shared(shared) };
+            // SAFETY: The heap is in this thread's context, so this thread uses it; the caller gives the block up.
+            unsafe { self.free_locally::<Coroutine>(heap, state, block, layout) };
+        } else if present::<D, Thread>() && owner == state.thread_heap.get() {
+            // SAFETY: A thread's heap is one of the thread tier.
+            let heap = unsafe { HeapRef::from_shared(shared) };
+            // SAFETY: The thread's heap is used by its thread; the caller gives the block up.
+            unsafe { self.free_locally::<Thread>(heap, state, block, layout) };
+        } else {
+            // SAFETY: The caller's promises; the owner is a heap that this thread does not use.
+            unsafe { self.free_remotely(shared, block, layout) };
+        }
+    }
+
+    /// Frees a block of a heap that the calling thread uses.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap, which handed out the block, and the caller gives it up; `layout` fits it.
+    #[inline(always)]
+    pub(super) unsafe fn free_locally<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        state: &ThreadState,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        let allocator = unsafe { heap.allocator() };
+        // SAFETY: The heap's allocator handed out the block, and the layout fits it.
+        unsafe { allocator.deallocate(block, layout) };
+        // SAFETY: The calling thread uses the heap.
+        unsafe { self.count_freed(heap, state, layout) };
+    }
+}
+
+/// The heap of a block in a masked slice.
+#[inline(always)]
+pub(super) fn masked_owner(entry: Entry, block: NonNull<u8>) -> *mut Shared {
+    let header: *mut BlockHeader = entry.block_start(block.addr().get()).cast();
+    // SAFETY: The entry says that the slice consists of blocks with headers. The one at hand was written before any block in it was
+    // handed out, and is not written again while one is allocated.
+    unsafe { (*header).control }
+}
+
+// SAFETY: Blocks come from the global tier or from a heap's allocator or are large objects; each of these keeps the contract of
+// blocks that nothing else uses. The pointer decides where a block goes back to. Nothing unwinds or panics: tiers must not by
+// their own contracts, and this module's paths don't. Requests for no bytes are served as one byte.
+unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
+    #[inline(always)]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.allocate_block(NonZeroLayout::at_least_one(layout))
+    }
+
+    #[inline(always)]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if let Some(block) = NonNull::new(block) {
+            // SAFETY: The caller got the block here with this layout.
+            unsafe { self.free_block(block, NonZeroLayout::at_least_one(layout)) };
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        self.allocate_zeroed_block(NonZeroLayout::at_least_one(layout))
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let old = NonZeroLayout::at_least_one(layout);
+        let (Some(block), Ok(new)) = (NonNull::new(block), old.with_size(new_size.max(1))) else {
+            return null_mut();
+        };
+        // SAFETY: The caller got the block here with this layout.
+        unsafe { self.resize_block(block, old, new) }
+    }
+}
+
+/// The block, or the reason why there is none, as far as it is known.
+#[inline(always)]
+fn found(block: *mut u8, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+    NonNull::new(block).map(|block| ptr::bytes(block, layout.size())).ok_or(AllocError::Refused)
+}
+
+// SAFETY: As for `GlobalAlloc`. A block's length is what was asked for, so one size fits.
+unsafe impl<D: Declaration> Allocator for SwitchableAllocator<D> {
+    #[inline(always)]
+    fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        found(self.allocate_block(layout), layout)
+    }
+
+    #[inline]
+    fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        found(self.allocate_zeroed_block(layout), layout)
+    }
+
+    #[inline(always)]
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        // SAFETY: The caller's promises.
+        unsafe { self.free_block(block, layout) };
+    }
+
+    #[inline]
+    unsafe fn grow(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        found(unsafe { self.resize_block(block, old, new) }, new)
+    }
+
+    #[inline]
+    unsafe fn shrink(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        found(unsafe { self.resize_block(block, old, new) }, new)
+    }
+}
+
+impl<D: Declaration> fmt::Debug for SwitchableAllocator<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SwitchableAllocator").finish_non_exhaustive()
+    }
+}

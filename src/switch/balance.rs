@@ -1,0 +1,64 @@
+//! When is a heap's last block gone?
+//!
+//! The user of a heap counts, plainly, the blocks handed out minus the blocks freed by itself: `live`. Everybody else adds 1
+//! to the atomic `balance` for each block freed. Nobody needs the sum until the heap is *settled*: its handle was dropped (or its
+//! thread ended), and `live` can no longer change. Then `live` is subtracted from `balance`, once, and
+//!
+//! ```text
+//!   before:  balance =  remote frees         >= 0
+//!   after:   balance =  remote frees - live  <= 0,   and 0 exactly when every block is gone
+//! ```
+//!
+//! Before, an addition goes from n to n + 1 with n >= 0; after, from a negative number up, and only the last one goes from -1
+//! to 0. So who sees the old value -1, or settles to 0, is the last, and there is exactly one of them. A remote free costs one
+//! atomic addition and the last one learns that it is the last from that addition's result.
+//!
+//! Ordering: each addition releases what the thread did with the block, and the last one acquires all of that before it gives the
+//! memory to somebody else.
+
+use crate::sync::atomic::AtomicIsize;
+use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+
+/// Remote frees, minus the live blocks once those are settled.
+#[derive(Debug)]
+pub(crate) struct Balance(AtomicIsize);
+
+impl Balance {
+    /// Of a heap without blocks.
+    pub(crate) fn new() -> Self {
+        Self(AtomicIsize::new(0))
+    }
+
+    /// Counts a block freed by somebody who does not use the heap; `true` to the last one of a settled heap.
+    #[inline(always)]
+    pub(crate) fn remote_free(&self) -> bool {
+        self.0.fetch_add(1, AcqRel) == -1
+    }
+
+    /// Settles the heap with `live` blocks; gives the number of those that are not freed yet, 0 to the last.
+    pub(crate) fn settle(&self, live: usize) -> usize {
+        let live = live.cast_signed();
+        let before = self.0.fetch_sub(live, AcqRel);
+        (live - before).cast_unsigned()
+    }
+
+    /// Undoes [`settle`](Self::settle), for a heap that is used again.
+    pub(crate) fn unsettle(&self, live: usize) {
+        self.0.fetch_add(live.cast_signed(), AcqRel);
+    }
+
+    /// Whether a settled heap's blocks are all gone.
+    pub(crate) fn is_even(&self) -> bool {
+        self.0.load(Acquire) == 0
+    }
+
+    /// The number, for statistics and for tests.
+    pub(crate) fn get(&self) -> isize {
+        self.0.load(Relaxed)
+    }
+
+    /// Back to that of a heap without blocks. Nobody else may know of the heap.
+    pub(crate) fn clear(&self) {
+        self.0.store(0, Relaxed);
+    }
+}

@@ -1,0 +1,286 @@
+//! The handle of a coroutine heap, and being in it.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+
+use super::allocator::SwitchableAllocator;
+use super::context::{Context, tier};
+use super::control::HeapRef;
+use super::statistics::blocks;
+use super::tiers::{Coroutine, Declaration, PresentTier, TierSet};
+use crate::AllocError;
+
+/// A heap of the coroutine tier: memory of its own for one request, query, task, frame or coroutine.
+///
+/// What is allocated inside [`enter`](Self::enter) comes from the heap, and may be freed, grown or shrunk anywhere, also after this
+/// handle was dropped. When the handle is dropped, the heap's memory is released at once if no block of it is
+/// allocated any more; otherwise the heap is an *orphan* until the last block is freed, wherever that happens.
+///
+/// Making a heap, entering it, leaving it and dropping it make no system call once the program has warmed up. A heap that holds nothing
+/// takes 128 bytes (with a bump allocator). It can be sent to another thread, but not shared.
+///
+/// ```compile_fail,E0277
+/// context_allocator::switchable_allocator!(static ALLOC);
+/// fn shared<T: Sync>() {}
+/// shared::<context_allocator::Heap<ALLOC>>();
+/// ```
+///
+/// # Examples
+/// ```
+/// context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+///
+/// let heap = ALLOC.heap().expect("memory for a heap");
+/// let words: Vec<String> = heap.enter(|| "each in the heap".split(' ').map(String::from).collect());
+/// assert_eq!(heap.statistics().live_blocks, 5);
+/// drop(heap);
+/// assert_eq!(words.len(), 4); // still there: the heap waits for its last block
+/// ```
+pub struct Heap<D: Declaration> {
+    heap: HeapRef<D, Coroutine>,
+    /// The handle may move between threads; two threads may not have it.
+    not_sync: PhantomData<core::cell::Cell<()>>,
+}
+
+// SAFETY: The heap's allocator and its blocks may be used from any thread, one at a time (`LocalAllocator: Send`); the handle moves by
+// moving, which orders what the threads do.
+unsafe impl<D: Declaration> Send for Heap<D> {}
+
+/// The heap is entered somewhere else: in an outer scope of this thread, on another thread, or in a saved context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EnterError;
+
+impl fmt::Display for EnterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the heap is entered somewhere else already")
+    }
+}
+
+impl core::error::Error for EnterError {}
+
+/// What a heap holds; see [`Heap::statistics`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HeapStatistics {
+    /// Blocks of the heap that are allocated now.
+    pub live_blocks: usize,
+    /// Blocks of the heap that were freed by a thread or in a context that did not use it.
+    pub remote_frees: usize,
+    /// Bytes of regions and large objects that the heap holds.
+    pub held_bytes: usize,
+    /// The most that `held_bytes` may become.
+    pub limit_bytes: usize,
+}
+
+impl<D: Declaration> SwitchableAllocator<D>
+where
+    <D::Tiers as TierSet>::Coroutine: PresentTier,
+{
+    /// Makes a heap of the coroutine tier, without a limit.
+    ///
+    /// # Errors
+    /// Where the operating system has no memory for its control block.
+    #[inline]
+    pub fn heap(&self) -> Result<Heap<D>, AllocError> {
+        self.heap_with_limit(usize::MAX)
+    }
+
+    /// Makes a heap of the coroutine tier that may hold at most `limit` bytes of regions and large objects; what would need more is
+    /// refused: the allocation fails. Regions are what the tier's source gives, so a limit below the size of its blocks refuses
+    /// everything.
+    ///
+    /// # Errors
+    /// Where the operating system has no memory for its control block.
+    #[inline]
+    pub fn heap_with_limit(&self, limit: usize) -> Result<Heap<D>, AllocError> {
+        let heap = self.take_heap(limit)?;
+        Ok(Heap { heap, not_sync: PhantomData })
+    }
+}
+
+impl<D: Declaration> Heap<D> {
+    /// Runs `f` in the heap; afterwards, even if `f` panics, what was current before is current again.
+    ///
+    /// Scopes nest: inside, other heaps may be entered, and [`with_thread`](SwitchableAllocator::with_thread) and
+    /// [`with_global`](SwitchableAllocator::with_global) used. The heap may be entered again while it is the one entered last.
+    ///
+    /// # Panics
+    /// Where the heap is entered somewhere else, as [`try_enter`](Self::try_enter) tells.
+    #[inline]
+    pub fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
+        match self.try_enter(f) {
+            Ok(result) => result,
+            Err(error) => refuse(error),
+        }
+    }
+
+    /// As [`enter`](Self::enter), without the panic.
+    ///
+    /// # Errors
+    /// Where the heap is entered already, but is not the one that this thread entered last: in an outer scope, on another thread, in a
+    /// saved context, or in a scope that was forgotten. `f` is not run then.
+    #[inline]
+    pub fn try_enter<R>(&self, f: impl FnOnce() -> R) -> Result<R, EnterError> {
+        let guard = self.guard()?;
+        let result = f();
+        drop(guard);
+        Ok(result)
+    }
+
+    /// Enters the heap until the guard is dropped.
+    ///
+    /// A guard that is forgotten leaves the heap entered for good.
+    ///
+    /// # Errors
+    /// As [`try_enter`](Self::try_enter).
+    #[inline]
+    pub fn guard(&self) -> Result<HeapGuard<'_, D>, EnterError> {
+        let state = SwitchableAllocator::<D>::state();
+        let context = state.context.get();
+        // SAFETY: Only the state is used before it is clear that the heap is this thread's to use.
+        let local = unsafe { self.heap.local() };
+        if local.is_entered() {
+            return self.guard_again(context);
+        }
+        // The handle is here, and the heap is in no context: this thread may use it.
+        local.set_entered();
+        local.outer.set(context);
+        state.context.set(Context::in_heap(self.heap.as_shared()));
+        Ok(HeapGuard { heap: self.heap, inside: None, borrowed: PhantomData })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn guard_again(&self, context: Context) -> Result<HeapGuard<'_, D>, EnterError> {
+        if context.heap() != self.heap.as_shared().as_ptr() {
+            return Err(EnterError);
+        }
+        SwitchableAllocator::<D>::state().context.set(context.with_tier(tier::COROUTINE));
+        Ok(HeapGuard { heap: self.heap, inside: Some(context.tier()), borrowed: PhantomData })
+    }
+
+    /// What the heap holds at this moment.
+    pub fn statistics(&self) -> HeapStatistics {
+        let (live_blocks, remote_frees) = blocks(self.heap);
+        HeapStatistics {
+            live_blocks,
+            remote_frees,
+            held_bytes: self.heap.shared().held(),
+            limit_bytes: self.heap.shared().limit(),
+        }
+    }
+
+    /// Drops the handle and frees the heap with all that is in it, now.
+    ///
+    /// # Safety
+    /// No block of the heap is used any more, or freed, by anybody; and the heap is entered nowhere, in no saved context either.
+    pub unsafe fn destroy(self) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: The handle is gone with `this`; the caller promises the rest.
+        unsafe { D::allocator().destroy_heap(this.heap) };
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn refuse(error: EnterError) -> ! {
+    panic!("Heap::enter: {error}")
+}
+
+impl<D: Declaration> Drop for Heap<D> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: Only the state is used before it is clear that the heap is this thread's to use.
+        let local = unsafe { self.heap.local() };
+        if !local.is_entered() || local.set_dropped() {
+            local.clear_state();
+            // SAFETY: The handle is going, and the heap is in no context.
+            unsafe { D::allocator().settle_heap(self.heap) };
+        }
+        // Otherwise whoever gives up the context that the heap is in settles it.
+    }
+}
+
+impl<D: Declaration> fmt::Debug for Heap<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heap").field("statistics", &self.statistics()).finish_non_exhaustive()
+    }
+}
+
+/// Being in a heap, until it is dropped: made by [`Heap::guard`].
+///
+/// Guards may be dropped in any order; the heap of a guard that is dropped is no longer in the context, and the others stay.
+#[must_use = "the heap is left when the guard is dropped"]
+pub struct HeapGuard<'h, D: Declaration> {
+    heap: HeapRef<D, Coroutine>,
+    /// Where the heap was entered last already: the tier to go back to.
+    inside: Option<usize>,
+    /// Borrows the handle, and stays on its thread.
+    borrowed: PhantomData<(&'h Heap<D>, *mut ())>,
+}
+
+impl<D: Declaration> Drop for HeapGuard<'_, D> {
+    #[inline]
+    fn drop(&mut self) {
+        leave(self.heap, self.inside);
+    }
+}
+
+impl<D: Declaration> fmt::Debug for HeapGuard<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeapGuard").finish_non_exhaustive()
+    }
+}
+
+/// Leaves a heap. Not inlined: the code before it may have run on another thread.
+#[inline(never)]
+fn leave<D: Declaration>(heap: HeapRef<D, Coroutine>, inside: Option<usize>) {
+    let state = SwitchableAllocator::<D>::state();
+    let context = state.context.get();
+    if context.heap() != heap.as_shared().as_ptr() {
+        leave_out_of_order(heap, inside);
+        return;
+    }
+    match inside {
+        None => {
+            // SAFETY: The heap is in this thread's context.
+            let local = unsafe { heap.local() };
+            state.activate(local.outer.get());
+            local.set_left_by_guard();
+        }
+        Some(tier) => state.activate(context.with_tier(tier)),
+    }
+}
+
+/// Leaves a heap that is not the one entered last: takes it out of this thread's chain, if it is there. If it is not, its
+/// context was saved or is another thread's, and it stays entered there.
+#[cold]
+#[inline(never)]
+fn leave_out_of_order<D: Declaration>(heap: HeapRef<D, Coroutine>, inside: Option<usize>) {
+    if inside.is_some() {
+        return;
+    }
+    let mut next = SwitchableAllocator::<D>::state().context.get().heap();
+    while let Some(above) = NonNull::new(next) {
+        // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
+        let above = unsafe { HeapRef::<D, Coroutine>::from_shared(above) };
+        // SAFETY: The heap is in this thread's context.
+        let above = unsafe { above.local() };
+        let outer = above.outer.get();
+        if outer.heap() == heap.as_shared().as_ptr() {
+            // SAFETY: The heap is in this thread's context.
+            let local = unsafe { heap.local() };
+            let beyond = local.outer.get();
+            // What was entered from inside the heap now goes back to what the heap was entered from; what was entered from
+            // another tier over it goes back to that tier.
+            let back = if outer.tier() == tier::COROUTINE { beyond } else { beyond.with_tier(outer.tier()) };
+            above.outer.set(back);
+            local.set_left_by_guard();
+            return;
+        }
+        next = outer.heap();
+    }
+}

@@ -1,0 +1,91 @@
+//! The macros that declare a switchable allocator.
+//!
+//! A generic thread-local static does not exist in stable Rust, so a macro makes one for each declaration, and a type of the same name
+//! as the static that ties the two together.
+
+/// Declares a [`SwitchableAllocator`](crate::SwitchableAllocator) and installs it as the `#[global_allocator]`.
+///
+/// The short form installs the [recommended tiers](crate::RecommendedTiers): bump heaps for contexts, size-class heaps for threads,
+/// the system's allocator behind them. The full form takes the type and the value that the [`Builder`](crate::Builder) gives.
+/// Attributes, documentation and visibility are passed on. A type of the same name as the static is declared too, so that types can name
+/// the allocator: `Heap<ALLOC>`.
+///
+/// # Examples
+/// ```
+/// context_allocator::global_thread_and_coroutine_switchable_allocator!(
+///     /// Everything this program allocates.
+///     pub static ALLOC
+/// );
+///
+/// fn handle(request: &str, heap: &context_allocator::Heap<ALLOC>) -> usize {
+///     heap.enter(|| request.split(' ').map(String::from).collect::<Vec<_>>().len())
+/// }
+///
+/// let heap = ALLOC.heap().expect("memory for a heap");
+/// assert_eq!(handle("GET / HTTP/1.1", &heap), 3);
+/// ```
+#[macro_export]
+macro_rules! global_thread_and_coroutine_switchable_allocator {
+    ($(#[$meta:meta])* $vis:vis static $name:ident $(;)?) => {
+        $crate::switchable_allocator!($(#[$meta])* #[global_allocator] $vis static $name);
+    };
+    ($(#[$meta:meta])* $vis:vis static $name:ident: $tiers:ty = $value:expr $(;)?) => {
+        $crate::switchable_allocator!($(#[$meta])* #[global_allocator] $vis static $name: $tiers = $value);
+    };
+}
+
+/// Declares a [`SwitchableAllocator`](crate::SwitchableAllocator) that is not the global one: to be used through its
+/// [`Allocator`](crate::Allocator) trait.
+///
+/// The forms are those of
+/// [`global_thread_and_coroutine_switchable_allocator!`](crate::global_thread_and_coroutine_switchable_allocator).
+///
+/// # Examples
+/// ```
+/// use context_allocator::{Allocator, NonZeroLayout};
+///
+/// context_allocator::switchable_allocator!(static ALLOC);
+///
+/// let heap = ALLOC.heap()?;
+/// let layout = NonZeroLayout::of::<u64>().unwrap();
+/// let block = heap.enter(|| ALLOC.allocate(layout))?;
+/// assert_eq!(heap.statistics().live_blocks, 1);
+/// // SAFETY: Just allocated with this layout, and not used again.
+/// unsafe { ALLOC.deallocate(block.cast(), layout) };
+/// assert_eq!(heap.statistics().remote_frees, 1);
+/// # Ok::<(), context_allocator::AllocError>(())
+/// ```
+#[macro_export]
+macro_rules! switchable_allocator {
+    ($(#[$meta:meta])* $vis:vis static $name:ident $(;)?) => {
+        $crate::switchable_allocator!(
+            $(#[$meta])* $vis static $name: $crate::RecommendedTiers = $crate::RECOMMENDED_TIERS
+        );
+    };
+    ($(#[$meta:meta])* $vis:vis static $name:ident: $tiers:ty = $value:expr $(;)?) => {
+        /// Stands for the switchable allocator of the same name in types.
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms, dead_code)]
+        $vis enum $name {}
+
+        $(#[$meta])*
+        $vis static $name: $crate::SwitchableAllocator<$name> = $crate::SwitchableAllocator::declare($value);
+
+        // SAFETY: The static and the thread-local are this declaration's own.
+        unsafe impl $crate::Declaration for $name {
+            type Tiers = $tiers;
+
+            #[inline(always)]
+            fn allocator() -> &'static $crate::SwitchableAllocator<Self> {
+                &$name
+            }
+
+            #[inline(always)]
+            fn thread_state() -> *const $crate::ThreadState {
+                ::std::thread_local! {
+                    static STATE: $crate::ThreadState = const { $crate::ThreadState::new() };
+                }
+                STATE.with(|state| ::core::ptr::from_ref(state))
+            }
+        }
+    };
+}

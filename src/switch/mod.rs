@@ -1,0 +1,65 @@
+//! The switchable allocator: a heap for each context, a heap for each thread, and a global allocator behind them.
+//!
+//! Start at [`allocator`] for the paths of an allocation and a free, at [`owner_map`] for how a pointer finds its heap, and at
+//! [`balance`] for why a heap is released exactly once.
+
+mod accounting;
+mod allocator;
+pub(crate) mod balance;
+mod builder;
+mod context;
+pub(crate) mod control;
+mod heap;
+mod large;
+mod lifecycle;
+mod macros;
+pub(crate) mod owner_map;
+pub(crate) mod parking;
+mod policy;
+mod pool;
+pub(crate) mod remote;
+mod scope;
+mod slow;
+mod statistics;
+mod thread_end;
+mod tier_source;
+mod tiers;
+
+pub use accounting::TierStatistics;
+pub use allocator::SwitchableAllocator;
+pub use builder::{Builder, ChosenGlobal, ChosenTier, Unchosen};
+#[doc(hidden)]
+pub use context::ThreadState;
+pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
+pub use policy::{CountingPolicy, DefaultPolicy, Orphan, OrphanAction, Policy};
+pub use scope::SavedContext;
+pub use statistics::Statistics;
+pub use tiers::{Declaration, NoTier, PresentTier, TierAllocator, TierSet, Tiers};
+
+use crate::size::{U65536, U262144, U1048576, U4194304};
+use crate::{ArenaSource, BumpAllocator, MmapSource, SizeClassAllocator};
+
+/// What the short form of the macros installs: for contexts, bump heaps over blocks of 64 KiB; for threads, size-class heaps over blocks of 256
+/// KiB; behind them the system's allocator.
+pub type RecommendedTiers<P = DefaultPolicy> = Tiers<
+    BumpAllocator<ArenaSource<MmapSource, U65536, U1048576>>,
+    SizeClassAllocator<ArenaSource<MmapSource, U262144, U4194304>>,
+    std::alloc::System,
+    P,
+>;
+
+/// The value of [`RecommendedTiers`].
+#[cfg(not(loom))]
+#[allow(clippy::declare_interior_mutable_const, reason = "the constant is only an initialiser")]
+pub const RECOMMENDED_TIERS: RecommendedTiers = recommended_tiers();
+
+/// The value of [`RecommendedTiers`] with a policy of one's own.
+#[cfg(not(loom))]
+pub const fn recommended_tiers<P: Policy>() -> RecommendedTiers<P> {
+    Builder::new()
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new(MmapSource::new())))
+        .global_tier(std::alloc::System)
+        .policy::<P>()
+        .build()
+}

@@ -1,0 +1,81 @@
+//! What is chosen beyond the tiers, at compile time.
+
+use crate::{MemorySource, MmapSource};
+
+/// Choices beyond the tiers, as a type: the last parameter of [`Tiers`](super::Tiers).
+///
+/// # Examples
+/// ```
+/// use context_allocator::{MmapSource, Orphan, OrphanAction, Policy};
+///
+/// /// Counts blocks and bytes, and does not tolerate what escapes from a heap.
+/// struct Strict;
+///
+/// impl Policy for Strict {
+///     const ACCOUNTING: bool = true;
+///     type Large = MmapSource;
+///     const LARGE: MmapSource = MmapSource::new();
+///     fn orphaned(_: Orphan) -> OrphanAction {
+///         OrphanAction::Abort
+///     }
+/// }
+/// ```
+pub trait Policy: 'static {
+    /// Whether blocks and bytes are counted by tier: a few instructions for each allocation and each free.
+    const ACCOUNTING: bool = false;
+
+    /// Where large objects come from: blocks beyond what a tier's allocator or a block of its source can hold.
+    type Large: MemorySource + Sync + 'static;
+
+    /// The source of large objects. It has no state, or shares it: each use makes it anew.
+    const LARGE: Self::Large;
+
+    /// What is done when a heap's handle is dropped while blocks of it are still allocated.
+    ///
+    /// It runs inside the allocator's user's `drop`; it must not unwind.
+    fn orphaned(orphan: Orphan) -> OrphanAction {
+        let _ = orphan;
+        OrphanAction::Retain
+    }
+}
+
+/// A heap whose handle is dropped while blocks of it are still allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Orphan {
+    /// How many blocks those are.
+    pub blocks: usize,
+    /// Bytes of regions and large objects that the heap holds.
+    pub held_bytes: usize,
+}
+
+/// What is done with an [`Orphan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OrphanAction {
+    /// Its memory stays until its last block is freed, wherever that happens, and is released then.
+    Retain,
+    /// Its memory stays for ever.
+    Leak,
+    /// The process aborts.
+    Abort,
+}
+
+/// Nothing is counted by tier, orphans are retained, large objects are memory maps.
+#[derive(Clone, Copy, Debug)]
+pub struct DefaultPolicy;
+
+impl Policy for DefaultPolicy {
+    type Large = MmapSource;
+    const LARGE: MmapSource = MmapSource::new();
+}
+
+/// As [`DefaultPolicy`], and blocks and bytes are counted by tier.
+#[derive(Clone, Copy, Debug)]
+pub struct CountingPolicy;
+
+impl Policy for CountingPolicy {
+    const ACCOUNTING: bool = true;
+    type Large = MmapSource;
+    const LARGE: MmapSource = MmapSource::new();
+}

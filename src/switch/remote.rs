@@ -1,0 +1,101 @@
+//! Blocks on their way home.
+//!
+//! A block freed by a thread that does not use its heap is pushed on the heap's list, from where the heap's user takes all at
+//! once. It is a stack of R. K. Treiber (1986) without the pop: pushes by compare-exchange, everything taken with one swap,
+//! so that the ABA problem does not arise.
+//!
+//! ```text
+//!   head --> | next | layout | ... --> | next | layout | ... --> null
+//!            a freed block              a freed block
+//! ```
+//!
+//! The block itself holds the link and its layout (size and alignment in one word), which is why blocks of allocators that reuse
+//! them are at least two words.
+
+use core::ptr::{NonNull, null_mut};
+
+use crate::NonZeroLayout;
+use crate::sync::atomic::AtomicPtr;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// What a block on the list begins with.
+#[derive(Clone, Copy, Debug)]
+struct RemoteBlock {
+    next: *mut RemoteBlock,
+    /// The size in bytes above [`ALIGN_BITS`] bits of the alignment's logarithm.
+    layout: usize,
+}
+
+/// Enough for the logarithm of any alignment; a block that is large enough to lose bits of its size to it is never on a
+/// list, because no allocator that reuses blocks gives blocks that large.
+const ALIGN_BITS: u32 = 6;
+
+/// A list that many threads push on and one takes from.
+#[derive(Debug)]
+pub(crate) struct RemoteList {
+    head: AtomicPtr<RemoteBlock>,
+}
+
+impl RemoteList {
+    /// An empty list.
+    pub(crate) fn new() -> Self {
+        Self { head: AtomicPtr::new(null_mut()) }
+    }
+
+    /// Pushes a block.
+    ///
+    /// # Safety
+    /// The block is the caller's alone, fits `layout`, and has room for a [`RemoteBlock`]: two words at a multiple of 8.
+    #[inline]
+    pub(crate) unsafe fn push(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        let block = block.cast::<RemoteBlock>().as_ptr();
+        let layout = layout.size() << ALIGN_BITS | layout.align().ilog2() as usize;
+        let mut head = self.head.load(Relaxed);
+        loop {
+            // SAFETY: The block is the caller's and large enough.
+            unsafe { block.write(RemoteBlock { next: head, layout }) };
+            match self.head.compare_exchange_weak(head, block, Release, Relaxed) {
+                Ok(_) => return,
+                Err(other) => head = other,
+            }
+        }
+    }
+
+    /// Takes all blocks, the one pushed last first.
+    ///
+    /// The blocks are the caller's from here on.
+    #[inline]
+    pub(crate) fn take(&self) -> RemoteBlocks {
+        if self.head.load(Relaxed).is_null() {
+            return RemoteBlocks { next: null_mut() };
+        }
+        RemoteBlocks { next: self.head.swap(null_mut(), Acquire) }
+    }
+
+    /// Forgets what is on the list. Nobody else may know of it.
+    pub(crate) fn clear(&self) {
+        self.head.store(null_mut(), Relaxed);
+    }
+}
+
+/// The blocks that [`RemoteList::take`] took.
+#[derive(Debug)]
+pub(crate) struct RemoteBlocks {
+    next: *mut RemoteBlock,
+}
+
+impl Iterator for RemoteBlocks {
+    type Item = (NonNull<u8>, NonZeroLayout);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let block = NonNull::new(self.next)?;
+        // SAFETY: `push` wrote it, and `take` made it this iterator's.
+        let RemoteBlock { next, layout } = unsafe { block.read() };
+        self.next = next;
+        let (size, align) = (layout >> ALIGN_BITS, 1 << (layout & ((1 << ALIGN_BITS) - 1)));
+        // `push` packed a layout, so this one is as good.
+        let layout = NonZeroLayout::from_size_align(size, align).ok()?;
+        Some((block.cast(), layout))
+    }
+}

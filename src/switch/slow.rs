@@ -1,0 +1,371 @@
+//! The switchable allocator's paths that are not short, each out of line.
+
+use core::alloc::GlobalAlloc;
+use core::ptr::{NonNull, null_mut};
+
+use super::allocator::{PolicyOf, SwitchableAllocator, masked_owner, present};
+use super::context::tier;
+use super::control::{HeapRef, HeapTier, Shared};
+use super::large::Record;
+use super::owner_map::{Entry, OWNERS, tag};
+use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread, TierSet};
+use super::{Policy, ThreadState};
+use crate::alloc::{Allocator, LocalAllocator, ResizeInPlace};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::{MemorySource, NonZeroLayout, ptr};
+
+/// The heap of a block, if the calling thread uses it.
+enum InUse<D: Declaration> {
+    Coroutine(HeapRef<D, Coroutine>),
+    Thread(HeapRef<D, Thread>),
+    Elsewhere,
+}
+
+impl<D: Declaration> SwitchableAllocator<D> {
+    /// Allocates where the thread's context does not name a tier yet.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn allocate_by_default(&self, layout: NonZeroLayout) -> *mut u8 {
+        let state = Self::state();
+        match self.thread_heap(state) {
+            Some(heap) => {
+                state.context.set(state.context.get().with_tier(tier::THREAD));
+                // SAFETY: The thread's heap is used by its thread.
+                unsafe { self.allocate_in(heap, state, layout) }
+            }
+            None => self.allocate_global(state, layout),
+        }
+    }
+
+    /// Allocates where the heap's allocator has nothing at hand.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap.
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn allocate_slowly<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        layout: NonZeroLayout,
+    ) -> *mut u8 {
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        let allocator = unsafe { heap.allocator() };
+        let block = if layout.size().max(layout.align()) > K::LARGEST {
+            self.large.obtain(&PolicyOf::<D>::LARGE, heap.as_shared(), layout).ok()
+        } else {
+            // SAFETY: The calling thread uses the heap.
+            let brought_home = unsafe { self.bring_home(heap) };
+            let at_hand = if brought_home { allocator.allocate_at_hand(layout) } else { None };
+            at_hand.or_else(|| allocator.allocate(layout).ok().map(NonNull::cast))
+        };
+        let Some(block) = block else { return null_mut() };
+        // SAFETY: The calling thread uses the heap.
+        unsafe { self.count_allocated(heap, Self::state(), layout) };
+        block.as_ptr()
+    }
+
+    /// Gives blocks that were freed remotely back to their allocator; whether there were any.
+    ///
+    /// They stay counted as live here and as freed in the balance, which cancel out.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap.
+    pub(super) unsafe fn bring_home<K: Kind<D>>(&self, heap: HeapRef<D, K>) -> bool {
+        if !<super::tiers::HeapAllocator<D, K> as LocalAllocator>::REUSES_BLOCKS {
+            return false;
+        }
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        let allocator = unsafe { heap.allocator() };
+        let mut any = false;
+        for (block, layout) in heap.shared().remote.take() {
+            // SAFETY: Who freed the block gave it up, and it fits the layout that came with it.
+            unsafe { allocator.deallocate(block, layout) };
+            any = true;
+        }
+        any
+    }
+
+    /// Frees a block of a heap that the calling thread does not use.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`]; the heap handed out the block, which is no large object.
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn free_remotely(
+        &self,
+        owner: NonNull<Shared>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        // SAFETY: A control block is never unmapped.
+        match unsafe { owner.as_ref() }.tier {
+            HeapTier::Coroutine => {
+                // SAFETY: The control block says that it is of the coroutine tier.
+                let heap = unsafe { HeapRef::<D, Coroutine>::from_shared(owner) };
+                // SAFETY: The caller's promises.
+                unsafe { self.push_remotely(heap, block, layout) };
+                self.count_remote_free(heap, layout);
+            }
+            HeapTier::Thread => {
+                // SAFETY: The control block says that it is of the thread tier.
+                let heap = unsafe { HeapRef::<D, Thread>::from_shared(owner) };
+                // SAFETY: The caller's promises.
+                unsafe { self.push_remotely(heap, block, layout) };
+                self.count_remote_free(heap, layout);
+            }
+        }
+    }
+
+    /// Sends a block home, if its allocator has a use for it.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`]; the heap handed out the block, which is no large object.
+    unsafe fn push_remotely<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        if <super::tiers::HeapAllocator<D, K> as LocalAllocator>::REUSES_BLOCKS {
+            // SAFETY: The caller gives the block up, and the allocator promises that its blocks have room for a link.
+            unsafe { heap.shared().remote.push(block, layout) };
+        }
+    }
+
+    /// Counts a block that was freed by somebody who does not use its heap. The heap may be gone when this returns.
+    fn count_remote_free<K: Kind<D>>(&self, heap: HeapRef<D, K>, layout: NonZeroLayout) {
+        let shared = heap.shared();
+        if PolicyOf::<D>::ACCOUNTING {
+            shared.remote_bytes.fetch_add(layout.size(), Relaxed);
+            Self::state().pending.freed(&self.totals, K::INDEX, layout.size());
+        }
+        if shared.balance.remote_free() {
+            self.last_block_gone(heap.as_shared());
+        }
+    }
+
+    /// Frees a large object.
+    ///
+    /// # Safety
+    /// The entry is that of a large object, which the caller gives up.
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn free_large(&self, entry: Entry, layout: NonZeroLayout) {
+        // SAFETY: The entry of a large object was made from its record, which is alive as long as the object.
+        let record: NonNull<Record> = unsafe { NonNull::new_unchecked(entry.pointer()) };
+        // SAFETY: The record is alive until it is released below.
+        let owner = unsafe { record.as_ref() }.control;
+        // SAFETY: The caller gives the object up.
+        unsafe { self.large.release(&PolicyOf::<D>::LARGE, record) };
+        let state = Self::state();
+        match self.in_use(state, owner) {
+            // SAFETY: `in_use` says that the calling thread uses the heap.
+            InUse::Coroutine(heap) => unsafe { self.count_freed(heap, state, layout) },
+            // SAFETY: `in_use` says that the calling thread uses the heap.
+            InUse::Thread(heap) => unsafe { self.count_freed(heap, state, layout) },
+            InUse::Elsewhere => {
+                // SAFETY: A control block is never unmapped.
+                match unsafe { owner.as_ref() }.tier {
+                    HeapTier::Coroutine => {
+                        // SAFETY: The control block says that it is of the coroutine tier.
+                        self.count_remote_free(
+                            unsafe { HeapRef::<D, Coroutine>::from_shared(owner) },
+                            layout,
+                        );
+                    }
+                    HeapTier::Thread => {
+                        // SAFETY: The control block says that it is of the thread tier.
+                        self.count_remote_free(unsafe { HeapRef::<D, Thread>::from_shared(owner) }, layout);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether, and as what, the calling thread uses a heap.
+    fn in_use(&self, state: &ThreadState, owner: NonNull<Shared>) -> InUse<D> {
+        if present::<D, Coroutine>() && owner.as_ptr() == state.context.get().heap() {
+            // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
+            InUse::Coroutine(unsafe { HeapRef::from_shared(owner) })
+        } else if present::<D, Thread>() && owner.as_ptr() == state.thread_heap.get() {
+            // SAFETY: A thread's heap is one of the thread tier.
+            InUse::Thread(unsafe { HeapRef::from_shared(owner) })
+        } else {
+            InUse::Elsewhere
+        }
+    }
+
+    /// Allocates zeroed memory from the current tier; null where there is none.
+    #[inline(never)]
+    pub(super) fn allocate_zeroed_block(&self, layout: NonZeroLayout) -> *mut u8 {
+        let state = Self::state();
+        if state.context.get().tier() == tier::GLOBAL {
+            // SAFETY: The layout has a size.
+            let block = unsafe { self.tiers().global().alloc_zeroed(layout.layout()) };
+            if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
+                state.pending.allocated(&self.totals, GLOBAL_INDEX, layout.size());
+            }
+            return block;
+        }
+        let block = self.allocate_block(layout);
+        let zeroed = <<PolicyOf<D> as Policy>::Large as MemorySource>::ZEROED
+            && OWNERS.find(block.addr()).tag() == tag::LARGE;
+        if !block.is_null() && !zeroed {
+            // SAFETY: The block was just allocated with this size.
+            unsafe { block.write_bytes(0, layout.size()) };
+        }
+        block
+    }
+
+    /// Grows or shrinks a block; null, and nothing changed, where there is no memory.
+    ///
+    /// # Safety
+    /// As [`Allocator::grow`] or [`Allocator::shrink`].
+    #[inline(never)]
+    pub(super) unsafe fn resize_block(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> *mut u8 {
+        let state = Self::state();
+        let entry = OWNERS.find(block.addr().get());
+        let owner = match entry.tag() {
+            // SAFETY: The block is in no slice of ours, so the global tier allocated it; the caller's promises.
+            tag::GLOBAL => return unsafe { self.resize_global(block, old, new) },
+            tag::LARGE => {
+                // SAFETY: As in `free_large`; the object is alive.
+                let record: &Record = unsafe { &*entry.pointer() };
+                let fits =
+                    new.size() <= record.capacity() && ptr::padding(block.addr().get(), new.align()) == 0;
+                // A large object that shrinks by more than half moves to something smaller.
+                if fits && new.size() > record.capacity() / 2 {
+                    self.count_resized(record.control, old, new);
+                    return block.as_ptr();
+                }
+                record.control
+            }
+            // SAFETY: The map leads to control blocks, whose address is not null.
+            tag::DIRECT => unsafe { NonNull::new_unchecked(entry.pointer()) },
+            // SAFETY: As above.
+            _ => unsafe { NonNull::new_unchecked(masked_owner(entry, block)) },
+        };
+        let is_large = entry.tag() == tag::LARGE;
+        let moved = match self.in_use(state, owner) {
+            // SAFETY: `in_use` says that the calling thread uses the heap; the caller's promises.
+            InUse::Coroutine(heap) => unsafe { self.resize_in(heap, block, old, new, is_large) },
+            // SAFETY: `in_use` says that the calling thread uses the heap; the caller's promises.
+            InUse::Thread(heap) => unsafe { self.resize_in(heap, block, old, new, is_large) },
+            InUse::Elsewhere => Resized::Elsewhere(self.allocate_block(new)),
+        };
+        match moved {
+            Resized::InPlace => block.as_ptr(),
+            // SAFETY: The block was just allocated for `new`; the caller's promises.
+            Resized::Elsewhere(to) => unsafe { self.move_block(block, old, to, new) },
+        }
+    }
+
+    /// Resizes a block of a heap in place, or allocates another in the same heap.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap, which handed out the block; `old` fits it.
+    unsafe fn resize_in<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+        is_large: bool,
+    ) -> Resized {
+        let state = Self::state();
+        if !is_large {
+            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+            let allocator = unsafe { heap.allocator() };
+            let resized = if new.size() >= old.size() {
+                // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is not smaller.
+                unsafe { allocator.grow_in_place(block, old, new) }
+            } else {
+                // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is smaller.
+                unsafe { allocator.shrink_in_place(block, old, new) }
+            };
+            if resized.is_ok() {
+                self.count_resized(heap.as_shared(), old, new);
+                return Resized::InPlace;
+            }
+        }
+        // SAFETY: The calling thread uses the heap.
+        Resized::Elsewhere(unsafe { self.allocate_in(heap, state, new) })
+    }
+
+    /// Resizes a block of the global tier.
+    ///
+    /// # Safety
+    /// As [`Allocator::grow`] or [`Allocator::shrink`], and the global tier allocated the block.
+    unsafe fn resize_global(&self, block: NonNull<u8>, old: NonZeroLayout, new: NonZeroLayout) -> *mut u8 {
+        if old.align() != new.align() {
+            let to = self.allocate_global(Self::state(), new);
+            // SAFETY: The block was just allocated for `new`; the caller's promises.
+            return unsafe { self.move_block(block, old, to, new) };
+        }
+        // SAFETY: The global tier allocated the block with `old`; the size is one of a layout of that alignment.
+        let resized = unsafe { self.tiers().global().realloc(block.as_ptr(), old.layout(), new.size()) };
+        if PolicyOf::<D>::ACCOUNTING && !resized.is_null() {
+            let change = new.size().cast_signed() - old.size().cast_signed();
+            Self::state().pending.changed(&self.totals, GLOBAL_INDEX, change);
+        }
+        resized
+    }
+
+    /// Copies what both have from `block` to `to`, unless that is null, and frees `block`.
+    ///
+    /// # Safety
+    /// `block` is allocated and `old` fits it; `to` is null or was just allocated for `new`.
+    unsafe fn move_block(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        to: *mut u8,
+        new: NonZeroLayout,
+    ) -> *mut u8 {
+        if to.is_null() {
+            return to;
+        }
+        // SAFETY: Both are allocated, so they do not overlap, and each has that many bytes.
+        unsafe { to.copy_from_nonoverlapping(block.as_ptr(), old.size().min(new.size())) };
+        // SAFETY: The caller's promises; the block is not used again.
+        unsafe { self.free_block(block, old) };
+        to
+    }
+
+    /// Counts a change of size in place.
+    fn count_resized(&self, owner: NonNull<Shared>, old: NonZeroLayout, new: NonZeroLayout) {
+        if !PolicyOf::<D>::ACCOUNTING {
+            return;
+        }
+        let state = Self::state();
+        let change = new.size().cast_signed() - old.size().cast_signed();
+        // SAFETY: A control block is never unmapped.
+        let shared = unsafe { owner.as_ref() };
+        let index = match shared.tier {
+            HeapTier::Coroutine => <Coroutine as Kind<D>>::INDEX,
+            HeapTier::Thread => <Thread as Kind<D>>::INDEX,
+        };
+        state.pending.changed(&self.totals, index, change);
+        match self.in_use(state, owner) {
+            // SAFETY: `in_use` says that the calling thread uses the heap.
+            InUse::Coroutine(heap) => unsafe { heap.local() }.add_bytes(change.cast_unsigned()),
+            // SAFETY: `in_use` says that the calling thread uses the heap.
+            InUse::Thread(heap) => unsafe { heap.local() }.add_bytes(change.cast_unsigned()),
+            InUse::Elsewhere => {
+                shared.remote_bytes.fetch_sub(change.cast_unsigned(), Relaxed);
+            }
+        }
+    }
+}
+
+/// What became of a block that was to be resized.
+enum Resized {
+    InPlace,
+    /// Room for it elsewhere, or null.
+    Elsewhere(*mut u8),
+}

@@ -1,0 +1,118 @@
+//! What happens when a thread ends, and around a fork.
+//!
+//! The end of a thread is seen through a key of the threads library, whose functions run after the destructors of Rust's
+//! thread-locals, so that those can still allocate and free as before. What runs later still (other keys' functions) allocates
+//! from the global tier and frees remotely.
+//!
+//! Around a fork all locks of the allocator are held, so that the child finds nothing half done. The lists that need no lock are
+//! whole at any moment. What other threads' heaps hold is lost to the child, but its blocks can be freed there as everywhere.
+
+use core::ffi::c_void;
+
+use super::allocator::{PolicyOf, SwitchableAllocator};
+use super::context::Stage;
+use super::tiers::{Declaration, TierSet};
+use super::{Policy, ThreadState};
+use crate::MemorySource;
+use crate::sync::Guarded;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::Ordering::{Acquire, Release};
+use crate::sys;
+
+/// Whether the hooks are set, and the key if so.
+#[derive(Debug)]
+pub(crate) struct Hooks {
+    setting: Guarded<()>,
+    /// One of the constants below, or the key's number plus `KEY`.
+    state: AtomicU64,
+}
+
+const UNSET: u64 = 0;
+const REFUSED: u64 = 1;
+const KEY: u64 = 2;
+
+impl Hooks {
+    crate::sync::const_fn! {
+        pub(crate) fn new() -> Self {
+            Self { setting: Guarded::new(()), state: AtomicU64::new(UNSET) }
+        }
+    }
+}
+
+impl<D: Declaration> SwitchableAllocator<D> {
+    /// Whether the end of the calling thread will be seen; sees to it if it can.
+    #[inline]
+    pub(super) fn armed(&self, state: &ThreadState) -> bool {
+        match state.stage.get() {
+            Stage::Armed => true,
+            Stage::Detached => false,
+            Stage::New => {
+                let armed = self.exit_key().is_some_and(|key| key.arm().is_ok());
+                state.stage.set(if armed { Stage::Armed } else { Stage::Detached });
+                armed
+            }
+        }
+    }
+
+    /// The key through which the ends of threads are seen, made once; `None` if the system refused it.
+    fn exit_key(&self) -> Option<sys::ExitKey> {
+        let mut state = self.hooks.state.load(Acquire);
+        if state == UNSET {
+            let _setting = self.hooks.setting.lock();
+            state = self.hooks.state.load(Acquire);
+            if state == UNSET {
+                let forking = sys::at_fork(before_fork::<D>, after_fork::<D>);
+                state = match (forking, sys::ExitKey::new(thread_ends::<D>)) {
+                    (Ok(()), Ok(key)) => KEY + u64::from(key.number()),
+                    _ => REFUSED,
+                };
+                self.hooks.state.store(state, Release);
+            }
+        }
+        let number = u32::try_from(state.checked_sub(KEY)?).ok()?;
+        Some(sys::ExitKey::from_number(number))
+    }
+}
+
+/// The end of a thread.
+unsafe extern "C" fn thread_ends<D: Declaration>(_: *mut c_void) {
+    D::allocator().detach(SwitchableAllocator::<D>::state());
+}
+
+/// Before a fork: takes all locks, in the order in which the allocator nests them.
+unsafe extern "C" fn before_fork<D: Declaration>() {
+    let allocator = D::allocator();
+    allocator.hooks.setting.hold_for_fork();
+    allocator.parking.before_fork();
+    allocator.coroutine_pool.before_fork();
+    allocator.thread_pool.before_fork();
+    allocator.large.before_fork();
+    allocator.tiers().coroutine_source().before_fork();
+    allocator.tiers().thread_source().before_fork();
+    PolicyOf::<D>::LARGE.before_fork();
+    allocator.tiers().global_before_fork();
+}
+
+/// After a fork, in the parent and in the child: gives them back, in reverse.
+unsafe extern "C" fn after_fork<D: Declaration>() {
+    let allocator = D::allocator();
+    // SAFETY: The system calls this after `before_fork`, on the same thread or, in the child, on its copy. The same holds for each
+    // of the calls below.
+    unsafe { allocator.tiers().global_after_fork() };
+    // SAFETY: As above.
+    unsafe { PolicyOf::<D>::LARGE.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.tiers().thread_source().after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.tiers().coroutine_source().after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.large.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.thread_pool.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.coroutine_pool.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.parking.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.hooks.setting.release_after_fork() };
+}

@@ -1,0 +1,225 @@
+//! The source under a heap's allocator: it records whose the memory is.
+//!
+//! Over a source of equal blocks (`BLOCK` not zero) each block begins with a header that leads to the heap, and the owner map says
+//! how to find the header:
+//!
+//! ```text
+//!   block (BLOCK bytes, multiple of BLOCK)
+//!   +---------+------------------------------------------------+
+//!   | control |            region, for the allocator           |
+//!   +---------+------------------------------------------------+
+//!   0         16 (or the alignment asked for)
+//! ```
+//!
+//! The map's entries for such slices are made once and stay until the source gives the memory back. Over any other source a
+//! region is whole slices, entered in the map with the heap itself while the heap holds them.
+//!
+//! Either way the heap's bytes are charged against its limit before, and refunded after.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use super::control::Shared;
+use super::owner_map::{Entry, OWNERS};
+use super::tiers::{Declaration, Kind, TierAllocator};
+use crate::layout::round_up;
+use crate::source::SLICE;
+use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
+
+/// What a block begins with.
+pub(crate) struct BlockHeader {
+    pub(crate) control: *mut Shared,
+}
+
+const HEADER: usize = 16;
+const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
+
+/// The source of the regions of one heap of the tier `K` of `D`.
+pub(crate) struct TierSource<D, K> {
+    control: NonNull<Shared>,
+    tier: PhantomData<fn() -> (D, K)>,
+}
+
+// SAFETY: The control block is shared, and the tier's source, which a static holds, is `Sync`.
+unsafe impl<D: Declaration, K: Kind<D>> Send for TierSource<D, K> {}
+
+type Stored<D, K> = <<K as Kind<D>>::Allocator as TierAllocator>::TierSource;
+
+impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
+    const BLOCK: usize = {
+        let block = <Stored<D, K> as MemorySource>::BLOCK;
+        assert!(
+            !<Stored<D, K> as MemorySource>::SHARES_SLICES,
+            "this source cannot stand in a tier, because it may share 64 KiB slices with memory of others: use an \
+             ArenaSource by value, whose chunks are at least U65536, or a source of whole regions"
+        );
+        assert!(
+            block == 0 || block >= 256,
+            "the blocks of an ArenaSource in a tier must be at least U256, because each begins with a header"
+        );
+        block
+    };
+
+    pub(crate) fn new(control: NonNull<Shared>) -> Self {
+        Self { control, tier: PhantomData }
+    }
+
+    fn shared(&self) -> &Shared {
+        // SAFETY: The control block is that of the heap whose allocator this source is under, in a slab that is never unmapped.
+        unsafe { self.control.as_ref() }
+    }
+
+    /// Bytes before the region in its block.
+    fn offset(layout: NonZeroLayout) -> usize {
+        layout.align().max(HEADER)
+    }
+
+    fn obtain_block(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let offset = Self::offset(layout);
+        let size = layout.size().checked_add(offset).ok_or(SourceError::TooLarge)?;
+        if size > Self::BLOCK {
+            return Err(SourceError::TooLarge);
+        }
+        let asked = layout.with_size(size)?;
+        let block = K::source().obtain(asked)?;
+        let start = block.cast::<u8>();
+        if let Err(error) = enter_block(start, Self::BLOCK) {
+            // SAFETY: Just obtained with this layout; nobody has seen it.
+            unsafe { K::source().release(block, asked) };
+            return Err(error);
+        }
+        // SAFETY: The block is ours and begins with room for the header.
+        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control.as_ptr() }) };
+        // SAFETY: `offset` is less than the block's size.
+        Ok(ptr::bytes(unsafe { start.add(offset) }, Self::BLOCK - offset))
+    }
+
+    /// # Safety
+    /// As [`MemorySource::release`].
+    unsafe fn release_block(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        let offset = Self::offset(layout);
+        // SAFETY: `obtain_block` put the region `offset` bytes behind the block's start.
+        let start = unsafe { region.cast::<u8>().sub(offset) };
+        let block = ptr::bytes(start, Self::BLOCK);
+        if let Ok(layout) = layout.with_size(Self::BLOCK) {
+            // SAFETY: The source holds the block, which nobody uses; it has the length that was returned.
+            unsafe { K::source().release(block, layout) };
+        }
+    }
+
+    fn obtain_slices(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let layout = slices(layout)?;
+        let region = K::source().obtain(layout)?;
+        let start = region.cast::<u8>();
+        let len = region.len() & !(SLICE - 1);
+        if let Err(error) = enter_slices(start, len, self.control) {
+            // SAFETY: Just obtained with this layout; nobody has seen it.
+            unsafe { K::source().release(region, layout) };
+            return Err(error);
+        }
+        Ok(ptr::bytes(start, len))
+    }
+
+    /// # Safety
+    /// As [`MemorySource::release`].
+    unsafe fn release_slices(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        // The region's length may be cut to what fits, but slices are entered whole.
+        let (Ok(asked), Some(len)) = (slices(layout), round_up(region.len(), SLICE)) else { return };
+        let start = region.cast::<u8>();
+        leave_slices(start, len);
+        // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
+        unsafe { K::source().release(ptr::bytes(start, len), asked) };
+    }
+}
+
+/// The layout in whole slices.
+fn slices(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
+    let size = round_up(layout.size(), SLICE).ok_or(SourceError::TooLarge)?;
+    Ok(NonZeroLayout::from_size_align(size, layout.align().max(SLICE))?)
+}
+
+/// Sees to it that the map knows the slices of a block of `size` bytes.
+///
+/// Blocks of one source have one size, and the map keeps their entries, so that nearly always this finds them there.
+fn enter_block(start: NonNull<u8>, size: usize) -> Result<(), SourceError> {
+    let first = start.addr().get() & !(SLICE - 1);
+    // The entry's pointer may access the slice: a block that is smaller than a slice comes from a chunk of whole slices.
+    let base = ptr::at(start.as_ptr(), first);
+    let Some(base) = NonNull::new(base) else { return Err(SourceError::AddressOutOfRange) };
+    let entry = Entry::masked(base, size.ilog2());
+    if OWNERS.find(first) == entry {
+        return Ok(());
+    }
+    // The first slice last, so that its entry says that all are there.
+    for slice in (first..first + size.max(SLICE)).step_by(SLICE).rev() {
+        OWNERS.enter(slice, entry)?;
+    }
+    Ok(())
+}
+
+/// Enters the `len` bytes at `start`, whole slices, for a heap; on an error none of them.
+pub(super) fn enter_slices(
+    start: NonNull<u8>,
+    len: usize,
+    control: NonNull<Shared>,
+) -> Result<(), SourceError> {
+    let first = start.addr().get();
+    for slice in (first..first + len).step_by(SLICE) {
+        if let Err(error) = OWNERS.enter(slice, Entry::direct(control)) {
+            leave_slices(start, slice - first);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Leaves the `len` bytes at `start`, whole slices.
+pub(super) fn leave_slices(start: NonNull<u8>, len: usize) {
+    let first = start.addr().get();
+    (first..first + len).step_by(SLICE).for_each(|slice| OWNERS.leave(slice));
+}
+
+// SAFETY: A region is part of a block, or all of a region, of the tier's source, for which that source vouches; the header lies
+// before it. It is as aligned as asked: a block at a multiple of its size, plus an offset that is a multiple of the alignment;
+// or slices asked for at that alignment. `BLOCK` is zero, since regions begin behind a header.
+unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
+    const MIN_ALIGN: usize = HEADER;
+    const MAX_REGION: usize =
+        if Self::BLOCK == 0 { Stored::<D, K>::MAX_REGION & !(SLICE - 1) } else { Self::BLOCK - HEADER };
+
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let charged = if Self::BLOCK == 0 { slices(layout)?.size() } else { Self::BLOCK };
+        if !self.shared().charge(charged) {
+            return Err(SourceError::LimitReached);
+        }
+        let obtained = if Self::BLOCK == 0 { self.obtain_slices(layout) } else { self.obtain_block(layout) };
+        match obtained {
+            Err(_) => self.shared().refund(charged),
+            // A source may give more slices than asked; they count, though no limit refuses them any more.
+            Ok(region) if Self::BLOCK == 0 && region.len() > charged => {
+                self.shared().charge_beyond_limit(region.len() - charged);
+            }
+            Ok(_) => {}
+        }
+        obtained
+    }
+
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        if Self::BLOCK == 0 {
+            self.shared().refund(round_up(region.len(), SLICE).unwrap_or(region.len()));
+            // SAFETY: The caller's promises.
+            unsafe { self.release_slices(region, layout) };
+        } else {
+            self.shared().refund(Self::BLOCK);
+            // SAFETY: The caller's promises.
+            unsafe { self.release_block(region, layout) };
+        }
+    }
+}
+
+impl<D, K> fmt::Debug for TierSource<D, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TierSource").finish_non_exhaustive()
+    }
+}
