@@ -38,3 +38,7 @@ pub use switch::{
 #[cfg(all(feature = "std", not(loom)))]
 pub use switch::{RECOMMENDED_TIERS, recommended_tiers};
 pub use sync::{RawLock, SpinFutexLock};
+
+#[cfg(all(test, loom))]
+#[path = "../loom-tests/mod.rs"]
+mod loom_tests;

@@ -28,10 +28,10 @@ unsafe impl<A: Allocator> GlobalAlloc for AllocatorAdaptor<A> {
 
     #[inline(always)]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if let Some(block) = NonNull::new(block) {
-            // SAFETY: The caller got the block here with this layout, which therefore fits it.
-            unsafe { self.allocator.deallocate(block, NonZeroLayout::at_least_one(layout)) };
-        }
+        // SAFETY: The caller got the block here, so it is not null.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        // SAFETY: The caller got the block here with this layout, which therefore fits it.
+        unsafe { self.allocator.deallocate(block, NonZeroLayout::at_least_one(layout)) };
     }
 
     #[inline]

@@ -59,20 +59,24 @@ const fn bytes_of(class: usize) -> usize {
 #[inline(always)]
 const fn aligned_bytes(layout: NonZeroLayout) -> usize {
     let larger = if layout.size() > layout.align() { layout.size() } else { layout.align() };
-    larger.next_power_of_two()
+    // `larger` is more than 1 and at most 2^(BITS - 1), so this is the next power of two and does not overflow.
+    1 << (usize::BITS - (larger - 1).leading_zeros())
 }
 
 /// Where a layout belongs: the number of its list, and the size and alignment in bytes of the blocks there.
 #[inline(always)]
 const fn list_of(layout: NonZeroLayout) -> Option<(usize, usize, usize)> {
-    if layout.size() > LARGEST || layout.align() > LARGEST {
-        return None;
-    }
     if layout.align() <= STEP {
+        if layout.size() > LARGEST {
+            return None;
+        }
         let class = class_of(layout.size());
         Some((class, bytes_of(class), STEP))
     } else {
         let bytes = aligned_bytes(layout);
+        if bytes > LARGEST {
+            return None;
+        }
         Some((CLASSES + bytes.ilog2() as usize - STEP.ilog2() as usize - 1, bytes, bytes))
     }
 }
@@ -160,7 +164,8 @@ unsafe impl<S: MemorySource> Allocator for SizeClassAllocator<S> {
 
     #[inline(always)]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        let Some((number, _, _)) = list_of(layout) else { return };
+        // SAFETY: The block was allocated here and the layout fits it, so there is a list for it.
+        let (number, _, _) = unsafe { list_of(layout).unwrap_unchecked() };
         let list = self.list(number);
         let block = block.cast::<FreeBlock>();
         // SAFETY: The block is given back, so it is ours; it is at least 16 bytes at a multiple of 16.
@@ -268,23 +273,12 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for SizeClassAllocator<S> {
 
     #[inline(always)]
     fn allocate_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
-        let (number, bytes, align) = list_of(layout)?;
-        match self.pop(number) {
-            Some(block) => Some(block),
-            None => self.cut_at_hand(bytes, align),
-        }
+        let (number, ..) = list_of(layout)?;
+        self.pop(number)
     }
 
     fn recycle(&mut self) {
         self.reset();
-    }
-}
-
-impl<S: MemorySource + Send> SizeClassAllocator<S> {
-    /// Cuts a block from the region at hand, out of line: the fast path is the list.
-    #[inline(never)]
-    fn cut_at_hand(&self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
-        self.fresh.allocate_at_hand(NonZeroLayout::from_size_align(bytes, align).ok()?)
     }
 }
 

@@ -95,23 +95,21 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) fn allocate_block(&self, layout: NonZeroLayout) -> *mut u8 {
         let state = Self::state();
         let context = state.context.get();
-        match context.tier() {
-            tier::COROUTINE if present::<D, Coroutine>() => {
-                // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
-                let heap = unsafe { HeapRef::from_shared(context.current_heap()) };
-                // SAFETY: The heap is in this thread's context, so this thread uses it.
-                unsafe { self.allocate_in::<Coroutine>(heap, state, layout) }
-            }
-            tier::THREAD if present::<D, Thread>() => {
-                // SAFETY: The tier is THREAD only on a thread that has a heap.
-                let heap = unsafe { NonNull::new_unchecked(state.thread_heap.get()) };
-                // SAFETY: A thread's heap is one of the thread tier.
-                let heap = unsafe { HeapRef::from_shared(heap) };
-                // SAFETY: The thread's heap is used by its thread.
-                unsafe { self.allocate_in::<Thread>(heap, state, layout) }
-            }
-            tier::GLOBAL => self.allocate_global(state, layout),
-            _ => self.allocate_by_default(layout),
+        // Two tests rather than a table of jumps: the first is nearly always decided as it was the last time.
+        if present::<D, Coroutine>() && context.tier() == tier::COROUTINE {
+            // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
+            let heap = unsafe { HeapRef::from_shared(context.current_heap()) };
+            // SAFETY: The heap is in this thread's context, so this thread uses it.
+            unsafe { self.allocate_in::<Coroutine>(heap, state, layout) }
+        } else if present::<D, Thread>() && context.tier() == tier::THREAD {
+            // SAFETY: The tier is THREAD only on a thread that has a heap.
+            let heap = unsafe { NonNull::new_unchecked(state.thread_heap.get()) };
+            // SAFETY: A thread's heap is one of the thread tier.
+            let heap = unsafe { HeapRef::from_shared(heap) };
+            // SAFETY: The thread's heap is used by its thread.
+            unsafe { self.allocate_in::<Thread>(heap, state, layout) }
+        } else {
+            self.allocate_elsewhere(layout)
         }
     }
 
@@ -176,7 +174,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     pub(super) fn allocate_global(&self, state: &ThreadState, layout: NonZeroLayout) -> *mut u8 {
         // SAFETY: The layout has a size.
         let block = unsafe { self.tiers.global().alloc(layout.layout()) };
@@ -193,25 +191,34 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     pub(super) unsafe fn free_block(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         let entry = OWNERS.find(block.addr().get());
-        match entry.tag() {
-            tag::MASKED => {
-                let owner = masked_owner(entry, block);
-                // SAFETY: The owner is the heap that handed the block out, which the map says.
-                unsafe { self.free_in(owner, block, layout) }
+        if entry.tag() == tag::MASKED {
+            let owner = masked_owner(entry, block);
+            // SAFETY: The owner is the heap that handed the block out, which the map says.
+            unsafe { self.free_in(owner, block, layout) }
+        } else if entry.tag() == tag::GLOBAL {
+            if PolicyOf::<D>::ACCOUNTING {
+                Self::state().pending.freed(&self.totals, GLOBAL_INDEX, layout.size());
             }
-            tag::GLOBAL => {
-                if PolicyOf::<D>::ACCOUNTING {
-                    Self::state().pending.freed(&self.totals, GLOBAL_INDEX, layout.size());
-                }
-                // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this layout.
-                unsafe { self.tiers.global().dealloc(block.as_ptr(), layout.layout()) };
-            }
-            tag::DIRECT => {
-                // SAFETY: As above.
-                unsafe { self.free_in(entry.pointer(), block, layout) }
-            }
+            // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this layout.
+            unsafe { self.tiers.global().dealloc(block.as_ptr(), layout.layout()) };
+        } else {
+            // SAFETY: The caller's promises; the entry is the block's.
+            unsafe { self.free_of_other_kind(entry, block, layout) }
+        }
+    }
+
+    /// Frees a block of a heap that has whole slices, or a large object.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`]; the entry is the block's, and direct or large.
+    #[inline(never)]
+    unsafe fn free_of_other_kind(&self, entry: Entry, block: NonNull<u8>, layout: NonZeroLayout) {
+        if entry.tag() == tag::DIRECT {
+            // SAFETY: The owner is the heap that handed the block out, which the map says.
+            unsafe { self.free_in(entry.pointer(), block, layout) }
+        } else {
             // SAFETY: The block is a large object, which the map says, and the caller gives it up.
-            _ => unsafe { self.free_large(entry, layout) },
+            unsafe { self.free_large(entry, layout) }
         }
     }
 
@@ -276,14 +283,21 @@ pub(super) fn masked_owner(entry: Entry, block: NonNull<u8>) -> *mut Shared {
 unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.allocate_block(NonZeroLayout::at_least_one(layout))
+        match NonZeroLayout::new(layout) {
+            Some(layout) => self.allocate_block(layout),
+            None => self.allocate_one_byte(layout),
+        }
     }
 
     #[inline(always)]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if let Some(block) = NonNull::new(block) {
+        // SAFETY: The caller got the block here, so it is not null.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        match NonZeroLayout::new(layout) {
             // SAFETY: The caller got the block here with this layout.
-            unsafe { self.free_block(block, NonZeroLayout::at_least_one(layout)) };
+            Some(layout) => unsafe { self.free_block(block, layout) },
+            // SAFETY: As above.
+            None => unsafe { self.free_one_byte(block, layout) },
         }
     }
 

@@ -36,7 +36,6 @@ const LEAF_BITS: u32 = 13;
 const LEAF: usize = 1 << LEAF_BITS;
 
 /// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for more.
-#[cfg(not(loom))]
 pub(crate) const ROOT: usize = 1 << (48 - SLICE_BITS - LEAF_BITS);
 
 type Leaf = PointerTable<u8, LEAF>;
@@ -47,9 +46,10 @@ pub(crate) struct OwnerMap<const ROOTS: usize> {
     roots: PointerTable<Leaf, ROOTS>,
 }
 
-/// The one table of the process.
-#[cfg(not(loom))]
-pub(crate) static OWNERS: OwnerMap<ROOT> = OwnerMap::new();
+crate::sync::process_static! {
+    /// The one table of the process.
+    pub(crate) static OWNERS: OwnerMap<ROOT> = OwnerMap::new();
+}
 
 impl<const ROOTS: usize> OwnerMap<ROOTS> {
     crate::sync::const_fn! {

@@ -22,19 +22,36 @@ enum InUse<D: Declaration> {
 }
 
 impl<D: Declaration> SwitchableAllocator<D> {
-    /// Allocates where the thread's context does not name a tier yet.
+    /// Allocates from the global tier, or where the thread's context does not name a tier yet.
+    #[inline(never)]
+    pub(super) fn allocate_elsewhere(&self, layout: NonZeroLayout) -> *mut u8 {
+        let state = Self::state();
+        if state.context.get().tier() == tier::DEFAULT
+            && let Some(heap) = self.thread_heap(state)
+        {
+            state.context.set(state.context.get().with_tier(tier::THREAD));
+            // SAFETY: The thread's heap is used by its thread.
+            return unsafe { self.allocate_in(heap, state, layout) };
+        }
+        self.allocate_global(state, layout)
+    }
+
+    /// Serves a request for no bytes, which `GlobalAlloc` leaves undefined, as one for one byte.
     #[cold]
     #[inline(never)]
-    pub(super) fn allocate_by_default(&self, layout: NonZeroLayout) -> *mut u8 {
-        let state = Self::state();
-        match self.thread_heap(state) {
-            Some(heap) => {
-                state.context.set(state.context.get().with_tier(tier::THREAD));
-                // SAFETY: The thread's heap is used by its thread.
-                unsafe { self.allocate_in(heap, state, layout) }
-            }
-            None => self.allocate_global(state, layout),
-        }
+    pub(super) fn allocate_one_byte(&self, layout: core::alloc::Layout) -> *mut u8 {
+        self.allocate_block(NonZeroLayout::at_least_one(layout))
+    }
+
+    /// Frees what [`allocate_one_byte`](Self::allocate_one_byte) gave.
+    ///
+    /// # Safety
+    /// It did, and the block is not used again.
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn free_one_byte(&self, block: NonNull<u8>, layout: core::alloc::Layout) {
+        // SAFETY: The block was allocated with this layout.
+        unsafe { self.free_block(block, NonZeroLayout::at_least_one(layout)) };
     }
 
     /// Allocates where the heap's allocator has nothing at hand.

@@ -24,11 +24,14 @@ pub(super) const fn rounded(size: usize) -> usize {
 ///
 /// `cursor` is at most `limit` and a multiple of [`MIN_ALIGN`]; `size` is already [`rounded`] and with `align` comes from
 /// a layout, so that `size + align` passes `isize::MAX` by less than [`MIN_ALIGN`] and nothing overflows.
+///
+/// There is no test for small alignments: a caller that tells the compiler that `cursor` is aligned has the padding computed away
+/// where the alignment is known.
 #[inline(always)]
 pub(super) const fn place(cursor: usize, limit: usize, size: usize, align: usize) -> Option<(usize, usize)> {
     debug_assert!(cursor <= limit);
     debug_assert!(cursor.is_multiple_of(MIN_ALIGN));
-    let padding = if align <= MIN_ALIGN { 0 } else { cursor.wrapping_neg() & (align - 1) };
+    let padding = cursor.wrapping_neg() & (align - 1);
     let advance = padding + size;
     if advance > limit - cursor { None } else { Some((padding, advance)) }
 }

@@ -291,6 +291,9 @@ impl<S: MemorySource> BumpAllocator<S> {
     #[inline(always)]
     fn allocate_in_region(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
         let cursor = self.cursor.get();
+        // SAFETY: The cursor starts at a multiple of MIN_ALIGN, behind a header or dangling, and moves by multiples of it: sizes are
+        // rounded, and padding to a smaller alignment is 0.
+        unsafe { core::hint::assert_unchecked(cursor.addr().is_multiple_of(MIN_ALIGN)) };
         let size = rounded(layout.size());
         let (padding, advance) = place(cursor.addr(), self.limit.get().addr(), size, layout.align())?;
         self.cursor.set(ptr::up(cursor, advance));
