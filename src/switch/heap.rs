@@ -49,7 +49,6 @@ unsafe impl<D: Declaration> Send for Heap<D> {}
 
 /// The heap is entered somewhere else: in an outer scope of this thread, on another thread, or in a saved context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct EnterError;
 
 impl fmt::Display for EnterError {
