@@ -59,6 +59,32 @@ fn locked_conforms() {
     conformance::reset(shared::<SizeClassAllocator<_>>);
 }
 
+/// Every class fits a region of 64 KiB, the largest at its own alignment too: the default arena serves a tier.
+#[test]
+fn size_class_serves_its_largest_from_blocks_of_64_kib() {
+    let arena: ArenaSource<_> = ArenaSource::new(MmapSource::new());
+    let allocator = SizeClassAllocator::new(&arena);
+    let largest = SizeClassAllocator::<MmapSource>::LARGEST;
+    let mut ledger = Ledger::new(&allocator);
+    for align in (0..=15).map(|power| 1 << power) {
+        for size in [1, 1000, largest / 2 + 1, largest] {
+            ledger.allocate(layout(size, align)).expect("the size and the alignment are served");
+        }
+    }
+    ledger.free_all();
+}
+
+#[test]
+fn allocators_conform_over_an_arena() {
+    let arena = ArenaSource::<_, U65536, U262144>::new(CountingSource::new(MmapSource::new()));
+    conformance::allocator(|| SizeClassAllocator::new(&arena));
+    conformance::owns(|| BumpAllocator::new(&arena));
+    conformance::reset(|| BumpAllocator::new(&arena));
+    let usage = arena.usage();
+    assert!(usage.obtained > 0);
+    assert_eq!(usage.obtained, usage.unused, "an allocator kept a block of the arena");
+}
+
 /// Runs the model in rounds, with `reset` between them so that memory which is not reused stays bounded, and checks
 /// that every region comes back.
 fn model_of<A: LocalAllocator + Reset>(profile: Profile, rounds: usize)
