@@ -1,5 +1,7 @@
 //! Every allocator against the conformance suite, the model and a source that refuses.
 
+#![cfg(feature = "std")]
+
 mod support;
 
 use std::hint::black_box;

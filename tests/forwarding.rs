@@ -1,5 +1,7 @@
 //! Through a pointer, each method of a trait is the method of the same name, not its default body.
 
+#![cfg(feature = "std")]
+
 mod support;
 
 use std::cell::RefCell;

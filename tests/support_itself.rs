@@ -1,5 +1,7 @@
 //! The support can fail: it sees what it is there to see.
 
+#![cfg(feature = "std")]
+
 mod support;
 
 use std::cell::Cell;
