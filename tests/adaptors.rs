@@ -159,6 +159,19 @@ fn global_alloc_of_each_allocator() {
     source.assert_all_released();
 }
 
+/// Nothing reachable through `GlobalAlloc` panics: no bytes at the largest alignment are not one byte of a layout.
+#[test]
+fn no_bytes_at_the_largest_alignment_are_refused() {
+    let adaptor = BumpAllocator::new(MmapSource::new()).adapt();
+    let nothing = black_box(layout(0, 1 << (usize::BITS - 1)));
+    assert!(Global::new(&adaptor, nothing, false).is_none());
+    assert!(Global::new(&adaptor, nothing, true).is_none());
+    let one = Global::new(&adaptor, layout(1, 1), false).expect("memory");
+    // SAFETY: There is no such block; the adaptor gives up before it looks at it.
+    let moved = unsafe { adaptor.realloc(one.start, nothing, 1) };
+    assert!(moved.is_null());
+}
+
 #[test]
 fn an_adaptor_gives_its_allocator_back() {
     let adaptor = AllocatorAdaptor::new(system());
