@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::fs::File;
+use std::io;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::Barrier;
@@ -41,6 +43,30 @@ fn memory_maps_are_whole_pages_at_any_alignment() {
         unsafe { source.release(region, wanted) };
     }
     source.assert_all_released();
+}
+
+/// What is cut off to align a region goes back at once: kept, it would use up the address space here.
+#[test]
+fn memory_maps_keep_nothing_beside_a_region() {
+    let source = MmapSource::new();
+    let wanted = layout(4096, 8 << 30);
+    for _ in 0..20_000 {
+        let region = source.obtain(wanted).expect("the address space has room");
+        // SAFETY: Just obtained with this layout, and not used again.
+        unsafe { source.release(region, wanted) };
+    }
+}
+
+/// An allocation between a failed call and the look at its error number must not change that.
+#[test]
+fn memory_maps_leave_the_error_number_alone() {
+    let source = MmapSource::new();
+    assert!(File::open("/nonexistent").is_err());
+    let before = io::Error::last_os_error().raw_os_error();
+    let refused = source.obtain(layout(isize::MAX as usize / 2, 1));
+    let after = io::Error::last_os_error().raw_os_error();
+    assert!(matches!(refused, Err(SourceError::System(errno)) if Some(errno) != before), "{refused:?}");
+    assert_eq!(after, before);
 }
 
 #[test]
