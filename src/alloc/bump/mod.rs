@@ -116,6 +116,7 @@ impl<S: MemorySource> BumpAllocator<S> {
     /// # Safety
     /// - `checkpoint` was made by this allocator, and since then there was no `reset`, no `rewind` to an earlier
     ///   checkpoint, and no `deallocate`, `grow` or `shrink` of a block that was allocated before it.
+    /// - No [`scope`](Self::scope) that began since is still running: it will go back to a later moment.
     /// - No block that was allocated since is used any more.
     pub unsafe fn rewind(&self, checkpoint: Checkpoint) {
         while self.newest.get() != checkpoint.newest {
@@ -151,7 +152,8 @@ impl<S: MemorySource> BumpAllocator<S> {
             fn drop(&mut self) {
                 // SAFETY: The checkpoint is this allocator's. The allocator was borrowed mutably when it was made,
                 // so nothing that borrows it held an older block; and whatever `f` made that borrows it is gone.
-                // `f` has only a shared reference, so there was no `reset`, and nested scopes are impossible.
+                // `f` has only a shared reference, so there was no `reset`, and nested scopes are impossible; who
+                // calls `rewind` promises not to go back beyond a scope that is running.
                 unsafe { self.0.rewind(self.1) };
             }
         }
