@@ -18,8 +18,8 @@ pub struct Profile {
     pub operations: usize,
     /// About how many blocks are live at a time.
     pub live: usize,
-    /// The largest size in bytes. Sizes are spread evenly over powers of two, and every eighth is one more than a power of two or
-    /// exactly one.
+    /// The largest size in bytes. Sizes are spread evenly over powers of two, and every eighth is a power of two or one
+    /// more.
     pub largest: usize,
     /// The largest alignment in bytes. Most alignments are 8, the rest is spread evenly over powers of two.
     pub most_align: usize,
