@@ -19,18 +19,16 @@ impl NonZeroLayout {
         if layout.size() == 0 { None } else { Some(Self(layout)) }
     }
 
-    /// The layout, with one byte in place of none.
+    /// The layout, with one byte in place of none; an error where one byte is too large for the alignment, which only the
+    /// largest power of two is.
     ///
     /// `GlobalAlloc` leaves zero-size requests undefined; this gives them a block of one byte, so that a
     /// caller who breaks that rule loses a byte and nothing else.
     #[inline(always)]
-    pub(crate) const fn at_least_one(layout: Layout) -> Self {
+    pub(crate) const fn at_least_one(layout: Layout) -> Result<Self, LayoutError> {
         match Self::new(layout) {
-            Some(layout) => layout,
-            None => match Self::from_size_align(1, layout.align()) {
-                Ok(layout) => layout,
-                Err(_) => unreachable!(),
-            },
+            Some(layout) => Ok(layout),
+            None => Self::from_size_align(1, layout.align()),
         }
     }
 
@@ -143,7 +141,9 @@ mod tests {
     fn zero_sizes_are_refused_or_become_one_byte() {
         let zero = Layout::new::<()>();
         assert_eq!(NonZeroLayout::new(zero), None);
-        assert_eq!(NonZeroLayout::at_least_one(zero).size(), 1);
+        assert_eq!(NonZeroLayout::at_least_one(zero).map(NonZeroLayout::size), Ok(1));
+        let largest = Layout::from_size_align(0, 1 << (usize::BITS - 1)).unwrap();
+        assert_eq!(NonZeroLayout::at_least_one(largest), Err(LayoutError));
         assert_eq!(NonZeroLayout::from_size_align(0, 8), Err(LayoutError));
         assert_eq!(NonZeroLayout::from_size_align(1, 3), Err(LayoutError));
         assert_eq!(NonZeroLayout::from_size_align(isize::MAX as usize, 2), Err(LayoutError));

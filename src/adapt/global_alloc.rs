@@ -18,28 +18,36 @@ fn start(block: Result<NonNull<[u8]>, AllocError>) -> *mut u8 {
 unsafe impl<A: Allocator> GlobalAlloc for AllocatorAdaptor<A> {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        start(self.allocator.allocate(NonZeroLayout::at_least_one(layout)))
+        match NonZeroLayout::at_least_one(layout) {
+            Ok(layout) => start(self.allocator.allocate(layout)),
+            Err(_) => null_mut(),
+        }
     }
 
     #[inline(always)]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        start(self.allocator.allocate_zeroed(NonZeroLayout::at_least_one(layout)))
+        match NonZeroLayout::at_least_one(layout) {
+            Ok(layout) => start(self.allocator.allocate_zeroed(layout)),
+            Err(_) => null_mut(),
+        }
     }
 
     #[inline(always)]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: The caller got the block here, so it is not null.
         let block = unsafe { NonNull::new_unchecked(block) };
-        // SAFETY: The caller got the block here with this layout, which therefore fits it.
-        unsafe { self.allocator.deallocate(block, NonZeroLayout::at_least_one(layout)) };
+        if let Ok(layout) = NonZeroLayout::at_least_one(layout) {
+            // SAFETY: The caller got the block here with this layout, which therefore fits it.
+            unsafe { self.allocator.deallocate(block, layout) };
+        }
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let old = NonZeroLayout::at_least_one(layout);
-        let (Some(block), Ok(new)) = (NonNull::new(block), old.with_size(new_size.max(1))) else {
+        let (Some(block), Ok(old)) = (NonNull::new(block), NonZeroLayout::at_least_one(layout)) else {
             return null_mut();
         };
+        let Ok(new) = old.with_size(new_size.max(1)) else { return null_mut() };
         if new.size() >= old.size() {
             // SAFETY: The caller got the block here with this layout; the new one is not smaller.
             start(unsafe { self.allocator.grow(block, old, new) })

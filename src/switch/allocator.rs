@@ -303,15 +303,15 @@ unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        self.allocate_zeroed_block(NonZeroLayout::at_least_one(layout))
+        NonZeroLayout::at_least_one(layout).map_or(null_mut(), |layout| self.allocate_zeroed_block(layout))
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let old = NonZeroLayout::at_least_one(layout);
-        let (Some(block), Ok(new)) = (NonNull::new(block), old.with_size(new_size.max(1))) else {
-            return null_mut();
-        };
+        // SAFETY: The caller got the block here, so it is not null.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        let Ok(old) = NonZeroLayout::at_least_one(layout) else { return null_mut() };
+        let Ok(new) = old.with_size(new_size.max(1)) else { return null_mut() };
         // SAFETY: The caller got the block here with this layout.
         unsafe { self.resize_block(block, old, new) }
     }

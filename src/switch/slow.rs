@@ -40,7 +40,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     pub(super) fn allocate_one_byte(&self, layout: core::alloc::Layout) -> *mut u8 {
-        self.allocate_block(NonZeroLayout::at_least_one(layout))
+        NonZeroLayout::at_least_one(layout).map_or(null_mut(), |layout| self.allocate_block(layout))
     }
 
     /// Frees what [`allocate_one_byte`](Self::allocate_one_byte) gave.
@@ -50,8 +50,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     pub(super) unsafe fn free_one_byte(&self, block: NonNull<u8>, layout: core::alloc::Layout) {
-        // SAFETY: The block was allocated with this layout.
-        unsafe { self.free_block(block, NonZeroLayout::at_least_one(layout)) };
+        if let Ok(layout) = NonZeroLayout::at_least_one(layout) {
+            // SAFETY: The block was allocated with this layout.
+            unsafe { self.free_block(block, layout) };
+        }
     }
 
     /// Allocates where the heap's allocator has nothing at hand.

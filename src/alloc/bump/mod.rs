@@ -76,6 +76,7 @@ struct RegionHeader {
 const HEADER: usize = size_of::<RegionHeader>();
 const REGION_ALIGN: usize = 16;
 const _: () = assert!(HEADER.is_multiple_of(MIN_ALIGN) && align_of::<RegionHeader>() <= REGION_ALIGN);
+const _: () = assert!(HEADER.is_power_of_two() && HEADER <= REGION_ALIGN);
 
 /// A point in the life of a [`BumpAllocator`] to which it can go back.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +116,7 @@ impl<S: MemorySource> BumpAllocator<S> {
     /// # Safety
     /// - `checkpoint` was made by this allocator, and since then there was no `reset`, no `rewind` to an earlier
     ///   checkpoint, and no `deallocate`, `grow` or `shrink` of a block that was allocated before it.
+    /// - No [`scope`](Self::scope) that began since is still running: it will go back to a later moment.
     /// - No block that was allocated since is used any more.
     pub unsafe fn rewind(&self, checkpoint: Checkpoint) {
         while self.newest.get() != checkpoint.newest {
@@ -150,7 +152,8 @@ impl<S: MemorySource> BumpAllocator<S> {
             fn drop(&mut self) {
                 // SAFETY: The checkpoint is this allocator's. The allocator was borrowed mutably when it was made,
                 // so nothing that borrows it held an older block; and whatever `f` made that borrows it is gone.
-                // `f` has only a shared reference, so there was no `reset`, and nested scopes are impossible.
+                // `f` has only a shared reference, so there was no `reset`, and nested scopes are impossible; who
+                // calls `rewind` promises not to go back beyond a scope that is running.
                 unsafe { self.0.rewind(self.1) };
             }
         }
@@ -173,9 +176,11 @@ impl<S: MemorySource> BumpAllocator<S> {
 
     /// Obtains a region in which `layout` fits, and makes it the newest.
     fn obtain(&self, layout: NonZeroLayout) -> Result<(), AllocError> {
-        let padding = layout.align().saturating_sub(MIN_ALIGN);
+        // From a multiple of `REGION_ALIGN`, hence of `HEADER`, the first multiple of `align` behind the header is at
+        // most the larger of the two away.
+        let before = HEADER.max(layout.align());
         let size = round_up(layout.size(), MIN_ALIGN).ok_or(AllocError::TooLarge)?;
-        let needed = size.checked_add(HEADER + padding).ok_or(AllocError::TooLarge)?;
+        let needed = size.checked_add(before).ok_or(AllocError::TooLarge)?;
         let least = NonZeroLayout::from_size_align(needed, REGION_ALIGN)?;
         // SAFETY: As in `regions`.
         let last = NonNull::new(self.newest.get()).map_or(0, |header| unsafe { header.as_ref() }.len);

@@ -1,0 +1,294 @@
+//! The blocks of one allocator, and the only place that calls its unsafe methods.
+//!
+//! Always: each block in the ledger is currently allocated by the ledger's allocator, its whole real length holds the
+//! pattern of its number, and no two blocks overlap. Every call is checked against that and against what the
+//! [`Allocator`] contract says of its result, so a test that only goes through a ledger has tested the contract.
+//!
+//! A block is given back with each kind of layout that fits it in turn: the size asked for, the size returned, and one
+//! between them.
+
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+
+use context_allocator::{AllocError, Allocator, NonZeroLayout, ResizeInPlace};
+
+use super::pattern::{Pattern, bytes};
+
+/// A block that a ledger, or somebody who took it out of one, holds.
+#[derive(Debug)]
+pub struct Held {
+    start: NonNull<u8>,
+    len: usize,
+    layout: NonZeroLayout,
+    number: u64,
+}
+
+// SAFETY: The bytes are the holder's alone; whether a block may be freed on another thread is the allocator's to say,
+// by being `Sync` or `Send`.
+unsafe impl Send for Held {}
+
+impl Held {
+    /// Where the block starts.
+    pub fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// The address of the block.
+    pub fn address(&self) -> usize {
+        self.start.addr().get()
+    }
+
+    /// The real length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// What was asked for.
+    pub fn layout(&self) -> NonZeroLayout {
+        self.layout
+    }
+
+    /// The whole block, each byte of which holds the pattern.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: The block is allocated and filled, as in every `Held`, and only its holder writes it.
+        unsafe { bytes(self.start, self.len) }
+    }
+
+    /// Checks that every byte is what was written.
+    pub fn verify(&self) {
+        assert!(Pattern::of(self.number).matches(self.bytes()), "the contents of {self:?} changed");
+    }
+
+    /// A layout that fits, of at most `most` bytes where that is not less than what was asked for; the kinds take turns.
+    fn fitting(&self, most: usize) -> NonZeroLayout {
+        let asked = self.layout.size();
+        let size = match self.number % 3 {
+            0 => asked,
+            1 => self.len,
+            _ => asked.midpoint(self.len),
+        };
+        self.layout.with_size(size.min(most.max(asked))).unwrap_or(self.layout)
+    }
+}
+
+/// How a block is resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// [`Allocator::grow`].
+    Grow,
+    /// [`Allocator::grow_zeroed`].
+    GrowZeroed,
+    /// [`Allocator::shrink`].
+    Shrink,
+}
+
+/// The blocks of one allocator, by address.
+#[derive(Debug)]
+pub struct Ledger<'a, A: ?Sized> {
+    allocator: &'a A,
+    blocks: BTreeMap<usize, Held>,
+    next: u64,
+}
+
+impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
+    /// An empty ledger for `allocator`.
+    pub fn new(allocator: &'a A) -> Self {
+        Self { allocator, blocks: BTreeMap::new(), next: 0 }
+    }
+
+    /// How many blocks it holds.
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The block at `address`, which must be there.
+    pub fn get(&self, address: usize) -> &Held {
+        &self.blocks[&address]
+    }
+
+    /// The blocks, by address.
+    pub fn iter(&self) -> impl Iterator<Item = &Held> {
+        self.blocks.values()
+    }
+
+    /// Allocates a block; its address is its name from now on.
+    ///
+    /// # Errors
+    /// The allocator's.
+    pub fn allocate(&mut self, layout: NonZeroLayout) -> Result<usize, AllocError> {
+        let block = self.allocator.allocate(layout)?;
+        Ok(self.enter(block, layout))
+    }
+
+    /// Allocates a block and checks that all of it is zero.
+    ///
+    /// # Errors
+    /// The allocator's.
+    pub fn allocate_zeroed(&mut self, layout: NonZeroLayout) -> Result<usize, AllocError> {
+        let block = self.allocator.allocate_zeroed(layout)?;
+        // SAFETY: The block was just returned, so it is readable and ours, and zeroed memory is initialised.
+        assert_zero(unsafe { bytes(block.cast(), block.len()) });
+        Ok(self.enter(block, layout))
+    }
+
+    /// Resizes the block at `address`, checks what its bytes became, and returns its new address.
+    ///
+    /// # Errors
+    /// The allocator's; the block was then checked to be unchanged.
+    pub fn resize(&mut self, address: usize, new: NonZeroLayout, way: Way) -> Result<usize, AllocError> {
+        let most = self.largest_old(address, new, way);
+        self.replace(address, new, most, way == Way::GrowZeroed, |allocator, block, old| match way {
+            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is not larger.
+            Way::Grow => unsafe { allocator.grow(block, old, new) },
+            // SAFETY: As for `Grow`.
+            Way::GrowZeroed => unsafe { allocator.grow_zeroed(block, old, new) },
+            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is not smaller.
+            Way::Shrink => unsafe { allocator.shrink(block, old, new) },
+        })
+    }
+
+    /// Frees the block at `address` after a look at its bytes.
+    pub fn free(&mut self, address: usize) {
+        let held = self.take(address);
+        self.free_as(&held, held.fitting(usize::MAX).size());
+    }
+
+    /// Frees `held`, taken from a ledger of the same allocator, with a layout of `size` bytes, which must fit.
+    pub fn free_as(&self, held: &Held, size: usize) {
+        held.verify();
+        assert!((held.layout.size()..=held.len).contains(&size));
+        let layout = held.layout.with_size(size).expect("the sizes on both sides are sizes of layouts");
+        // SAFETY: What a ledger held is allocated by its allocator, and it was taken out, so this is the last use; the
+        // size was just checked to fit, and the alignment is the one asked for.
+        unsafe { self.allocator.deallocate(held.start, layout) };
+    }
+
+    /// Takes a block out of the ledger, still allocated.
+    pub fn take(&mut self, address: usize) -> Held {
+        self.blocks.remove(&address).expect("the ledger holds the block")
+    }
+
+    /// Takes all blocks out of the ledger, still allocated.
+    pub fn take_all(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.blocks).into_values().collect()
+    }
+
+    /// Puts in a block that was taken out of a ledger of the same allocator.
+    pub fn put(&mut self, held: Held) {
+        held.verify();
+        self.check_apart(held.address(), held.len);
+        self.next = self.next.max(held.number + 1);
+        self.blocks.insert(held.address(), held);
+    }
+
+    /// Checks every block.
+    pub fn verify(&self) {
+        self.blocks.values().for_each(Held::verify);
+    }
+
+    /// Checks and frees every block.
+    pub fn free_all(&mut self) {
+        while let Some((&address, _)) = self.blocks.first_key_value() {
+            self.free(address);
+        }
+    }
+
+    /// The largest size that the old layout may have, for a resize that must be possible.
+    fn largest_old(&self, address: usize, new: NonZeroLayout, way: Way) -> usize {
+        let asked = self.get(address).layout.size();
+        if way == Way::Shrink {
+            assert!(new.size() <= asked, "the test shrinks {asked} bytes to {new:?}");
+            usize::MAX
+        } else {
+            assert!(new.size() >= asked, "the test grows {asked} bytes to {new:?}");
+            new.size()
+        }
+    }
+
+    fn replace(
+        &mut self,
+        address: usize,
+        new: NonZeroLayout,
+        most: usize,
+        zeroed: bool,
+        call: impl FnOnce(&A, NonNull<u8>, NonZeroLayout) -> Result<NonNull<[u8]>, AllocError>,
+    ) -> Result<usize, AllocError> {
+        let held = self.take(address);
+        held.verify();
+        let old = held.fitting(most);
+        let block = match call(self.allocator, held.start, old) {
+            Ok(block) => block,
+            Err(error) => {
+                held.verify();
+                self.blocks.insert(address, held);
+                return Err(error);
+            }
+        };
+        let kept = old.size().min(new.size());
+        assert!(block.len() >= new.size(), "{new:?} became {} bytes", block.len());
+        // SAFETY: The block was just returned, so it is readable and ours; the contract says that these bytes keep
+        // their values, which `held` had initialised.
+        let contents = unsafe { bytes(block.cast(), kept) };
+        assert!(Pattern::of(held.number).matches(contents), "resizing {held:?} to {new:?} lost bytes");
+        if zeroed {
+            // SAFETY: As above; zeroed memory is initialised.
+            assert_zero(&unsafe { bytes(block.cast(), block.len()) }[kept..]);
+        }
+        Ok(self.enter(block, new))
+    }
+
+    /// Checks what the allocator returned for `layout`, fills it and keeps it.
+    fn enter(&mut self, block: NonNull<[u8]>, layout: NonZeroLayout) -> usize {
+        let held = Held { start: block.cast(), len: block.len(), layout, number: self.next };
+        assert!(held.len >= layout.size(), "{layout:?} was given {} bytes", held.len);
+        assert!(held.len <= isize::MAX as usize);
+        assert!(held.address().is_multiple_of(layout.align()), "{layout:?} was put at {:#x}", held.address());
+        self.check_apart(held.address(), held.len);
+        // SAFETY: The block was just returned with this length, so all of it is writable.
+        unsafe { Pattern::of(held.number).fill(held.start, held.len) };
+        self.next += 1;
+        let address = held.address();
+        self.blocks.insert(address, held);
+        address
+    }
+
+    /// Checks that no block overlaps the `len` bytes at `address`.
+    fn check_apart(&self, address: usize, len: usize) {
+        let end = address.checked_add(len).expect("a block does not wrap around");
+        if let Some((_, below)) = self.blocks.range(..end).next_back() {
+            let below_end = below.address() + below.len;
+            assert!(below_end <= address, "{len} bytes at {address:#x} overlap {below:?}");
+        }
+    }
+}
+
+impl<A: ResizeInPlace + ?Sized> Ledger<'_, A> {
+    /// Resizes the block at `address` where it is.
+    ///
+    /// # Errors
+    /// The allocator's, which must be [`AllocError::NotInPlace`]; the block was checked to be unchanged.
+    pub fn resize_in_place(
+        &mut self,
+        address: usize,
+        new: NonZeroLayout,
+        way: Way,
+    ) -> Result<(), AllocError> {
+        let most = self.largest_old(address, new, way);
+        let result = self.replace(address, new, most, false, |allocator, block, old| match way {
+            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is not smaller.
+            Way::Shrink => unsafe { allocator.shrink_in_place(block, old, new) },
+            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is not larger.
+            Way::Grow | Way::GrowZeroed => unsafe { allocator.grow_in_place(block, old, new) },
+        });
+        match result {
+            Ok(same) => assert_eq!(same, address, "a block resized in place moved"),
+            Err(error) => assert_eq!(error, AllocError::NotInPlace),
+        }
+        result.map(drop)
+    }
+}
+
+#[track_caller]
+fn assert_zero(bytes: &[u8]) {
+    assert!(bytes.iter().all(|&byte| byte == 0), "memory said to be zeroed is not");
+}

@@ -1,0 +1,29 @@
+//! What the tests of allocators and sources share.
+//!
+//! ```text
+//!   conformance   the contracts of the traits, as functions that any implementation can call
+//!   model         generated operations, each block checked against what was written to it
+//!   fault         a workload over a source that refuses, at each request in turn
+//!      |
+//!   ledger        the blocks of one allocator: the only place that calls its unsafe methods
+//!   sources       sources that count, check and refuse
+//!   pattern       the bytes that tell one block from another
+//! ```
+//!
+//! Each file uses those below it only. A test binary says `mod support;`.
+
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
+
+pub mod conformance;
+pub mod fault;
+pub mod ledger;
+pub mod model;
+pub mod pattern;
+pub mod sources;
+
+use context_allocator::NonZeroLayout;
+
+/// The layout of `size` bytes at a multiple of `align` bytes, both known to be right.
+pub fn layout(size: usize, align: usize) -> NonZeroLayout {
+    NonZeroLayout::from_size_align(size, align).expect("a test asks for layouts that exist")
+}

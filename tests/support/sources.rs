@@ -1,0 +1,264 @@
+//! Sources that check whoever uses them, and sources that refuse.
+//!
+//! Both may stand under a `#[global_allocator]`: their books are kept in memory from `System`, and a mistake is
+//! written down rather than reported by a panic, since no method of a source may unwind.
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use allocator_api2::alloc::System;
+use allocator_api2::vec::Vec;
+use context_allocator::{MemorySource, NonZeroLayout, SourceError};
+
+/// A source that passes on what another gives, counts it, and knows each region that is held.
+///
+/// A release that fits no held region is not passed on but remembered as the source's fault;
+/// [`assert_sound`](Self::assert_sound) reports it.
+#[derive(Debug)]
+pub struct CountingSource<S> {
+    source: S,
+    books: Mutex<Books>,
+}
+
+/// What a [`CountingSource`] counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Regions obtained.
+    pub obtained: usize,
+    /// Requests that the source behind it refused.
+    pub refused: usize,
+    /// Regions released.
+    pub released: usize,
+    /// Regions held now.
+    pub held: usize,
+    /// Bytes held now, by real length.
+    pub bytes: usize,
+    /// The most bytes that were held at a time.
+    pub most_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Region {
+    start: usize,
+    len: usize,
+    layout: NonZeroLayout,
+}
+
+#[derive(Debug)]
+struct Books {
+    /// The regions held, by address.
+    regions: Vec<Region, System>,
+    counts: Counts,
+    fault: Option<&'static str>,
+}
+
+impl<S> CountingSource<S> {
+    /// Counts what `source` gives from now on.
+    pub const fn new(source: S) -> Self {
+        let books = Books {
+            regions: Vec::new_in(System),
+            counts: Counts { obtained: 0, refused: 0, released: 0, held: 0, bytes: 0, most_bytes: 0 },
+            fault: None,
+        };
+        Self { source, books: Mutex::new(books) }
+    }
+
+    /// The source behind it.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// The counts at this moment.
+    pub fn counts(&self) -> Counts {
+        self.books().counts
+    }
+
+    /// Whether `len` bytes at `address` lie in one region that is held.
+    pub fn holds(&self, address: usize, len: usize) -> bool {
+        let books = self.books();
+        match books.regions.partition_point(|region| region.start <= address).checked_sub(1) {
+            Some(below) => {
+                let region = books.regions[below];
+                address - region.start < region.len && len <= region.len - (address - region.start)
+            }
+            None => false,
+        }
+    }
+
+    /// Checks that nothing went wrong so far.
+    #[track_caller]
+    pub fn assert_sound(&self) {
+        let fault = self.books().fault;
+        assert_eq!(fault, None);
+    }
+
+    /// Checks that nothing went wrong and every region was released.
+    #[track_caller]
+    pub fn assert_all_released(&self) {
+        self.assert_sound();
+        let counts = self.counts();
+        assert_eq!((counts.held, counts.bytes), (0, 0), "regions leaked: {counts:?}");
+        assert_eq!(counts.obtained, counts.released);
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn enter(&mut self, region: Region, min_align: usize) {
+        let at = self.regions.partition_point(|other| other.start < region.start);
+        let Region { start, len, layout } = region;
+        let below = at.checked_sub(1).is_some_and(|below| {
+            let below = self.regions[below];
+            below.start + below.len > start
+        });
+        let above = self.regions.get(at).is_some_and(|above| above.start < start + len);
+        if below || above {
+            self.fault = Some("a region overlaps another that is held");
+        }
+        if len < layout.size() {
+            self.fault = Some("a region is smaller than asked for");
+        }
+        if !start.is_multiple_of(layout.align()) || !start.is_multiple_of(min_align) {
+            self.fault = Some("a region is not aligned");
+        }
+        self.regions.insert(at, region);
+        let counts = &mut self.counts;
+        counts.obtained += 1;
+        counts.held += 1;
+        counts.bytes += len;
+        counts.most_bytes = counts.most_bytes.max(counts.bytes);
+    }
+
+    /// Takes the region out of the books, or remembers why it is not in them.
+    fn leave(&mut self, start: usize, len: usize, layout: NonZeroLayout) -> Option<()> {
+        let Ok(at) = self.regions.binary_search_by_key(&start, |region| region.start) else {
+            self.fault = Some("a region was released that is not held");
+            return None;
+        };
+        let held = self.regions[at];
+        let fitting = held.layout.size()..=held.len;
+        if !fitting.contains(&len) || !fitting.contains(&layout.size()) {
+            self.fault = Some("a region was released with a size that does not fit");
+            return None;
+        }
+        if layout.align() != held.layout.align() {
+            self.fault = Some("a region was released with another alignment");
+            return None;
+        }
+        self.regions.remove(at);
+        self.counts.released += 1;
+        self.counts.held -= 1;
+        self.counts.bytes -= held.len;
+        Some(())
+    }
+}
+
+// SAFETY: Regions are those of the source behind it, passed on as they are; a release is passed on only where the books
+// say that the region is held and fits. The mutex does not allocate, the books grow in memory of `System`.
+unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
+    const ZEROED: bool = S::ZEROED;
+    const MIN_ALIGN: usize = S::MIN_ALIGN;
+    const MAX_REGION: usize = S::MAX_REGION;
+    const BLOCK: usize = S::BLOCK;
+    const SHARES_SLICES: bool = S::SHARES_SLICES;
+
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let region = self.source.obtain(layout);
+        let mut books = self.books();
+        match region {
+            Ok(region) => {
+                let start = region.cast::<u8>().addr().get();
+                books.enter(Region { start, len: region.len(), layout }, S::MIN_ALIGN);
+            }
+            Err(_) => books.counts.refused += 1,
+        }
+        region
+    }
+
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        // The books come first: once released, the same address may be obtained on another thread.
+        let left = self.books().leave(region.cast::<u8>().addr().get(), region.len(), layout);
+        if left.is_some() {
+            // SAFETY: The caller's promises, and the books agree.
+            unsafe { self.source.release(region, layout) };
+        }
+    }
+
+    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        self.source.reclaim(leaving)
+    }
+
+    fn before_fork(&self) {
+        self.source.before_fork();
+    }
+
+    unsafe fn after_fork(&self) {
+        // SAFETY: The call that the caller promises went to the source behind.
+        unsafe { self.source.after_fork() };
+    }
+}
+
+/// A source that refuses some requests, by their number from 0 on, and passes on the others.
+#[derive(Debug)]
+pub struct RefusingSource<S> {
+    source: S,
+    requests: AtomicUsize,
+    first: usize,
+    behind: usize,
+}
+
+impl<S> RefusingSource<S> {
+    /// Refuses nothing; it only counts the requests.
+    pub const fn never(source: S) -> Self {
+        Self { source, requests: AtomicUsize::new(0), first: usize::MAX, behind: usize::MAX }
+    }
+
+    /// Refuses request `number`.
+    pub const fn once(source: S, number: usize) -> Self {
+        Self { source, requests: AtomicUsize::new(0), first: number, behind: number + 1 }
+    }
+
+    /// Refuses request `number` and every later one.
+    pub const fn from(source: S, number: usize) -> Self {
+        Self { source, requests: AtomicUsize::new(0), first: number, behind: usize::MAX }
+    }
+
+    /// How many requests there were.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Relaxed)
+    }
+}
+
+// SAFETY: Regions are those of the source behind it, passed on as they are. It gives up `BLOCK` and `reclaim`.
+unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
+    const ZEROED: bool = S::ZEROED;
+    const MIN_ALIGN: usize = S::MIN_ALIGN;
+    const MAX_REGION: usize = S::MAX_REGION;
+    const SHARES_SLICES: bool = S::SHARES_SLICES || S::BLOCK != 0;
+
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let number = self.requests.fetch_add(1, Relaxed);
+        if (self.first..self.behind).contains(&number) {
+            return Err(SourceError::Exhausted);
+        }
+        self.source.obtain(layout)
+    }
+
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        // SAFETY: The caller's promises; every region came from the source behind.
+        unsafe { self.source.release(region, layout) };
+    }
+
+    fn before_fork(&self) {
+        self.source.before_fork();
+    }
+
+    unsafe fn after_fork(&self) {
+        // SAFETY: The call that the caller promises went to the source behind.
+        unsafe { self.source.after_fork() };
+    }
+}

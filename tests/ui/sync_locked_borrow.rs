@@ -1,0 +1,10 @@
+//! A lock around a borrowed allocator would not keep others from the allocator.
+
+use context_allocator::{BumpAllocator, Locked, MmapSource, SpinFutexLock};
+
+fn share<T: Sync>(_: &T) {}
+
+fn main() {
+    let bump = BumpAllocator::new(MmapSource::new());
+    share(&Locked::<SpinFutexLock, _>::new(&bump));
+}
