@@ -16,8 +16,8 @@ use support::model::{self, Profile};
 use support::pattern::{Pattern, bytes};
 use support::sources::CountingSource;
 
-fn system() -> GlobalAllocToAllocatorAdaptor<System> {
-    GlobalAllocToAllocatorAdaptor::new(System)
+fn system() -> GlobalAllocToAllocatorAdaptor<'static, System> {
+    GlobalAllocToAllocatorAdaptor::new(&System)
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn no_bytes_at_the_largest_alignment_are_refused() {
 #[test]
 fn an_adaptor_gives_its_allocator_back() {
     let adaptor = AllocatorAdaptor::new(system());
-    let _: &GlobalAllocToAllocatorAdaptor<System> = adaptor.inner();
+    let _: &GlobalAllocToAllocatorAdaptor<'static, System> = adaptor.inner();
     let _: &System = adaptor.into_inner().inner();
 }
 

@@ -80,7 +80,7 @@ fn collections_on_each_allocator() {
     thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| use_collections(&locked, 32 << 10)))));
     drop(locked);
     source.assert_all_released();
-    use_collections(&GlobalAllocToAllocatorAdaptor::new(System), 1 << 20);
+    use_collections(&GlobalAllocToAllocatorAdaptor::new(&System), 1 << 20);
     use_collections(&AllocToAllocatorAdaptor::new(Global), 1 << 20);
     use_collections(&Rc::new(BumpAllocator::new(MmapSource::new())), 1 << 20);
     use_collections(

@@ -19,7 +19,7 @@ type Block = Result<NonNull<[u8]>, AllocError>;
 #[derive(Default)]
 struct Calls {
     names: RefCell<Vec<&'static str>>,
-    inner: GlobalAllocToAllocatorAdaptor<std::alloc::System>,
+    inner: GlobalAllocToAllocatorAdaptor<'static, std::alloc::System>,
 }
 
 // SAFETY: Each method is the inner allocator's.

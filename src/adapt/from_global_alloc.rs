@@ -7,32 +7,43 @@ use crate::{AllocError, Allocator, NonZeroLayout, ptr};
 
 /// Any [`GlobalAlloc`], such as `std::alloc::System`, as our [`Allocator`].
 ///
+/// It borrows the `GlobalAlloc`, which in const context and for a static is `&System` or `&STATIC`: an [`Allocator`] may be moved and
+/// cloned while its blocks are in use, and of a `GlobalAlloc` nobody promises that.
+///
 /// # Examples
 /// ```
 /// use context_allocator::{Allocator, GlobalAllocToAllocatorAdaptor, NonZeroLayout};
 /// use std::alloc::System;
 ///
-/// let allocator = GlobalAllocToAllocatorAdaptor::new(System);
+/// let allocator = GlobalAllocToAllocatorAdaptor::new(&System);
 /// let layout = NonZeroLayout::of::<u64>().unwrap();
 /// let block = allocator.allocate(layout)?;
 /// // SAFETY: Just allocated with this layout, and not used again.
 /// unsafe { allocator.deallocate(block.cast(), layout) };
 /// # Ok::<(), context_allocator::AllocError>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GlobalAllocToAllocatorAdaptor<G> {
-    global: G,
+#[derive(Debug)]
+pub struct GlobalAllocToAllocatorAdaptor<'a, G> {
+    global: &'a G,
 }
 
-impl<G> GlobalAllocToAllocatorAdaptor<G> {
+impl<G> Clone for GlobalAllocToAllocatorAdaptor<'_, G> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<G> Copy for GlobalAllocToAllocatorAdaptor<'_, G> {}
+
+impl<'a, G> GlobalAllocToAllocatorAdaptor<'a, G> {
     /// `global` as our `Allocator`.
-    pub const fn new(global: G) -> Self {
+    pub const fn new(global: &'a G) -> Self {
         Self { global }
     }
 
-    /// The `GlobalAlloc` inside.
-    pub const fn inner(&self) -> &G {
-        &self.global
+    /// The `GlobalAlloc` behind it.
+    pub const fn inner(&self) -> &'a G {
+        self.global
     }
 }
 
@@ -40,9 +51,10 @@ fn block(start: *mut u8, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocEr
     NonNull::new(start).map(|start| ptr::bytes(start, layout.size())).ok_or(AllocError::Refused)
 }
 
-// SAFETY: `GlobalAlloc` promises what `Allocator` asks for. It has no real sizes, so a block's length is what was asked
+// SAFETY: `GlobalAlloc` promises what `Allocator` asks for, of an allocator that stays where it is, as one that is borrowed does; a
+// clone borrows the same one. It has no real sizes, so a block's length is what was asked
 // for, and the one layout that fits is the one of the last call, as `GlobalAlloc` needs.
-unsafe impl<G: GlobalAlloc> Allocator for GlobalAllocToAllocatorAdaptor<G> {
+unsafe impl<G: GlobalAlloc> Allocator for GlobalAllocToAllocatorAdaptor<'_, G> {
     #[inline(always)]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: The layout has a size.
@@ -84,7 +96,7 @@ unsafe impl<G: GlobalAlloc> Allocator for GlobalAllocToAllocatorAdaptor<G> {
     }
 }
 
-impl<G: GlobalAlloc> GlobalAllocToAllocatorAdaptor<G> {
+impl<G: GlobalAlloc> GlobalAllocToAllocatorAdaptor<'_, G> {
     /// Lets `realloc` do what it can, which is everything but a change of alignment.
     ///
     /// # Safety

@@ -32,7 +32,7 @@ use crate::{AllocError, NonZeroLayout};
 /// For the implementor:
 /// - A block that is returned is readable and writable, at least as large and as aligned as asked, overlaps no other
 ///   block that is currently allocated and nothing else that is live, and stays so until it is given back or the
-///   allocator (with all its clones and borrows) is gone or [reset](Reset). Moving the allocator does not move its
+///   allocator (with all its clones and borrows) is gone, [reset](Reset) or taken back to a checkpoint. Moving the allocator does not move its
 ///   blocks.
 /// - A clone, where the type has them, is the same allocator: what one allocated, the other may free.
 /// - Each method that returns an error has changed nothing.

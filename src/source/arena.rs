@@ -108,6 +108,8 @@ where
     const_fn! {
         /// An arena that takes its chunks from `source`; it obtains none before its first block is asked for.
         pub fn new(source: S) -> Self {
+            // Named here, so that sizes that do not go together are an error where the arena is made.
+            let _ = Self::CHUNK;
             let blocks = Blocks { list: null_mut(), free: 0, uncut: null_mut(), uncut_len: 0, chunks: 0 };
             Self { source, blocks: Guarded::new(blocks), sizes: PhantomData }
         }

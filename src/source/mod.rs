@@ -77,7 +77,7 @@ pub unsafe trait MemorySource {
     /// Gives memory that was released to this source back to where it came from, as far as that is possible, and
     /// returns how many bytes that was.
     ///
-    /// `leaving` is called with each range before it leaves.
+    /// `leaving` is called with each range before it leaves. It must neither unwind nor use this source.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let _ = leaving;
         0

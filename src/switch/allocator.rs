@@ -8,8 +8,8 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
-use super::accounting::Totals;
-use super::context::tier;
+use super::accounting::{Pending, Totals};
+use super::context::{Stage, tier};
 use super::control::{HeapRef, Shared};
 use super::large::LargeObjects;
 use super::owner_map::{Entry, OWNERS, tag};
@@ -150,8 +150,17 @@ impl<D: Declaration> SwitchableAllocator<D> {
         local.count_allocated();
         if PolicyOf::<D>::ACCOUNTING {
             local.add_bytes(layout.size());
-            state.pending.allocated(&self.totals, K::INDEX, layout.size());
+            self.account(state).allocated(&self.totals, K::INDEX, layout.size());
         }
+    }
+
+    /// What the calling thread counts, seen to it that it is added to the totals when the thread ends.
+    #[inline(always)]
+    pub(super) fn account<'a>(&self, state: &'a ThreadState) -> &'a Pending {
+        if state.stage.get() == Stage::New {
+            self.armed(state);
+        }
+        &state.pending
     }
 
     /// Counts a block that the heap's user freed.
@@ -170,7 +179,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         local.count_freed();
         if PolicyOf::<D>::ACCOUNTING {
             local.add_bytes(layout.size().wrapping_neg());
-            state.pending.freed(&self.totals, K::INDEX, layout.size());
+            self.account(state).freed(&self.totals, K::INDEX, layout.size());
         }
     }
 
@@ -179,7 +188,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The layout has a size.
         let block = unsafe { self.tiers.global().alloc(layout.layout()) };
         if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
-            state.pending.allocated(&self.totals, GLOBAL_INDEX, layout.size());
+            self.account(state).allocated(&self.totals, GLOBAL_INDEX, layout.size());
         }
         block
     }
@@ -197,7 +206,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             unsafe { self.free_in(owner, block, layout) }
         } else if entry.tag() == tag::GLOBAL {
             if PolicyOf::<D>::ACCOUNTING {
-                Self::state().pending.freed(&self.totals, GLOBAL_INDEX, layout.size());
+                self.account(Self::state()).freed(&self.totals, GLOBAL_INDEX, layout.size());
             }
             // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this layout.
             unsafe { self.tiers.global().dealloc(block.as_ptr(), layout.layout()) };

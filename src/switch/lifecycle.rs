@@ -50,7 +50,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             unsafe { self.drop_regions(heap) };
         }
         if PolicyOf::<D>::ACCOUNTING {
-            state.pending.heap_made();
+            self.account(state).heap_made();
         }
         Ok(heap)
     }

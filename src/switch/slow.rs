@@ -156,7 +156,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let shared = heap.shared();
         if PolicyOf::<D>::ACCOUNTING {
             shared.remote_bytes.fetch_add(layout.size(), Relaxed);
-            Self::state().pending.freed(&self.totals, K::INDEX, layout.size());
+            self.account(Self::state()).freed(&self.totals, K::INDEX, layout.size());
         }
         if shared.balance.remote_free() {
             self.last_block_gone(heap.as_shared());
@@ -222,7 +222,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The layout has a size.
             let block = unsafe { self.tiers().global().alloc_zeroed(layout.layout()) };
             if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
-                state.pending.allocated(&self.totals, GLOBAL_INDEX, layout.size());
+                self.account(state).allocated(&self.totals, GLOBAL_INDEX, layout.size());
             }
             return block;
         }
@@ -330,7 +330,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let resized = unsafe { self.tiers().global().realloc(block.as_ptr(), old.layout(), new.size()) };
         if PolicyOf::<D>::ACCOUNTING && !resized.is_null() {
             let change = new.size().cast_signed() - old.size().cast_signed();
-            Self::state().pending.changed(&self.totals, GLOBAL_INDEX, change);
+            self.account(Self::state()).changed(&self.totals, GLOBAL_INDEX, change);
         }
         resized
     }
@@ -369,7 +369,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             HeapTier::Coroutine => <Coroutine as Kind<D>>::INDEX,
             HeapTier::Thread => <Thread as Kind<D>>::INDEX,
         };
-        state.pending.changed(&self.totals, index, change);
+        self.account(state).changed(&self.totals, index, change);
         match self.in_use(state, owner) {
             // SAFETY: `in_use` says that the calling thread uses the heap.
             InUse::Coroutine(heap) => unsafe { heap.local() }.add_bytes(change.cast_unsigned()),
