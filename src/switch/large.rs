@@ -11,7 +11,11 @@
 //! ```
 //!
 //! The owner map's entry of the slice in which the object starts leads to the record. The records of a heap form a list, so that
-//! destroying a heap finds them; the lists of all heaps are under one lock, which is nothing beside the system calls.
+//! destroying a heap finds them.
+//!
+//! Regions up to 4 MiB that objects leave are kept for the next ones of their class, up to
+//! [`Policy::LARGE_CACHE`](super::Policy::LARGE_CACHE) bytes in all: their pages are there already, which costs more to get than
+//! anything else here. Classes are whole numbers of slices, four to a doubling beyond eight. Lists and cache are under one lock.
 
 use core::ptr::{NonNull, null_mut};
 
@@ -36,6 +40,8 @@ pub(crate) struct Record {
     offset: usize,
     /// Bytes charged to the heap.
     charged: usize,
+    /// Whether the object's bytes were zero when it was made.
+    pub(crate) zeroed: bool,
 }
 
 const RECORD: usize = size_of::<Record>();
@@ -47,20 +53,51 @@ impl Record {
     }
 }
 
-/// The lists of large objects.
+/// The lists of large objects, and the regions that wait for the next ones.
 #[derive(Debug)]
 pub(crate) struct LargeObjects {
-    lists: Guarded<()>,
+    cache: Guarded<Cache>,
+}
+
+/// Regions that no object lies in, linked through their records' `next`, by class.
+#[derive(Debug)]
+struct Cache {
+    bins: [*mut Record; BINS],
+    bytes: usize,
+}
+
+// SAFETY: The regions in the cache belong to it, not to a thread.
+unsafe impl Send for Cache {}
+
+/// The largest class, in slices.
+const LARGEST_CLASS: usize = 64;
+/// One class for each number of slices up to this, then four for each doubling.
+const FINE_CLASSES: usize = 8;
+const BINS: usize = FINE_CLASSES + 4 * (LARGEST_CLASS / FINE_CLASSES).ilog2() as usize;
+
+/// The class for `slices` slices: its bin, and how many slices its regions have.
+const fn class(slices: usize) -> Option<(usize, usize)> {
+    if slices <= FINE_CLASSES {
+        return Some((slices - 1, slices));
+    }
+    if slices > LARGEST_CLASS {
+        return None;
+    }
+    // `slices` lies above 2^top and at most at twice that, in one of four steps.
+    let top = (slices - 1).ilog2();
+    let step = 1 << (top - 2);
+    let steps = (slices - (1 << top)).div_ceil(step);
+    Some((FINE_CLASSES + 4 * (top as usize - 3) + steps - 1, (1 << top) + steps * step))
 }
 
 impl LargeObjects {
     crate::sync::const_fn! {
         pub(crate) fn new() -> Self {
-            Self { lists: Guarded::new(()) }
+            Self { cache: Guarded::new(Cache { bins: [null_mut(); BINS], bytes: 0 }) }
         }
     }
 
-    /// Makes a large object for a heap; its bytes are zero if the source's are.
+    /// Makes a large object for a heap.
     pub(crate) fn obtain<S: MemorySource>(
         &self,
         source: &S,
@@ -71,91 +108,135 @@ impl LargeObjects {
         let shared = unsafe { heap.as_ref() };
         let offset = layout.align().max(RECORD);
         let size = layout.size().checked_add(offset).ok_or(SourceError::TooLarge)?;
-        let whole = size.checked_next_multiple_of(SLICE).ok_or(SourceError::TooLarge)?;
-        let asked = NonZeroLayout::from_size_align(whole, layout.align().max(SLICE))?;
+        let mut whole = size.checked_next_multiple_of(SLICE).ok_or(SourceError::TooLarge)?;
+        let align = layout.align().max(SLICE);
+        let class = if align == SLICE { class(whole / SLICE) } else { None };
+        if let Some((_, slices)) = class {
+            whole = slices * SLICE;
+        }
+        let asked = NonZeroLayout::from_size_align(whole, align)?;
         if !shared.charge(whole) {
             return Err(SourceError::LimitReached);
         }
-        let region = source.obtain(asked).inspect_err(|_| shared.refund(whole))?;
-        let start = region.cast::<u8>();
+        let cached = class.and_then(|(bin, _)| self.cache.lock().pop(bin));
+        let (start, region) = match cached {
+            Some((start, region)) => (start, region),
+            None => {
+                let region = source.obtain(asked).inspect_err(|_| shared.refund(whole))?;
+                (region.cast::<u8>(), region.len())
+            }
+        };
         let record = start.cast::<Record>();
         let object = ptr::up(start.as_ptr(), offset);
         if let Err(error) = OWNERS.enter(slice_of(object), Entry::large(record)) {
             shared.refund(whole);
-            // SAFETY: Just obtained with this layout; nobody has seen it.
-            unsafe { source.release(region, asked) };
+            // SAFETY: Just obtained with this layout, or taken from the cache; nobody else knows of it.
+            unsafe { source.release(ptr::bytes(start, region), asked) };
             return Err(error);
         }
-        let lists = self.lists.lock();
+        let cache = self.cache.lock();
         let next = shared.large.get();
-        // SAFETY: The region is ours and begins with room for the record.
-        unsafe {
-            record.write(Record {
-                control: heap,
-                next,
-                previous: null_mut(),
-                region: region.len(),
-                align: asked.align(),
-                offset,
-                charged: whole,
-            });
+        let new = Record {
+            control: heap,
+            next,
+            previous: null_mut(),
+            region,
+            align,
+            offset,
+            charged: whole,
+            zeroed: S::ZEROED && cached.is_none(),
         };
+        // SAFETY: The region is ours and begins with room for the record.
+        unsafe { record.write(new) };
         if let Some(mut next) = NonNull::new(next) {
             // SAFETY: What is on the list is a record, changed only under the lock, which is held.
             unsafe { next.as_mut() }.previous = record.as_ptr();
         }
         shared.large.set(record.as_ptr());
-        drop(lists);
+        drop(cache);
         NonNull::new(object).ok_or(SourceError::AddressOutOfRange)
     }
 
-    /// Gives a large object back; the caller counts it.
+    /// Gives a large object back; the caller counts it. Its region may be kept, if no more than `keep` bytes are then.
     ///
     /// # Safety
     /// The record is that of an object which nobody uses any more.
-    pub(crate) unsafe fn release<S: MemorySource>(&self, source: &S, record: NonNull<Record>) {
-        let lists = self.lists.lock();
-        // SAFETY: The record is alive until its region is released below; its links are changed only under the lock.
-        let Record { control, next, previous, .. } = *unsafe { record.as_ref() };
+    pub(crate) unsafe fn release<S: MemorySource>(&self, source: &S, record: NonNull<Record>, keep: usize) {
+        // SAFETY: The record is alive until its region is released below; all but its links is never changed.
+        let (control, offset, charged) = {
+            // SAFETY: As above.
+            let record = unsafe { record.as_ref() };
+            (record.control, record.offset, record.charged)
+        };
+        OWNERS.leave(slice_of(ptr::up(record.as_ptr(), offset)));
+        // SAFETY: A control block is never unmapped.
+        let shared = unsafe { control.as_ref() };
+        shared.refund(charged);
+        let mut cache = self.cache.lock();
+        // SAFETY: The record's links are changed only under the lock, which is held.
+        let Record { next, previous, .. } = *unsafe { record.as_ref() };
         match NonNull::new(previous) {
             // SAFETY: The neighbours of a record on the list are records on the list.
             Some(mut previous) => unsafe { previous.as_mut() }.next = next,
-            // SAFETY: A control block is never unmapped; its list is changed only under the lock.
-            None => unsafe { control.as_ref() }.large.set(next),
+            None => shared.large.set(next),
         }
         if let Some(mut next) = NonNull::new(next) {
             // SAFETY: As above.
             unsafe { next.as_mut() }.previous = previous;
         }
-        drop(lists);
         // SAFETY: The record is off the list, and its object is not used any more.
-        unsafe { release_region(source, record) };
+        let kept = unsafe { cache.push(record, keep) };
+        drop(cache);
+        if !kept {
+            // SAFETY: The record is off the list and not in the cache.
+            unsafe { release_region(source, record) };
+        }
+    }
+
+    /// Gives the regions in the cache back to their source; gives the number of their bytes.
+    pub(crate) fn trim<S: MemorySource>(&self, source: &S) -> usize {
+        let mut bytes = 0;
+        for bin in 0..BINS {
+            loop {
+                let popped = self.cache.lock().pop(bin);
+                let Some((start, region)) = popped else { break };
+                bytes += region;
+                // SAFETY: The region was in the cache, so its record is whole, on no list, and nobody uses it.
+                unsafe { release_region(source, start.cast()) };
+            }
+        }
+        bytes
+    }
+
+    /// Bytes of the regions in the cache.
+    pub(crate) fn cached(&self) -> usize {
+        self.cache.lock().bytes
     }
 
     /// Gives all large objects of a heap back.
     ///
     /// # Safety
     /// Nobody uses any of them, nor frees one meanwhile.
-    pub(crate) unsafe fn release_all<S: MemorySource>(&self, source: &S, shared: &Shared) {
+    pub(crate) unsafe fn release_all<S: MemorySource>(&self, source: &S, shared: &Shared, keep: usize) {
         loop {
-            let lists = self.lists.lock();
+            let cache = self.cache.lock();
             let first = NonNull::new(shared.large.get());
-            drop(lists);
+            drop(cache);
             let Some(record) = first else { return };
             // SAFETY: The record is on the heap's list, and the caller promises that nobody uses its object.
-            unsafe { self.release(source, record) };
+            unsafe { self.release(source, record, keep) };
         }
     }
 
     pub(crate) fn before_fork(&self) {
-        self.lists.hold_for_fork();
+        self.cache.hold_for_fork();
     }
 
     /// # Safety
     /// As [`Guarded::release_after_fork`].
     pub(crate) unsafe fn after_fork(&self) {
         // SAFETY: The caller's promises.
-        unsafe { self.lists.release_after_fork() };
+        unsafe { self.cache.release_after_fork() };
     }
 }
 
@@ -163,18 +244,65 @@ fn slice_of<T>(object: *mut T) -> usize {
     object.addr() & !(SLICE - 1)
 }
 
-/// Leaves the map, refunds the heap and releases the region.
+impl Cache {
+    /// Takes a region of that bin: its start and its length.
+    fn pop(&mut self, bin: usize) -> Option<(NonNull<u8>, usize)> {
+        let record = NonNull::new(self.bins[bin])?;
+        // SAFETY: What is in the cache are records of regions that it owns.
+        let Record { next, region, .. } = *unsafe { record.as_ref() };
+        self.bins[bin] = next;
+        self.bytes -= region;
+        Some((record.cast(), region))
+    }
+
+    /// Keeps a region, unless it has no class or there would be more than `keep` bytes; whether it did.
+    ///
+    /// # Safety
+    /// The record is on no list, and nobody uses its object.
+    unsafe fn push(&mut self, record: NonNull<Record>, keep: usize) -> bool {
+        // SAFETY: The record is the caller's alone.
+        let Record { region, align, charged, .. } = *unsafe { record.as_ref() };
+        let class = if align == SLICE { class(charged / SLICE) } else { None };
+        let Some((bin, _)) = class else { return false };
+        if self.bytes + region > keep {
+            return false;
+        }
+        self.bytes += region;
+        let next = core::mem::replace(&mut self.bins[bin], record.as_ptr());
+        // SAFETY: As above.
+        unsafe { (*record.as_ptr()).next = next };
+        true
+    }
+}
+
+/// Releases a region.
 ///
 /// # Safety
 /// The record is on no list, and nobody uses its object.
 unsafe fn release_region<S: MemorySource>(source: &S, record: NonNull<Record>) {
     // SAFETY: The record lies in its region, which is ours still.
-    let Record { control, region, align, offset, charged, .. } = *unsafe { record.as_ref() };
-    OWNERS.leave(slice_of(ptr::up(record.as_ptr(), offset)));
-    // SAFETY: A control block is never unmapped.
-    unsafe { control.as_ref() }.refund(charged);
+    let Record { region, align, .. } = *unsafe { record.as_ref() };
     if let Ok(layout) = NonZeroLayout::from_size_align(region, align) {
         // SAFETY: The region was obtained with this alignment and has this length; nobody uses it.
         unsafe { source.release(ptr::bytes(record.cast(), region), layout) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_hold_what_they_are_for_and_rise() {
+        let mut last = (0, 1);
+        for slices in 1..=LARGEST_CLASS {
+            let (bin, size) = class(slices).unwrap();
+            assert!(size >= slices && size * 4 <= slices * 5 + 3, "{slices} in {size}");
+            assert!(bin == last.0 && size == last.1 || bin == last.0 + 1 && size > last.1, "{slices}");
+            assert_eq!(class(size), Some((bin, size)));
+            last = (bin, size);
+        }
+        assert_eq!(last, (BINS - 1, LARGEST_CLASS));
+        assert_eq!(class(LARGEST_CLASS + 1), None);
     }
 }

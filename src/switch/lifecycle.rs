@@ -328,7 +328,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The heap has no handle and is in no context; nobody uses a block of it, nor frees one.
     pub(super) unsafe fn destroy_heap(&self, heap: HeapRef<D, Coroutine>) {
         // SAFETY: Nobody uses or frees a large object of the heap.
-        unsafe { self.large.release_all(&PolicyOf::<D>::LARGE, heap.shared()) };
+        unsafe { self.large.release_all(&PolicyOf::<D>::LARGE, heap.shared(), PolicyOf::<D>::LARGE_CACHE) };
         let balance = heap.shared().balance.get();
         self.lifetimes.remote_frees(balance.unsigned_abs());
         // SAFETY: Nobody else knows of the heap; its blocks go with it.
@@ -336,8 +336,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Gives memory that no block lies in back to where it came from, as far as this thread can: the regions of the free heaps that it
-    /// keeps, of parked heaps without blocks, and the free chunks of the tiers' sources. Returns how many bytes the
-    /// sources gave back.
+    /// keeps, of parked heaps without blocks, what large objects left, and the free chunks of the tiers' sources. Returns how many bytes
+    /// went back.
     ///
     /// # Examples
     /// ```
@@ -363,7 +363,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let mut leaving = |range: NonNull<[u8]>| {
             super::tier_source::leave_slices(range.cast(), range.len());
         };
-        self.tiers().coroutine_source().reclaim(&mut leaving)
+        self.large.trim(&PolicyOf::<D>::LARGE)
+            + self.tiers().coroutine_source().reclaim(&mut leaving)
             + self.tiers().thread_source().reclaim(&mut leaving)
     }
 }

@@ -30,6 +30,9 @@ pub trait Policy: 'static {
     /// The source of large objects. It has no state, or shares it: each use makes it anew.
     const LARGE: Self::Large;
 
+    /// The most bytes of memory that large objects left which are kept for the next ones.
+    const LARGE_CACHE: usize = 32 * 1024 * 1024;
+
     /// What is done when a heap's handle is dropped while blocks of it are still allocated.
     ///
     /// It runs inside the allocator's user's `drop`; it must not unwind.

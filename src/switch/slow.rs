@@ -12,7 +12,7 @@ use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread, TierSet};
 use super::{Policy, ThreadState};
 use crate::alloc::{Allocator, LocalAllocator, ResizeInPlace};
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::{MemorySource, NonZeroLayout, ptr};
+use crate::{NonZeroLayout, ptr};
 
 /// The heap of a block, if the calling thread uses it.
 enum InUse<D: Declaration> {
@@ -175,7 +175,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The record is alive until it is released below.
         let owner = unsafe { record.as_ref() }.control;
         // SAFETY: The caller gives the object up.
-        unsafe { self.large.release(&PolicyOf::<D>::LARGE, record) };
+        unsafe { self.large.release(&PolicyOf::<D>::LARGE, record, PolicyOf::<D>::LARGE_CACHE) };
         let state = Self::state();
         match self.in_use(state, owner) {
             // SAFETY: `in_use` says that the calling thread uses the heap.
@@ -227,8 +227,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
             return block;
         }
         let block = self.allocate_block(layout);
-        let zeroed = <<PolicyOf<D> as Policy>::Large as MemorySource>::ZEROED
-            && OWNERS.find(block.addr()).tag() == tag::LARGE;
+        let entry = OWNERS.find(block.addr());
+        let zeroed = entry.tag() == tag::LARGE && {
+            // SAFETY: The entry of a large object was made from its record, which is alive as long as the object, just made.
+            let record: &Record = unsafe { &*entry.pointer() };
+            record.zeroed
+        };
         if !block.is_null() && !zeroed {
             // SAFETY: The block was just allocated with this size.
             unsafe { block.write_bytes(0, layout.size()) };
