@@ -21,6 +21,7 @@ use crate::{MemorySource, NonZeroLayout};
 ///   asked for.
 /// - [`source`](Self::source) may be called from several threads at once, if the source is `Sync`: it reads nothing that any
 ///   other method changes.
+/// - [`owns_at_hand`](Self::owns_at_hand) is `true` only for addresses in regions that the allocator holds.
 /// - It may be sent to another thread between two calls, though its source stays shared with other threads.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot serve a tier of the switchable allocator",
@@ -52,6 +53,15 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     ///
     /// This is the fast path: it should be short, and inlined.
     fn allocate_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>>;
+
+    /// Whether the address lies in memory of this allocator, as far as a few instructions can tell: `false` where it would take more.
+    ///
+    /// Routing trusts a `true`, which spares the look-up of the owner. The default is never to tell.
+    #[inline(always)]
+    fn owns_at_hand(&self, address: NonNull<u8>) -> bool {
+        let _ = address;
+        false
+    }
 
     /// Makes the allocator as good as new, but for one region that it may keep.
     fn recycle(&mut self);

@@ -199,6 +199,18 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// As [`Allocator::deallocate`].
     #[inline(always)]
     pub(super) unsafe fn free_block(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        let state = Self::state();
+        let context = state.context.get();
+        if present::<D, Coroutine>() && context.tier() == tier::COROUTINE {
+            // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
+            let heap = unsafe { HeapRef::<D, Coroutine>::from_shared(context.current_heap()) };
+            // SAFETY: The heap is in this thread's context, so this thread uses it.
+            if unsafe { heap.allocator() }.owns_at_hand(block) {
+                // SAFETY: As above; the block lies in a region of the heap, which therefore handed it out.
+                unsafe { self.free_locally(heap, state, block, layout) };
+                return;
+            }
+        }
         let entry = OWNERS.find(block.addr().get());
         if entry.tag() == tag::MASKED {
             let owner = masked_owner(entry, block);

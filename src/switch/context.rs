@@ -88,6 +88,8 @@ pub struct ThreadState {
     /// Control blocks of coroutine heaps, ready to be used, linked through `next`.
     pub(crate) cache: Cell<*mut Shared>,
     pub(crate) cached: Cell<usize>,
+    /// How many of them it keeps at most: none, unless the end of the thread will be seen.
+    pub(crate) cache_limit: Cell<usize>,
     pub(crate) stage: Cell<Stage>,
     pub(crate) pending: Pending,
 }
@@ -112,6 +114,7 @@ impl ThreadState {
             thread_heap: Cell::new(null_mut()),
             cache: Cell::new(null_mut()),
             cached: Cell::new(0),
+            cache_limit: Cell::new(0),
             stage: Cell::new(Stage::New),
             pending: Pending::new(),
         }

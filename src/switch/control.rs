@@ -223,6 +223,7 @@ impl Local {
     }
 
     /// Back to that of a heap that is not entered and has a handle.
+    #[inline]
     pub(crate) fn clear_state(&self) {
         self.state.store(0, Relaxed);
     }

@@ -194,12 +194,25 @@ impl<D: Declaration> Drop for Heap<D> {
     fn drop(&mut self) {
         // SAFETY: Only the state is used before it is clear that the heap is this thread's to use.
         let local = unsafe { self.heap.local() };
-        if !local.is_entered() || local.set_dropped() {
-            local.clear_state();
+        if local.is_entered() {
+            drop_entered(self.heap);
+        } else {
             // SAFETY: The handle is going, and the heap is in no context.
             unsafe { D::allocator().settle_heap(self.heap) };
         }
-        // Otherwise whoever gives up the context that the heap is in settles it.
+    }
+}
+
+/// Drops the handle of a heap that is entered: whoever gives up the context that it is in settles it, unless that has happened meanwhile.
+#[cold]
+#[inline(never)]
+fn drop_entered<D: Declaration>(heap: HeapRef<D, Coroutine>) {
+    // SAFETY: Only the state is used before it is clear that the heap is this thread's to use.
+    let local = unsafe { heap.local() };
+    if local.set_dropped() {
+        local.clear_state();
+        // SAFETY: The handle is going, and the heap is in no context.
+        unsafe { D::allocator().settle_heap(heap) };
     }
 }
 
@@ -224,7 +237,10 @@ pub struct HeapGuard<'h, D: Declaration> {
 impl<D: Declaration> Drop for HeapGuard<'_, D> {
     #[inline]
     fn drop(&mut self) {
-        leave(self.heap, self.inside);
+        match self.inside {
+            None => leave(self.heap),
+            Some(tier) => leave_inside(self.heap, tier),
+        }
     }
 }
 
@@ -236,21 +252,26 @@ impl<D: Declaration> fmt::Debug for HeapGuard<'_, D> {
 
 /// Leaves a heap. Not inlined: the code before it may have run on another thread.
 #[inline(never)]
-fn leave<D: Declaration>(heap: HeapRef<D, Coroutine>, inside: Option<usize>) {
+fn leave<D: Declaration>(heap: HeapRef<D, Coroutine>) {
     let state = SwitchableAllocator::<D>::state();
-    let context = state.context.get();
-    if context.heap() != heap.as_shared().as_ptr() {
-        leave_out_of_order(heap, inside);
+    if state.context.get().heap() != heap.as_shared().as_ptr() {
+        leave_out_of_order(heap);
         return;
     }
-    match inside {
-        None => {
-            // SAFETY: The heap is in this thread's context.
-            let local = unsafe { heap.local() };
-            state.activate(local.outer.get());
-            local.set_left_by_guard();
-        }
-        Some(tier) => state.activate(context.with_tier(tier)),
+    // SAFETY: The heap is in this thread's context.
+    let local = unsafe { heap.local() };
+    state.activate(local.outer.get());
+    local.set_left_by_guard();
+}
+
+/// Goes back to a tier over a heap that stays entered. Not inlined, as [`leave`].
+#[cold]
+#[inline(never)]
+fn leave_inside<D: Declaration>(heap: HeapRef<D, Coroutine>, tier: usize) {
+    let state = SwitchableAllocator::<D>::state();
+    let context = state.context.get();
+    if context.heap() == heap.as_shared().as_ptr() {
+        state.activate(context.with_tier(tier));
     }
 }
 
@@ -258,10 +279,7 @@ fn leave<D: Declaration>(heap: HeapRef<D, Coroutine>, inside: Option<usize>) {
 /// context was saved or is another thread's, and it stays entered there.
 #[cold]
 #[inline(never)]
-fn leave_out_of_order<D: Declaration>(heap: HeapRef<D, Coroutine>, inside: Option<usize>) {
-    if inside.is_some() {
-        return;
-    }
+fn leave_out_of_order<D: Declaration>(heap: HeapRef<D, Coroutine>) {
     let mut next = SwitchableAllocator::<D>::state().context.get().heap();
     while let Some(above) = NonNull::new(next) {
         // SAFETY: The heap in a context of this declaration is one of its coroutine tier.

@@ -22,7 +22,7 @@ use crate::sync::atomic::Ordering::Relaxed;
 use crate::{MemorySource, SourceError};
 
 /// A thread keeps at most this many free control blocks of coroutine heaps, each with at most one region.
-const CACHED: usize = 32;
+pub(super) const CACHED: usize = 32;
 /// It takes and gives them in batches of this many.
 const BATCH: usize = CACHED / 2;
 
@@ -78,7 +78,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         unsafe { heap.allocator_mut() }.recycle();
         heap.shared().set_phase(Phase::Free);
         let state = Self::state();
-        if state.cached.get() >= CACHED || state.stage.get() != Stage::Armed {
+        if state.cached.get() >= state.cache_limit.get() {
             // SAFETY: The caller's promises.
             unsafe { self.free_heap_to_pool(heap) };
             return;
@@ -283,6 +283,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) fn detach(&self, state: &ThreadState) {
         self.leave_all(state.context.replace(Context::DEFAULT));
         state.stage.set(Stage::Detached);
+        state.cache_limit.set(0);
         if let Some(heap) = NonNull::new(state.thread_heap.replace(core::ptr::null_mut())) {
             // SAFETY: A thread's heap is one of the thread tier.
             let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };

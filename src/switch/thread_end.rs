@@ -11,6 +11,7 @@ use core::ffi::c_void;
 
 use super::allocator::{PolicyOf, SwitchableAllocator};
 use super::context::Stage;
+use super::lifecycle::CACHED;
 use super::tiers::{Declaration, TierSet};
 use super::{Policy, ThreadState};
 use crate::MemorySource;
@@ -49,6 +50,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             Stage::New => {
                 let armed = self.exit_key().is_some_and(|key| key.arm().is_ok());
                 state.stage.set(if armed { Stage::Armed } else { Stage::Detached });
+                state.cache_limit.set(if armed { CACHED } else { 0 });
                 armed
             }
         }

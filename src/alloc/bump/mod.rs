@@ -425,6 +425,13 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
         self.allocate_in_region(layout)
     }
 
+    #[inline(always)]
+    fn owns_at_hand(&self, address: NonNull<u8>) -> bool {
+        // The newest region, up to the cursor. Before there is one its start is null and the cursor next to it.
+        let start = self.newest.get().addr();
+        address.addr().get().wrapping_sub(start) < self.cursor.get().addr() - start
+    }
+
     #[inline]
     fn recycle(&mut self) {
         // Nearly always there is one region, or none.
