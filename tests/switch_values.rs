@@ -265,8 +265,10 @@ fn a_limit_refuses_what_would_pass_it_and_loses_nothing() {
     let layout = Layout::from_size_align(10_000, 8).unwrap();
     let mut blocks = heap.enter(|| {
         let mut blocks = ALLOC.with_global(|| Vec::with_capacity(100));
-        // SAFETY: The layout has a size.
-        while let Some(block) = std::ptr::NonNull::new(unsafe { std::alloc::alloc(layout) }) {
+        loop {
+            // SAFETY: The layout has a size.
+            let block = unsafe { std::alloc::alloc(layout) };
+            let Some(block) = std::ptr::NonNull::new(block) else { break };
             // SAFETY: The block was just allocated with that size.
             unsafe { block.write_bytes(7, layout.size()) };
             blocks.push(block);
@@ -282,12 +284,9 @@ fn a_limit_refuses_what_would_pass_it_and_loses_nothing() {
     let large = heap.enter(|| black_box(unsafe { std::alloc::alloc(Layout::new::<[u8; 1 << 20]>()) }));
     assert!(large.is_null());
     for block in blocks.drain(..) {
-        // SAFETY: Allocated above with this size.
-        assert!(
-            unsafe { std::slice::from_raw_parts(block.as_ptr(), layout.size()) }
-                .iter()
-                .all(|&byte| byte == 7)
-        );
+        // SAFETY: Allocated above with this size, and written.
+        let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), layout.size()) };
+        assert!(bytes.iter().all(|&byte| byte == 7));
         // SAFETY: Allocated above with this layout, and not used again.
         unsafe { std::alloc::dealloc(block.as_ptr(), layout) };
     }

@@ -162,9 +162,8 @@ impl LargeObjects {
     /// # Safety
     /// The record is that of an object which nobody uses any more.
     pub(crate) unsafe fn release<S: MemorySource>(&self, source: &S, record: NonNull<Record>, keep: usize) {
-        // SAFETY: The record is alive until its region is released below; all but its links is never changed.
         let (control, offset, charged) = {
-            // SAFETY: As above.
+            // SAFETY: The record is alive until its region is released below; all but its links is never changed.
             let record = unsafe { record.as_ref() };
             (record.control, record.offset, record.charged)
         };

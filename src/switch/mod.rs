@@ -1,7 +1,7 @@
 //! The switchable allocator: a heap for each context, a heap for each thread, and a global allocator behind them.
 //!
-//! Start at [`allocator`] for the paths of an allocation and a free, at [`owner_map`] for how a pointer finds its heap, and at
-//! [`balance`] for why a heap is released exactly once.
+//! In the source, start at `allocator.rs` for the paths of an allocation and a free, at `owner_map.rs` for how a pointer finds its heap,
+//! and at `balance.rs` for why a heap is released exactly once.
 
 mod accounting;
 mod allocator;

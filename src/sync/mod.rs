@@ -6,11 +6,13 @@
 
 mod futex;
 mod lock;
+#[cfg(feature = "std")]
 mod table;
 
 pub(crate) use futex::Futex;
 pub(crate) use lock::Guarded;
 pub use lock::{RawLock, SpinFutexLock};
+#[cfg(feature = "std")]
 pub(crate) use table::PointerTable;
 
 #[cfg(not(loom))]
@@ -71,13 +73,13 @@ macro_rules! const_fn {
 pub(crate) use const_fn;
 
 /// A static of the process; under loom one of each explored execution.
-#[cfg(not(loom))]
+#[cfg(all(feature = "std", not(loom)))]
 macro_rules! process_static {
     ($(#[$meta:meta])* pub(crate) static $name:ident: $type:ty = $value:expr;) => {
         $(#[$meta])* pub(crate) static $name: $type = $value;
     };
 }
-#[cfg(loom)]
+#[cfg(all(feature = "std", loom))]
 macro_rules! process_static {
     ($(#[$meta:meta])* pub(crate) static $name:ident: $type:ty = $value:expr;) => {
         loom::lazy_static! { $(#[$meta])* pub(crate) static ref $name: $type = $value; }

@@ -24,7 +24,7 @@ impl<T, const N: usize> PointerTable<T, N> {
     }
 }
 
-#[cfg(all(not(loom), feature = "std"))]
+#[cfg(not(loom))]
 impl<T, const N: usize> PointerTable<T, N> {
     /// A table in memory of its own, left out of core dumps.
     ///
