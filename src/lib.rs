@@ -32,7 +32,7 @@ pub use source::{ArenaSource, ArenaUsage, MemorySource, RegionSource};
 #[cfg(feature = "std")]
 pub use switch::{
     Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, Heap, HeapGuard, HeapStatistics, NoTier,
-    Orphan, OrphanAction, Policy, RecommendedTiers, SavedContext, Statistics, SwitchableAllocator,
+    Orphan, OrphanAction, OwnerMap, Policy, RecommendedTiers, SavedContext, Statistics, SwitchableAllocator,
     ThreadState, TierStatistics, Tiers,
 };
 #[cfg(all(feature = "std", not(loom)))]

@@ -352,3 +352,39 @@ fn destructors_of_thread_locals_allocate_and_free() {
         .unwrap();
     }
 }
+
+/// One switchable allocator as the global tier of another: each knows its own heaps by its own map.
+mod behind_another {
+    use context_allocator::{
+        Allocator, AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, NonZeroLayout,
+        SwitchableAllocator, Tiers, switchable_allocator,
+    };
+
+    switchable_allocator!(static INNER);
+    switchable_allocator!(
+        static OUTER: Tiers<
+            BumpAllocator<ArenaSource<MmapSource>>,
+            NoTier,
+            AllocatorAdaptor<&'static SwitchableAllocator<INNER>>,
+        > = Builder::new()
+            .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+            .without_thread_tier()
+            .global_tier_allocator(&INNER)
+            .build();
+    );
+
+    #[test]
+    fn a_block_goes_back_to_the_allocator_that_made_it() {
+        let layout = NonZeroLayout::from_size_align(100, 8).unwrap();
+        let (inner, outer) = (INNER.heap().unwrap(), OUTER.heap().unwrap());
+        let from_inner = inner.enter(|| OUTER.allocate(layout)).unwrap();
+        let from_outer = inner.enter(|| outer.enter(|| OUTER.allocate(layout))).unwrap();
+        assert_eq!((inner.statistics().live_blocks, outer.statistics().live_blocks), (1, 1));
+        // SAFETY: Allocated above by the same allocator with this layout, and not used again.
+        unsafe { OUTER.deallocate(from_inner.cast(), layout) };
+        assert_eq!((inner.statistics().live_blocks, outer.statistics().live_blocks), (0, 1));
+        // SAFETY: As above.
+        unsafe { OUTER.deallocate(from_outer.cast(), layout) };
+        assert_eq!((inner.statistics().live_blocks, outer.statistics().live_blocks), (0, 0));
+    }
+}

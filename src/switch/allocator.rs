@@ -12,7 +12,7 @@ use super::accounting::{Pending, Totals};
 use super::context::{Stage, tier};
 use super::control::{HeapRef, Shared};
 use super::large::LargeObjects;
-use super::owner_map::{Entry, OWNERS, tag};
+use super::owner_map::{Entry, tag};
 use super::parking::ParkingLot;
 use super::pool::Pool;
 use super::statistics::Lifetimes;
@@ -211,7 +211,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 return;
             }
         }
-        let entry = OWNERS.find(block.addr().get());
+        let entry = D::owners().find(block.addr().get());
         if entry.tag() == tag::MASKED {
             let owner = masked_owner(entry, block);
             // SAFETY: The owner is the heap that handed the block out, which the map says.

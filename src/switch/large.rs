@@ -20,7 +20,7 @@
 use core::ptr::{NonNull, null_mut};
 
 use super::control::Shared;
-use super::owner_map::{Entry, OWNERS};
+use super::owner_map::{Entry, OwnerMap};
 use crate::source::SLICE;
 use crate::sync::Guarded;
 use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
@@ -51,6 +51,13 @@ impl Record {
     pub(crate) fn capacity(&self) -> usize {
         self.region - self.offset
     }
+}
+
+/// What large objects are made of: a source, the map to enter them in, and how many bytes of what they leave may be kept.
+pub(crate) struct LargeMemory<S: 'static> {
+    pub(crate) source: &'static S,
+    pub(crate) owners: &'static OwnerMap,
+    pub(crate) keep: usize,
 }
 
 /// The lists of large objects, and the regions that wait for the next ones.
@@ -100,7 +107,7 @@ impl LargeObjects {
     /// Makes a large object for a heap.
     pub(crate) fn obtain<S: MemorySource>(
         &self,
-        source: &S,
+        memory: &LargeMemory<S>,
         heap: NonNull<Shared>,
         layout: NonZeroLayout,
     ) -> Result<NonNull<u8>, SourceError> {
@@ -122,16 +129,16 @@ impl LargeObjects {
         let (start, region) = match cached {
             Some((start, region)) => (start, region),
             None => {
-                let region = source.obtain(asked).inspect_err(|_| shared.refund(whole))?;
+                let region = memory.source.obtain(asked).inspect_err(|_| shared.refund(whole))?;
                 (region.cast::<u8>(), region.len())
             }
         };
         let record = start.cast::<Record>();
         let object = ptr::up(start.as_ptr(), offset);
-        if let Err(error) = OWNERS.enter(slice_of(object), Entry::large(record)) {
+        if let Err(error) = memory.owners.enter(slice_of(object), Entry::large(record)) {
             shared.refund(whole);
             // SAFETY: Just obtained with this layout, or taken from the cache; nobody else knows of it.
-            unsafe { source.release(ptr::bytes(start, region), asked) };
+            unsafe { memory.source.release(ptr::bytes(start, region), asked) };
             return Err(error);
         }
         let cache = self.cache.lock();
@@ -157,17 +164,17 @@ impl LargeObjects {
         NonNull::new(object).ok_or(SourceError::AddressOutOfRange)
     }
 
-    /// Gives a large object back; the caller counts it. Its region may be kept, if no more than `keep` bytes are then.
+    /// Gives a large object back; the caller counts it. Its region may be kept.
     ///
     /// # Safety
     /// The record is that of an object which nobody uses any more.
-    pub(crate) unsafe fn release<S: MemorySource>(&self, source: &S, record: NonNull<Record>, keep: usize) {
+    pub(crate) unsafe fn release<S: MemorySource>(&self, memory: &LargeMemory<S>, record: NonNull<Record>) {
         let (control, offset, charged) = {
             // SAFETY: The record is alive until its region is released below; all but its links is never changed.
             let record = unsafe { record.as_ref() };
             (record.control, record.offset, record.charged)
         };
-        OWNERS.leave(slice_of(ptr::up(record.as_ptr(), offset)));
+        memory.owners.leave(slice_of(ptr::up(record.as_ptr(), offset)));
         // SAFETY: A control block is never unmapped.
         let shared = unsafe { control.as_ref() };
         shared.refund(charged);
@@ -184,16 +191,16 @@ impl LargeObjects {
             unsafe { next.as_mut() }.previous = previous;
         }
         // SAFETY: The record is off the list, and its object is not used any more.
-        let kept = unsafe { cache.push(record, keep) };
+        let kept = unsafe { cache.push(record, memory.keep) };
         drop(cache);
         if !kept {
             // SAFETY: The record is off the list and not in the cache.
-            unsafe { release_region(source, record) };
+            unsafe { release_region(memory.source, record) };
         }
     }
 
     /// Gives the regions in the cache back to their source; gives the number of their bytes.
-    pub(crate) fn trim<S: MemorySource>(&self, source: &S) -> usize {
+    pub(crate) fn trim<S: MemorySource>(&self, memory: &LargeMemory<S>) -> usize {
         let mut bytes = 0;
         for bin in 0..BINS {
             loop {
@@ -201,7 +208,7 @@ impl LargeObjects {
                 let Some((start, region)) = popped else { break };
                 bytes += region;
                 // SAFETY: The region was in the cache, so its record is whole, on no list, and nobody uses it.
-                unsafe { release_region(source, start.cast()) };
+                unsafe { release_region(memory.source, start.cast()) };
             }
         }
         bytes
@@ -216,14 +223,14 @@ impl LargeObjects {
     ///
     /// # Safety
     /// Nobody uses any of them, nor frees one meanwhile.
-    pub(crate) unsafe fn release_all<S: MemorySource>(&self, source: &S, shared: &Shared, keep: usize) {
+    pub(crate) unsafe fn release_all<S: MemorySource>(&self, memory: &LargeMemory<S>, shared: &Shared) {
         loop {
             let cache = self.cache.lock();
             let first = NonNull::new(shared.large.get());
             drop(cache);
             let Some(record) = first else { return };
             // SAFETY: The record is on the heap's list, and the caller promises that nobody uses its object.
-            unsafe { self.release(source, record, keep) };
+            unsafe { self.release(memory, record) };
         }
     }
 

@@ -14,6 +14,7 @@ use core::ptr::NonNull;
 use super::allocator::{PolicyOf, SwitchableAllocator, present};
 use super::context::{Context, Stage};
 use super::control::{HeapRef, HeapTier, Phase, Shared};
+use super::slow::large_memory;
 use super::tier_source::TierSource;
 use super::tiers::{Coroutine, Declaration, HeapAllocator, Kind, Thread, TierSet};
 use super::{Orphan, OrphanAction, Policy, ThreadState};
@@ -329,7 +330,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The heap has no handle and is in no context; nobody uses a block of it, nor frees one.
     pub(super) unsafe fn destroy_heap(&self, heap: HeapRef<D, Coroutine>) {
         // SAFETY: Nobody uses or frees a large object of the heap.
-        unsafe { self.large.release_all(&PolicyOf::<D>::LARGE, heap.shared(), PolicyOf::<D>::LARGE_CACHE) };
+        unsafe { self.large.release_all(&large_memory::<D>(), heap.shared()) };
         let balance = heap.shared().balance.get();
         self.lifetimes.remote_frees(balance.unsigned_abs());
         // SAFETY: Nobody else knows of the heap; its blocks go with it.
@@ -362,9 +363,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
             unsafe { self.drop_regions(heap) };
         });
         let mut leaving = |range: NonNull<[u8]>| {
-            super::tier_source::leave_slices(range.cast(), range.len());
+            D::owners().leave_range(range.addr().get(), range.len());
         };
-        self.large.trim(&PolicyOf::<D>::LARGE)
+        self.large.trim(&large_memory::<D>())
             + self.tiers().coroutine_source().reclaim(&mut leaving)
             + self.tiers().thread_source().reclaim(&mut leaving)
     }

@@ -70,13 +70,19 @@ macro_rules! switchable_allocator {
         $(#[$meta])*
         $vis static $name: $crate::SwitchableAllocator<$name> = $crate::SwitchableAllocator::declare($value);
 
-        // SAFETY: The static and the thread-local are this declaration's own.
+        // SAFETY: The statics and the thread-local are this declaration's own.
         unsafe impl $crate::Declaration for $name {
             type Tiers = $tiers;
 
             #[inline(always)]
             fn allocator() -> &'static $crate::SwitchableAllocator<Self> {
                 &$name
+            }
+
+            #[inline(always)]
+            fn owners() -> &'static $crate::OwnerMap {
+                static OWNERS: $crate::OwnerMap = $crate::OwnerMap::new();
+                &OWNERS
             }
 
             #[inline(always)]

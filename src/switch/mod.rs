@@ -31,6 +31,8 @@ pub use builder::{Builder, ChosenGlobal, ChosenTier, Unchosen};
 #[doc(hidden)]
 pub use context::ThreadState;
 pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
+#[doc(hidden)]
+pub use owner_map::OwnerMap;
 pub use policy::{CountingPolicy, DefaultPolicy, Orphan, OrphanAction, Policy};
 pub use scope::SavedContext;
 pub use statistics::Statistics;

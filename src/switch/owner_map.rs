@@ -1,6 +1,6 @@
 //! From an address to whose it is.
 //!
-//! A table of two levels over slices of 64 KiB. Its root lies in `.bss`; a leaf is mapped when the first slice of its 512
+//! A table of two levels over slices of 64 KiB. Its root is a static of its own, all zero, and so lies in `.bss`; a leaf is mapped when the first slice of its 512
 //! MiB is entered, and stays. An address that was never entered, or lies beyond the table, belongs to the global tier.
 //!
 //! ```text
@@ -36,25 +36,22 @@ const LEAF_BITS: u32 = 13;
 const LEAF: usize = 1 << LEAF_BITS;
 
 /// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for more.
-pub(crate) const ROOT: usize = 1 << (48 - SLICE_BITS - LEAF_BITS);
+pub const ROOT: usize = 1 << (48 - SLICE_BITS - LEAF_BITS);
 
 type Leaf = PointerTable<u8, LEAF>;
 
-/// The table from addresses to owners.
+/// The table from addresses to owners. The macro declares one for each switchable allocator, so that one of them can stand behind another.
+#[doc(hidden)]
 #[derive(Debug)]
-pub(crate) struct OwnerMap<const ROOTS: usize> {
+pub struct OwnerMap<const ROOTS: usize = ROOT> {
     roots: PointerTable<Leaf, ROOTS>,
-}
-
-crate::sync::process_static! {
-    /// The one table of the process.
-    pub(crate) static OWNERS: OwnerMap<ROOT> = OwnerMap::new();
 }
 
 impl<const ROOTS: usize> OwnerMap<ROOTS> {
     crate::sync::const_fn! {
         /// A table in which nothing is entered.
-        pub(crate) fn new() -> Self {
+        #[allow(clippy::new_without_default, reason = "only the macro makes one, in const context")]
+        pub fn new() -> Self {
             Self { roots: PointerTable::new() }
         }
     }
@@ -88,6 +85,25 @@ impl<const ROOTS: usize> OwnerMap<ROOTS> {
         if let Ok(leaf) = self.leaf(slice) {
             leaf.wrapping_get(slice >> SLICE_BITS).store(core::ptr::null_mut(), Release);
         }
+    }
+
+    /// Enters the `len` bytes at `start`, whole slices, for one owner; on an error none of them.
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter).
+    pub(crate) fn enter_range(&self, start: usize, len: usize, entry: Entry) -> Result<(), SourceError> {
+        for slice in (start..start + len).step_by(SLICE) {
+            if let Err(error) = self.enter(slice, entry) {
+                self.leave_range(start, slice - start);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the `len` bytes at `start`, whole slices.
+    pub(crate) fn leave_range(&self, start: usize, len: usize) {
+        (start..start + len).step_by(SLICE).for_each(|slice| self.leave(slice));
     }
 
     /// The leaf for `address`, mapped if there is none yet.

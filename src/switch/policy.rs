@@ -14,7 +14,7 @@ use crate::{MemorySource, MmapSource};
 /// impl Policy for Strict {
 ///     const ACCOUNTING: bool = true;
 ///     type Large = MmapSource;
-///     const LARGE: MmapSource = MmapSource::new();
+///     const LARGE: &'static MmapSource = &MmapSource::new();
 ///     fn orphaned(_: Orphan) -> OrphanAction {
 ///         OrphanAction::Abort
 ///     }
@@ -27,8 +27,8 @@ pub trait Policy: 'static {
     /// Where large objects come from: blocks beyond what a tier's allocator or a block of its source can hold.
     type Large: MemorySource + Sync + 'static;
 
-    /// The source of large objects. It has no state, or shares it: each use makes it anew.
-    const LARGE: Self::Large;
+    /// The source of large objects: one without state, or a static.
+    const LARGE: &'static Self::Large;
 
     /// The most bytes of memory that large objects left which are kept for the next ones.
     const LARGE_CACHE: usize = 32 * 1024 * 1024;
@@ -70,7 +70,7 @@ pub struct DefaultPolicy;
 
 impl Policy for DefaultPolicy {
     type Large = MmapSource;
-    const LARGE: MmapSource = MmapSource::new();
+    const LARGE: &'static MmapSource = &MmapSource::new();
 }
 
 /// As [`DefaultPolicy`], and blocks and bytes are counted by tier.
@@ -80,5 +80,5 @@ pub struct CountingPolicy;
 impl Policy for CountingPolicy {
     const ACCOUNTING: bool = true;
     type Large = MmapSource;
-    const LARGE: MmapSource = MmapSource::new();
+    const LARGE: &'static MmapSource = &MmapSource::new();
 }

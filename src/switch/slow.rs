@@ -6,13 +6,18 @@ use core::ptr::{NonNull, null_mut};
 use super::allocator::{PolicyOf, SwitchableAllocator, masked_owner, present};
 use super::context::tier;
 use super::control::{HeapRef, HeapTier, Shared};
-use super::large::Record;
-use super::owner_map::{Entry, OWNERS, tag};
+use super::large::{LargeMemory, Record};
+use super::owner_map::{Entry, tag};
 use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread, TierSet};
 use super::{Policy, ThreadState};
 use crate::alloc::{Allocator, LocalAllocator, ResizeInPlace};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::{NonZeroLayout, ptr};
+
+/// What a declaration's large objects are made of.
+pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Policy>::Large> {
+    LargeMemory { source: PolicyOf::<D>::LARGE, owners: D::owners(), keep: PolicyOf::<D>::LARGE_CACHE }
+}
 
 /// The heap of a block, if the calling thread uses it.
 enum InUse<D: Declaration> {
@@ -70,7 +75,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
         let allocator = unsafe { heap.allocator() };
         let block = if layout.size().max(layout.align()) > K::LARGEST {
-            self.large.obtain(&PolicyOf::<D>::LARGE, heap.as_shared(), layout).ok()
+            self.large.obtain(&large_memory::<D>(), heap.as_shared(), layout).ok()
         } else {
             // SAFETY: The calling thread uses the heap.
             let brought_home = unsafe { self.bring_home(heap) };
@@ -175,7 +180,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The record is alive until it is released below.
         let owner = unsafe { record.as_ref() }.control;
         // SAFETY: The caller gives the object up.
-        unsafe { self.large.release(&PolicyOf::<D>::LARGE, record, PolicyOf::<D>::LARGE_CACHE) };
+        unsafe { self.large.release(&large_memory::<D>(), record) };
         let state = Self::state();
         match self.in_use(state, owner) {
             // SAFETY: `in_use` says that the calling thread uses the heap.
@@ -227,7 +232,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             return block;
         }
         let block = self.allocate_block(layout);
-        let entry = OWNERS.find(block.addr());
+        let entry = D::owners().find(block.addr());
         let zeroed = entry.tag() == tag::LARGE && {
             // SAFETY: The entry of a large object was made from its record, which is alive as long as the object, just made.
             let record: &Record = unsafe { &*entry.pointer() };
@@ -252,7 +257,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         new: NonZeroLayout,
     ) -> *mut u8 {
         let state = Self::state();
-        let entry = OWNERS.find(block.addr().get());
+        let entry = D::owners().find(block.addr().get());
         let owner = match entry.tag() {
             // SAFETY: The block is in no slice of ours, so the global tier allocated it; the caller's promises.
             tag::GLOBAL => return unsafe { self.resize_global(block, old, new) },

@@ -21,7 +21,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use super::control::Shared;
-use super::owner_map::{Entry, OWNERS};
+use super::owner_map::Entry;
 use super::tiers::{Declaration, Kind, TierAllocator};
 use crate::layout::round_up;
 use crate::source::SLICE;
@@ -84,7 +84,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         let asked = layout.with_size(size)?;
         let block = K::source().obtain(asked)?;
         let start = block.cast::<u8>();
-        if let Err(error) = enter_block(start, Self::BLOCK) {
+        if let Err(error) = enter_block::<D>(start, Self::BLOCK) {
             // SAFETY: Just obtained with this layout; nobody has seen it.
             unsafe { K::source().release(block, asked) };
             return Err(error);
@@ -113,7 +113,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         let region = K::source().obtain(layout)?;
         let start = region.cast::<u8>();
         let len = region.len() & !(SLICE - 1);
-        if let Err(error) = enter_slices(start, len, self.control) {
+        if let Err(error) = D::owners().enter_range(start.addr().get(), len, Entry::direct(self.control)) {
             // SAFETY: Just obtained with this layout; nobody has seen it.
             unsafe { K::source().release(region, layout) };
             return Err(error);
@@ -127,7 +127,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         // The region's length may be cut to what fits, but slices are entered whole.
         let (Ok(asked), Some(len)) = (slices(layout), round_up(region.len(), SLICE)) else { return };
         let start = region.cast::<u8>();
-        leave_slices(start, len);
+        D::owners().leave_range(start.addr().get(), len);
         // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
         unsafe { K::source().release(ptr::bytes(start, len), asked) };
     }
@@ -142,42 +142,21 @@ fn slices(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
 /// Sees to it that the map knows the slices of a block of `size` bytes.
 ///
 /// Blocks of one source have one size, and the map keeps their entries, so that nearly always this finds them there.
-fn enter_block(start: NonNull<u8>, size: usize) -> Result<(), SourceError> {
+fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), SourceError> {
     let first = start.addr().get() & !(SLICE - 1);
     // The entry's pointer may access the slice: a block that is smaller than a slice comes from a chunk of whole slices.
     let base = ptr::at(start.as_ptr(), first);
     let Some(base) = NonNull::new(base) else { return Err(SourceError::AddressOutOfRange) };
     let entry = Entry::masked(base, size.ilog2());
-    if OWNERS.find(first) == entry {
+    let owners = D::owners();
+    if owners.find(first) == entry {
         return Ok(());
     }
     // The first slice last, so that its entry says that all are there.
     for slice in (first..first + size.max(SLICE)).step_by(SLICE).rev() {
-        OWNERS.enter(slice, entry)?;
+        owners.enter(slice, entry)?;
     }
     Ok(())
-}
-
-/// Enters the `len` bytes at `start`, whole slices, for a heap; on an error none of them.
-pub(super) fn enter_slices(
-    start: NonNull<u8>,
-    len: usize,
-    control: NonNull<Shared>,
-) -> Result<(), SourceError> {
-    let first = start.addr().get();
-    for slice in (first..first + len).step_by(SLICE) {
-        if let Err(error) = OWNERS.enter(slice, Entry::direct(control)) {
-            leave_slices(start, slice - first);
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
-/// Leaves the `len` bytes at `start`, whole slices.
-pub(super) fn leave_slices(start: NonNull<u8>, len: usize) {
-    let first = start.addr().get();
-    (first..first + len).step_by(SLICE).for_each(|slice| OWNERS.leave(slice));
 }
 
 // SAFETY: A region is part of a block, or all of a region, of the tier's source, for which that source vouches; the header lies

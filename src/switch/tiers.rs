@@ -4,6 +4,7 @@ use core::alloc::GlobalAlloc;
 use core::marker::PhantomData;
 
 use super::control::HeapTier;
+use super::owner_map::OwnerMap;
 use super::tier_source::TierSource;
 use super::{Policy, SwitchableAllocator, ThreadState};
 use crate::{BumpAllocator, LocalAllocator, MemorySource, NonZeroLayout, SourceError};
@@ -15,7 +16,7 @@ use crate::{BumpAllocator, LocalAllocator, MemorySource, NonZeroLayout, SourceEr
 /// The macros declare a type of the same name as the static, which stands for it in types: `Heap<ALLOC>`.
 ///
 /// # Safety
-/// Only the macros may implement it: `allocator` always gives the same static, and `thread_state` the calling thread's own
+/// Only the macros may implement it: `allocator` and `owners` always give the same statics, which no other type gives, and `thread_state` the calling thread's own
 /// state for it, which no other type's `thread_state` gives.
 pub unsafe trait Declaration: Sized + Send + Sync + 'static {
     /// The tiers.
@@ -24,6 +25,10 @@ pub unsafe trait Declaration: Sized + Send + Sync + 'static {
     /// The static.
     #[doc(hidden)]
     fn allocator() -> &'static SwitchableAllocator<Self>;
+
+    /// The table from addresses to the heaps of this allocator.
+    #[doc(hidden)]
+    fn owners() -> &'static OwnerMap;
 
     /// The calling thread's state.
     #[doc(hidden)]

@@ -71,19 +71,3 @@ macro_rules! const_fn {
     ($($rest:tt)*) => { $($rest)* };
 }
 pub(crate) use const_fn;
-
-/// A static of the process; under loom one of each explored execution.
-#[cfg(all(feature = "std", not(loom)))]
-macro_rules! process_static {
-    ($(#[$meta:meta])* pub(crate) static $name:ident: $type:ty = $value:expr;) => {
-        $(#[$meta])* pub(crate) static $name: $type = $value;
-    };
-}
-#[cfg(all(feature = "std", loom))]
-macro_rules! process_static {
-    ($(#[$meta:meta])* pub(crate) static $name:ident: $type:ty = $value:expr;) => {
-        loom::lazy_static! { $(#[$meta])* pub(crate) static ref $name: $type = $value; }
-    };
-}
-#[cfg(feature = "std")]
-pub(crate) use process_static;
