@@ -75,7 +75,7 @@ pub(crate) enum Phase {
 }
 
 impl Shared {
-    fn new(tier: HeapTier) -> Self {
+    pub(crate) fn new(tier: HeapTier) -> Self {
         Self {
             balance: Balance::new(),
             remote: RemoteList::new(),
@@ -155,7 +155,7 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: AtomicU8::new(0),
             outer: Cell::new(Context::DEFAULT),

@@ -27,12 +27,11 @@
 use core::ptr::NonNull;
 
 use crate::source::SLICE;
-use crate::sync::PointerTable;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::{LEAF_BITS, PointerTable};
 use crate::{SourceError, ptr};
 
 const SLICE_BITS: u32 = SLICE.ilog2();
-const LEAF_BITS: u32 = 13;
 const LEAF: usize = 1 << LEAF_BITS;
 
 /// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for more.
