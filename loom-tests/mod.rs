@@ -15,6 +15,7 @@ mod arena;
 mod balance;
 mod ground;
 mod handshake;
+mod heap;
 mod lock;
 mod locked;
 mod owner_map;
