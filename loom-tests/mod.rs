@@ -40,7 +40,8 @@ fn explore(name: &str, threads: usize, model: impl Fn() + Send + Sync + 'static)
     builder.max_branches = 10_000;
     builder.preemption_bound = match (threads, long) {
         (..=3, true) => None,
-        (..=3, false) | (_, true) => Some(3),
+        (..=3, false) => Some(4),
+        (_, true) => Some(3),
         (_, false) => Some(2),
     };
     let explored = Arc::new(AtomicU64::new(0));
