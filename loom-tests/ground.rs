@@ -8,6 +8,7 @@ use std::vec::Vec;
 use core::ptr::NonNull;
 
 use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::{AllocError, Allocator, MemorySource, NonZeroLayout, SourceError, ptr};
 
@@ -31,6 +32,24 @@ impl Place {
             *uses += 1;
             *uses
         })
+    }
+}
+
+/// Makes loom try every order of the steps that begin by passing it.
+///
+/// Of each atomic, loom remembers only the last access, and asks of a new one whether it could have come before that. A thread
+/// that loads and then exchanges therefore hides, by its own load, the loads of other threads before it, and orders that matter
+/// are not tried. Passing is an exchange without that load; it is Relaxed, so it orders nothing by itself.
+#[derive(Debug)]
+pub(super) struct Door(AtomicUsize);
+
+impl Door {
+    pub(super) fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    pub(super) fn pass(&self) {
+        self.0.fetch_add(1, Relaxed);
     }
 }
 

@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use core::ptr::NonNull;
 
-use super::ground::{Ground, Place};
+use super::ground::{Door, Ground, Place};
 use crate::NonZeroLayout;
 use crate::switch::control::{HeapTier, Local, Phase, Shared};
 
@@ -23,6 +23,7 @@ pub(super) struct Heap {
     pub(super) local: Local,
     /// What only the heap's user touches: the allocator.
     user: Place,
+    door: Door,
     /// The allocator's free blocks. Loom does not see this lock; `user` tells whether it may be taken.
     free: Mutex<Vec<usize>>,
     ground: Ground,
@@ -45,6 +46,7 @@ impl Heap {
             shared,
             local,
             user: Place::new(),
+            door: Door::new(),
             free: Mutex::new((blocks..BLOCKS).collect()),
             ground: Ground::new(1, BLOCKS * BLOCK, BLOCK),
             used: AtomicUsize::new(blocks),
@@ -84,6 +86,7 @@ impl Heap {
 
     /// The user gives blocks that were freed remotely to the allocator, as `bring_home`.
     pub(super) fn bring_home(&self) {
+        self.door.pass();
         let blocks: Vec<NonNull<u8>> = self.shared.remote.take().map(|(block, _)| block).collect();
         blocks.into_iter().for_each(|block| self.free_in_allocator(self.ground.unit_of(block)));
     }
@@ -93,6 +96,7 @@ impl Heap {
         self.ground.touch(self.ground.at(block));
         self.used.fetch_sub(1, Relaxed);
         let layout = NonZeroLayout::of::<[u64; 2]>().unwrap();
+        self.door.pass();
         // SAFETY: The models free a block that the thread has, of two words.
         unsafe { self.shared.remote.push(self.ground.at(block), layout) };
         self.shared.balance.remote_free()

@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::{Acquire, Release};
 
+use super::ground::Door;
 use super::{explore, together};
 use crate::source::SLICE;
 use crate::switch::owner_map::{Entry, OwnerMap};
@@ -12,13 +13,18 @@ use crate::switch::owner_map::{Entry, OwnerMap};
 /// Slices 0 and 1 are in the first leaf, 2 and 3 in the second.
 struct Process {
     map: OwnerMap<2>,
+    door: Door,
     /// Whether a block of each slice was handed to another thread.
     handed: [AtomicUsize; 4],
 }
 
 impl Process {
     fn new() -> Self {
-        Self { map: OwnerMap::new(), handed: core::array::from_fn(|_| AtomicUsize::new(0)) }
+        Self {
+            map: OwnerMap::new(),
+            door: Door::new(),
+            handed: core::array::from_fn(|_| AtomicUsize::new(0)),
+        }
     }
 
     /// The entry of a slice, of a control block that is never looked at.
@@ -29,6 +35,7 @@ impl Process {
 
     /// Obtains a slice, enters it and hands a block out.
     fn enter(&self, slice: usize) {
+        self.door.pass();
         assert_eq!(self.map.enter(slice * SLICE, Self::entry(slice)), Ok(()));
         self.handed[slice].store(1, Release);
     }
@@ -36,6 +43,7 @@ impl Process {
     /// Obtains a block that is part of a slice, whose entry another block's user may have written already, and hands it out, as
     /// `TierSource` does.
     fn enter_unless_there(&self, slice: usize, place: usize) {
+        self.door.pass();
         if self.map.find(slice * SLICE) != Self::entry(slice) {
             assert_eq!(self.map.enter(slice * SLICE, Self::entry(slice)), Ok(()));
         }
@@ -44,6 +52,7 @@ impl Process {
 
     /// Frees a block of a slice, if it was handed to this thread.
     fn free(&self, slice: usize, place: usize) {
+        self.door.pass();
         let handed = self.handed[place].load(Acquire) == 1;
         let found = self.map.find(slice * SLICE + 24);
         if handed {
@@ -55,6 +64,7 @@ impl Process {
 
     /// Frees a block of the global tier, which has no slice.
     fn free_global(&self, slice: usize) {
+        self.door.pass();
         assert_eq!(self.map.find(slice * SLICE + 24), Entry::GLOBAL);
     }
 }

@@ -184,6 +184,21 @@ fn another_thread_trims() {
     });
 }
 
+/// The heap is emptied and adopted before the thread that freed the last block comes to empty it: it finds a user there.
+#[test]
+fn another_thread_trims_and_adopts() {
+    explore("parking, trim and adopt", 3, || {
+        let trim_and_adopt = |process: &Process| {
+            process.trim();
+            if process.adopt() {
+                let block = process.heap.allocate();
+                process.heap.free_locally(block);
+            }
+        };
+        together(Process::new(1), Process::park, [|process| process.free(0), trim_and_adopt]).check();
+    });
+}
+
 #[test]
 fn four_threads_park_adopt_and_free() {
     explore("parking, 4 threads", 4, || {

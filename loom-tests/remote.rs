@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 use loom::sync::atomic::AtomicUsize as LoomUsize;
 use loom::sync::atomic::Ordering::{Acquire, Release};
 
-use super::ground::Ground;
+use super::ground::{Door, Ground};
 use super::{explore, together};
 use crate::NonZeroLayout;
 use crate::switch::remote::RemoteList;
@@ -17,6 +17,7 @@ const BLOCKS: usize = 4;
 
 struct Heap {
     list: RemoteList,
+    door: Door,
     ground: Ground,
     /// How often each block was pushed, minus how often it was taken.
     on_list: [AtomicUsize; BLOCKS],
@@ -28,6 +29,7 @@ impl Heap {
     fn new() -> Self {
         Self {
             list: RemoteList::new(),
+            door: Door::new(),
             ground: Ground::new(1, BLOCKS * BLOCK, BLOCK),
             on_list: [const { AtomicUsize::new(0) }; BLOCKS],
             sent: LoomUsize::new(0),
@@ -42,12 +44,14 @@ impl Heap {
     fn push(&self, block: usize) {
         self.ground.touch(self.ground.at(block));
         self.on_list[block].fetch_add(1, Relaxed);
+        self.door.pass();
         // SAFETY: The models push a block that the thread has, of two words.
         unsafe { self.list.push(self.ground.at(block), Self::layout(block)) };
     }
 
     /// Takes what is there, uses it, and calls `f` with each block.
     fn take_each(&self, mut f: impl FnMut(usize)) {
+        self.door.pass();
         let mut taken: [Option<NonNull<u8>>; BLOCKS] = [None; BLOCKS];
         for (place, (block, layout)) in taken.iter_mut().zip(self.list.take()) {
             let unit = self.ground.unit_of(block);
