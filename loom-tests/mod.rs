@@ -9,7 +9,8 @@
 //! ```
 //!
 //! prints each model with the number of interleavings explored. With `LOOM_LONG=1`, models of up to three threads are explored
-//! without a bound on the preemptions, larger ones with a bound one higher. `loom-tests/weaken.sh` shows that each ordering matters.
+//! without a bound on the preemptions, larger ones with a bound one higher; those with a lock then take very long, so that
+//! `LOOM_MAX_DURATION` (seconds for each model) should end them. `loom-tests/weaken.sh` shows that each ordering matters.
 
 mod arena;
 mod balance;
@@ -51,9 +52,16 @@ fn explore(name: &str, threads: usize, model: impl Fn() + Send + Sync + 'static)
         count.fetch_add(1, Relaxed);
         model();
     });
-    let bound = builder.preemption_bound.map_or(String::from("all"), |bound| std::format!("bound {bound}"));
-    let (explored, seconds) = (explored.load(Relaxed), start.elapsed().as_secs_f32());
-    std::println!("{name}: {explored} interleavings ({threads} threads, {bound}, {seconds:.1} s)");
+    let (explored, time) = (explored.load(Relaxed), start.elapsed());
+    let bound = match builder.preemption_bound {
+        _ if builder.max_duration.is_some_and(|most| time >= most) => String::from("not finished"),
+        Some(bound) => std::format!("bound {bound}"),
+        None => String::from("all"),
+    };
+    std::println!(
+        "{name}: {explored} interleavings ({threads} threads, {bound}, {:.1} s)",
+        time.as_secs_f32()
+    );
 }
 
 /// Runs `main` and `others` at the same time on one value, each on a thread of its own, and returns it when all have ended.

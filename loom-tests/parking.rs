@@ -149,6 +149,19 @@ fn another_thread_adopts_and_parks() {
     });
 }
 
+/// The adopter parks the heap without a block, and empties it while the late one comes.
+#[test]
+fn another_thread_adopts_and_parks_without_blocks() {
+    explore("parking, adopt and park without blocks", 3, || {
+        let adopt_and_park = |process: &Process| {
+            if process.adopt() {
+                process.park();
+            }
+        };
+        together(Process::new(1), Process::park, [|process| process.free(0), adopt_and_park]).check();
+    });
+}
+
 /// Here the heap's user is the thread that allocated, and the adopter at once; its block goes to the thread that frees.
 #[test]
 fn a_block_goes_out_and_comes_back() {
