@@ -43,8 +43,11 @@ impl Balance {
     }
 
     /// Undoes [`settle`](Self::settle), for a heap that is used again.
+    ///
+    /// Relaxed, because the heap itself passes from user to user under the lock of the parking lot; and as it is an addition too, what
+    /// the frees before it released still reaches who settles the heap later.
     pub(crate) fn unsettle(&self, live: usize) {
-        self.0.fetch_add(live.cast_signed(), AcqRel);
+        self.0.fetch_add(live.cast_signed(), Relaxed);
     }
 
     /// Whether a settled heap's blocks are all gone.

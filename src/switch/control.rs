@@ -24,7 +24,7 @@ use super::context::Context;
 use super::large::Record;
 use super::remote::RemoteList;
 use super::tiers::{Declaration, HeapAllocator, Kind};
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU8, AtomicUsize};
 
 /// What any thread may touch.
@@ -75,7 +75,7 @@ pub(crate) enum Phase {
 }
 
 impl Shared {
-    fn new(tier: HeapTier) -> Self {
+    pub(crate) fn new(tier: HeapTier) -> Self {
         Self {
             balance: Balance::new(),
             remote: RemoteList::new(),
@@ -155,7 +155,7 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: AtomicU8::new(0),
             outer: Cell::new(Context::DEFAULT),
@@ -191,7 +191,8 @@ impl Local {
         self.live_bytes.store(0, Relaxed);
     }
 
-    /// Whether the heap is in some context.
+    /// Whether the heap is in some context. Who holds the handle and sees that it is not may use the heap: Acquire, because a context
+    /// that was given up on another thread may have been the last to use it.
     #[inline(always)]
     pub(crate) fn is_entered(&self) -> bool {
         self.state.load(Acquire) & ENTERED != 0
@@ -204,22 +205,27 @@ impl Local {
     }
 
     /// Marks the heap as left, by a guard: the guard borrows the handle, so that the handle was not dropped, and nobody but the
-    /// guard's thread touches the state. A plain store, then; Release, for who enters the heap next.
+    /// guard's thread touches the state. A plain store, then, and Relaxed: who enters the heap next has the handle, which it got after
+    /// the guard had ended the borrow.
     #[inline(always)]
     pub(crate) fn set_left_by_guard(&self) {
         debug_assert_eq!(self.state.load(Relaxed), ENTERED);
-        self.state.store(0, Release);
+        self.state.store(0, Relaxed);
     }
 
     /// Marks the heap as left by a context that is given up, while anybody may hold or drop the handle; `true` where it was dropped
     /// before, so that the caller settles the heap.
+    ///
+    /// Release, for what was done in the heap: it is the holder's to enter or to settle now. Nothing comes the other way, because
+    /// what the holder did in the heap was before it was entered, and moving the context ordered that.
     pub(crate) fn set_left(&self) -> bool {
-        self.state.fetch_and(!ENTERED, AcqRel) & DROPPED != 0
+        self.state.fetch_and(!ENTERED, Release) & DROPPED != 0
     }
 
-    /// Marks the handle as dropped; `true` where the heap is not entered any more, so that the caller settles it.
+    /// Marks the handle as dropped; `true` where the heap is not entered any more, so that the caller settles it: Acquire, for what
+    /// was done by who left it.
     pub(crate) fn set_dropped(&self) -> bool {
-        self.state.fetch_or(DROPPED, AcqRel) & ENTERED == 0
+        self.state.fetch_or(DROPPED, Acquire) & ENTERED == 0
     }
 
     /// Back to that of a heap that is not entered and has a handle.

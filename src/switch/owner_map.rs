@@ -20,19 +20,19 @@
 //! ```
 //!
 //! Ordering: a slice is entered before a block in it is handed out, and left after its last block was given back. Who asks about
-//! a block got it from someone who allocated it, so the entry's store happens before the load. The Release and Acquire here
-//! are for the leaf: who sees a leaf's address must see it zeroed, though it may be asking about an address that has nothing
-//! to do with this map.
+//! a block got it from someone who allocated it, so the entry's store happens before the load, and Relaxed does for both. Where two
+//! blocks share a slice, the second one's user may only have seen that the entry is there; then who gets that block cannot
+//! see an older one. The Release and Acquire here are for the leaf: who sees a leaf's address must see it zeroed, though it
+//! may be asking about an address that has nothing to do with this map.
 
 use core::ptr::NonNull;
 
 use crate::source::SLICE;
-use crate::sync::PointerTable;
-use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{LEAF_BITS, PointerTable};
 use crate::{SourceError, ptr};
 
 const SLICE_BITS: u32 = SLICE.ilog2();
-const LEAF_BITS: u32 = 13;
 const LEAF: usize = 1 << LEAF_BITS;
 
 /// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for more.
@@ -76,14 +76,14 @@ impl<const ROOTS: usize> OwnerMap<ROOTS> {
     /// Where the table does not reach the address, or there is no memory for a leaf.
     pub(crate) fn enter(&self, slice: usize, entry: Entry) -> Result<(), SourceError> {
         let leaf = self.leaf(slice)?;
-        leaf.wrapping_get(slice >> SLICE_BITS).store(entry.0, Release);
+        leaf.wrapping_get(slice >> SLICE_BITS).store(entry.0, Relaxed);
         Ok(())
     }
 
     /// Leaves the slice that starts at `slice`.
     pub(crate) fn leave(&self, slice: usize) {
         if let Ok(leaf) = self.leaf(slice) {
-            leaf.wrapping_get(slice >> SLICE_BITS).store(core::ptr::null_mut(), Release);
+            leaf.wrapping_get(slice >> SLICE_BITS).store(core::ptr::null_mut(), Relaxed);
         }
     }
 
@@ -114,7 +114,7 @@ impl<const ROOTS: usize> OwnerMap<ROOTS> {
             Some(leaf) => leaf,
             None => {
                 let new = Leaf::new_mapped().map_err(SourceError::System)?;
-                match root.compare_exchange(core::ptr::null_mut(), new.as_ptr(), AcqRel, Acquire) {
+                match root.compare_exchange(core::ptr::null_mut(), new.as_ptr(), Release, Acquire) {
                     Ok(_) => new,
                     Err(other) => {
                         // SAFETY: The exchange failed, so nobody else has seen the new leaf.

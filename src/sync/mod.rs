@@ -60,6 +60,13 @@ pub(crate) const SPINS: u32 = 100;
 #[cfg(loom)]
 pub(crate) const SPINS: u32 = 1;
 
+/// The logarithm of the number of slices in a leaf of the owner map.
+#[cfg(not(loom))]
+pub(crate) const LEAF_BITS: u32 = 13;
+/// Loom keeps books of each entry, so two are enough.
+#[cfg(loom)]
+pub(crate) const LEAF_BITS: u32 = 1;
+
 /// A `const fn`, or under loom a plain `fn`.
 #[cfg(not(loom))]
 macro_rules! const_fn {

@@ -1,0 +1,242 @@
+//! The heap of a thread that ends is parked, adopted and parked again while its blocks are freed elsewhere.
+//!
+//! A heap is emptied only while it is parked without a block; the books of its blocks are checked whenever it is, and at the end.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use core::ptr::NonNull;
+
+use loom::sync::atomic::AtomicUsize as LoomUsize;
+use loom::sync::atomic::Ordering::AcqRel;
+
+use super::heap::Heap;
+use super::{explore, together};
+use crate::switch::control::{HeapTier, Phase, Shared};
+use crate::switch::parking::ParkingLot;
+
+struct Process {
+    lot: ParkingLot,
+    heap: Heap,
+    /// Whether some thread has the heap.
+    taken: AtomicBool,
+    emptied: AtomicUsize,
+    /// A block on its way to another thread, plus 1; or 0.
+    sent: LoomUsize,
+}
+
+impl Process {
+    /// A heap that has a user, who has allocated the first `blocks` blocks.
+    fn new(blocks: usize) -> Self {
+        Self {
+            lot: ParkingLot::new(),
+            heap: Heap::new(HeapTier::Thread, blocks),
+            taken: AtomicBool::new(true),
+            emptied: AtomicUsize::new(0),
+            sent: LoomUsize::new(0),
+        }
+    }
+
+    /// As `SwitchableAllocator::detach`.
+    fn park(&self) {
+        self.heap.bring_home();
+        self.heap.touch();
+        let live = self.heap.local.live();
+        assert!(self.taken.swap(false, Relaxed));
+        // SAFETY: The lot, which is all that keeps the reference, goes together with the control block.
+        let shared: &'static Shared = unsafe { &*core::ptr::from_ref(&self.heap.shared) };
+        self.lot.park(shared, live, || self.empty());
+    }
+
+    /// As `SwitchableAllocator::free_remotely` and what it calls.
+    fn free(&self, block: usize) {
+        if self.heap.free_remotely(block) {
+            self.lot.last_freed(&self.heap.shared, || self.empty());
+        }
+    }
+
+    /// As `SwitchableAllocator::adopt_or_make`; whether there was a heap to adopt.
+    fn adopt(&self) -> bool {
+        let live = |heap: NonNull<Shared>| {
+            assert_eq!(heap, NonNull::from(&self.heap.shared));
+            // Under the lock, so that nobody empties the heap from here on.
+            assert!(!self.taken.swap(true, Relaxed));
+            self.heap.local.live()
+        };
+        let adopted = self.lot.adopt(live).is_some();
+        if adopted {
+            self.heap.touch();
+        }
+        adopted
+    }
+
+    /// As the first half of `SwitchableAllocator::trim`.
+    fn trim(&self) {
+        self.lot.for_each_empty(|_| self.empty());
+    }
+
+    fn empty(&self) {
+        assert_eq!(self.heap.shared.phase(), Phase::Parked);
+        assert!(!self.taken.load(Relaxed), "nobody uses the heap");
+        self.emptied.fetch_add(1, Relaxed);
+        self.heap.clear();
+    }
+
+    /// At the end: all blocks were freed. A heap that is still parked was emptied.
+    fn check(self) {
+        if self.taken.load(Relaxed) {
+            assert_eq!(self.heap.shared.phase(), Phase::Alive);
+        } else {
+            assert_eq!(self.heap.shared.phase(), Phase::Parked);
+            assert!(self.emptied.load(Relaxed) > 0);
+        }
+        self.heap.check_without_blocks();
+    }
+}
+
+#[test]
+fn owner_parks_while_two_free() {
+    explore("parking, 2 free", 3, || {
+        let others = [|process: &Process| process.free(0), |process: &Process| process.free(1)];
+        let process = together(Process::new(2), Process::park, others);
+        assert_eq!(process.emptied.load(Relaxed), 1, "emptied once");
+        process.check();
+    });
+}
+
+#[test]
+fn owner_uses_the_heap_and_parks() {
+    explore("parking, 2 free and the owner allocates", 3, || {
+        let owner = |process: &Process| {
+            process.heap.bring_home();
+            let block = process.heap.allocate();
+            process.heap.free_locally(block);
+            process.park();
+        };
+        let others = [|process: &Process| process.free(0), |process: &Process| process.free(1)];
+        let process = together(Process::new(2), owner, others);
+        assert_eq!(process.emptied.load(Relaxed), 1, "emptied once");
+        process.check();
+    });
+}
+
+#[test]
+fn another_thread_adopts() {
+    explore("parking, adopt", 3, || {
+        let adopt = |process: &Process| {
+            if process.adopt() {
+                process.heap.bring_home();
+                let block = process.heap.allocate();
+                process.heap.free_locally(block);
+            }
+        };
+        together(Process::new(1), Process::park, [|process| process.free(0), adopt]).check();
+    });
+}
+
+/// The adopter parks the heap again, and a block of its own outlives that: a thread that freed the last block before comes late.
+#[test]
+fn another_thread_adopts_and_parks() {
+    explore("parking, adopt and park again", 3, || {
+        let adopt_and_park = |process: &Process| {
+            if process.adopt() {
+                let block = process.heap.allocate();
+                process.park();
+                process.free(block);
+            }
+        };
+        let free = |process: &Process| process.free(0);
+        together(Process::new(1), Process::park, [free, adopt_and_park]).check();
+    });
+}
+
+/// The adopter parks the heap without a block, and empties it while the late one comes.
+#[test]
+fn another_thread_adopts_and_parks_without_blocks() {
+    explore("parking, adopt and park without blocks", 3, || {
+        let adopt_and_park = |process: &Process| {
+            if process.adopt() {
+                process.park();
+            }
+        };
+        together(Process::new(1), Process::park, [|process| process.free(0), adopt_and_park]).check();
+    });
+}
+
+/// Here the heap's user is the thread that allocated, and the adopter at once; its block goes to the thread that frees.
+#[test]
+fn a_block_goes_out_and_comes_back() {
+    explore("parking, a block sent to who frees", 3, || {
+        let adopt_and_send = |process: &Process| {
+            if process.adopt() {
+                process.heap.bring_home();
+                process.sent.swap(process.heap.allocate() + 1, AcqRel);
+                process.park();
+            }
+        };
+        let free = |process: &Process| {
+            process.free(0);
+            let sent = process.sent.swap(0, AcqRel);
+            if sent != 0 {
+                process.free(sent - 1);
+            }
+        };
+        let process = together(Process::new(1), Process::park, [free, adopt_and_send]);
+        let sent = process.sent.swap(0, AcqRel);
+        if sent != 0 {
+            process.free(sent - 1);
+        }
+        process.check();
+    });
+}
+
+#[test]
+fn another_thread_trims() {
+    explore("parking, trim", 3, || {
+        let free_two = |process: &Process| (process.free(0), process.free(1)).1;
+        together(Process::new(2), Process::park, [free_two, Process::trim]).check();
+    });
+}
+
+/// The heap is emptied and adopted before the thread that freed the last block comes to empty it: it finds a user there.
+#[test]
+fn another_thread_trims_and_adopts() {
+    explore("parking, trim and adopt", 3, || {
+        let trim_and_adopt = |process: &Process| {
+            process.trim();
+            if process.adopt() {
+                let block = process.heap.allocate();
+                process.heap.free_locally(block);
+            }
+        };
+        together(Process::new(1), Process::park, [|process| process.free(0), trim_and_adopt]).check();
+    });
+}
+
+#[test]
+fn four_threads_park_adopt_and_free() {
+    explore("parking, 4 threads", 4, || {
+        let adopt_and_park = |process: &Process| {
+            if process.adopt() {
+                process.heap.bring_home();
+                let block = process.heap.allocate();
+                process.park();
+                process.free(block);
+            }
+        };
+        let others =
+            [|process: &Process| process.free(0), |process: &Process| process.free(1), adopt_and_park];
+        together(Process::new(2), Process::park, others).check();
+    });
+}
+
+#[test]
+fn four_threads_park_trim_and_free() {
+    explore("parking, 4 threads, one trims", 4, || {
+        let others = [
+            |process: &Process| process.free(0),
+            |process: &Process| process.free(1),
+            |process: &Process| process.trim(),
+        ];
+        together(Process::new(2), Process::park, others).check();
+    });
+}
