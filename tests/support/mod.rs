@@ -4,6 +4,7 @@
 //!   conformance   the contracts of the traits, as functions that any implementation can call
 //!   model         generated operations, each block checked against what was written to it
 //!   fault         a workload over a source that refuses, at each request in turn
+//!   stress        threads that work in all tiers of the switchable allocator
 //!      |
 //!   ledger        the blocks of one allocator: the only place that calls its unsafe methods
 //!   sources       sources that count, check and refuse
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod model;
 pub mod pattern;
 pub mod sources;
+pub mod stress;
 
 use context_allocator::NonZeroLayout;
 
