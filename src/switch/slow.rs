@@ -12,7 +12,10 @@ use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread, TierSet};
 use super::{Policy, ThreadState};
 use crate::alloc::{Allocator, LocalAllocator, ResizeInPlace};
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::{NonZeroLayout, ptr};
+use crate::{AllocError, NonZeroLayout, SourceError, ptr};
+
+/// The source of an allocator has no regions that large.
+const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
 
 /// What a declaration's large objects are made of.
 pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Policy>::Large> {
@@ -72,20 +75,45 @@ impl<D: Declaration> SwitchableAllocator<D> {
         heap: HeapRef<D, K>,
         layout: NonZeroLayout,
     ) -> *mut u8 {
-        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
-        let allocator = unsafe { heap.allocator() };
-        let block = if layout.size().max(layout.align()) > K::LARGEST {
-            self.large.obtain(&large_memory::<D>(), heap.as_shared(), layout).ok()
-        } else {
-            // SAFETY: The calling thread uses the heap.
-            let brought_home = unsafe { self.bring_home(heap) };
-            let at_hand = if brought_home { allocator.allocate_at_hand(layout) } else { None };
-            at_hand.or_else(|| allocator.allocate(layout).ok().map(NonNull::cast))
+        // SAFETY: The caller's promises.
+        let block = match unsafe { self.allocate_from_regions(heap, layout) } {
+            Ok(block) => Some(block),
+            // More than the tier's allocator gives, or than fits in a block of its source behind headers and padding.
+            Err(TOO_LARGE | AllocError::TooLarge) => {
+                self.large.obtain(&large_memory::<D>(), heap.as_shared(), layout).ok()
+            }
+            Err(_) => None,
         };
         let Some(block) = block else { return null_mut() };
         // SAFETY: The calling thread uses the heap.
         unsafe { self.count_allocated(heap, Self::state(), layout) };
         block.as_ptr()
+    }
+
+    /// Allocates from the heap's allocator, after blocks that were freed remotely came home.
+    ///
+    /// # Errors
+    /// The allocator's; `TooLarge` where the layout is not one for the allocator.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap.
+    unsafe fn allocate_from_regions<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        layout: NonZeroLayout,
+    ) -> Result<NonNull<u8>, AllocError> {
+        if layout.size().max(layout.align()) > K::LARGEST {
+            return Err(AllocError::TooLarge);
+        }
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        let allocator = unsafe { heap.allocator() };
+        // SAFETY: The calling thread uses the heap.
+        if unsafe { self.bring_home(heap) }
+            && let Some(block) = allocator.allocate_at_hand(layout)
+        {
+            return Ok(block);
+        }
+        allocator.allocate(layout).map(NonNull::cast)
     }
 
     /// Gives blocks that were freed remotely back to their allocator; whether there were any.
