@@ -4,6 +4,7 @@
 //!   conformance   the contracts of the traits, as functions that any implementation can call
 //!   model         generated operations, each block checked against what was written to it
 //!   fault         a workload over a source that refuses, at each request in turn
+//!   forking       a process that forks while its threads allocate
 //!   stress        threads that work in all tiers of the switchable allocator
 //!      |
 //!   ledger        the blocks of one allocator: the only place that calls its unsafe methods
@@ -17,6 +18,7 @@
 
 pub mod conformance;
 pub mod fault;
+pub mod forking;
 pub mod ledger;
 pub mod model;
 pub mod pattern;
