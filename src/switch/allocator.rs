@@ -183,10 +183,20 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
+    /// The global tier, to allocate from. If it has locks to be held around a fork, the hooks are set before its first use: a program
+    /// may never make a heap, which sets them otherwise.
+    #[inline]
+    pub(super) fn global(&self, state: &ThreadState) -> &<D::Tiers as TierSet>::Global {
+        if state.stage.get() == Stage::New && self.tiers.global_takes_part_in_forks() {
+            self.armed(state);
+        }
+        self.tiers.global()
+    }
+
     #[inline]
     pub(super) fn allocate_global(&self, state: &ThreadState, layout: NonZeroLayout) -> *mut u8 {
         // SAFETY: The layout has a size.
-        let block = unsafe { self.tiers.global().alloc(layout.layout()) };
+        let block = unsafe { self.global(state).alloc(layout.layout()) };
         if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
             self.account(state).allocated(&self.totals, GLOBAL_INDEX, layout.size());
         }

@@ -253,7 +253,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let state = Self::state();
         if state.context.get().tier() == tier::GLOBAL {
             // SAFETY: The layout has a size.
-            let block = unsafe { self.tiers().global().alloc_zeroed(layout.layout()) };
+            let block = unsafe { self.global(state).alloc_zeroed(layout.layout()) };
             if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
                 self.account(state).allocated(&self.totals, GLOBAL_INDEX, layout.size());
             }

@@ -52,6 +52,9 @@ pub trait TierSet: sealed::Sealed + Sync + 'static {
     fn thread_source(&self) -> &<Self::Thread as TierAllocator>::TierSource;
     #[doc(hidden)]
     fn global(&self) -> &Self::Global;
+    /// Whether the two functions below do anything.
+    #[doc(hidden)]
+    fn global_takes_part_in_forks(&self) -> bool;
     #[doc(hidden)]
     fn global_before_fork(&self);
     /// # Safety
@@ -82,6 +85,7 @@ unsafe impl<C: TierAllocator, T: TierAllocator, G: Sync, P> Sync for Tiers<C, T,
 
 /// How to hold the locks of a global tier around a fork.
 pub(super) struct ForkHooks<G> {
+    pub(super) present: bool,
     pub(super) before: fn(&G),
     pub(super) after: unsafe fn(&G),
 }
@@ -113,6 +117,11 @@ where
     #[inline(always)]
     fn global(&self) -> &G {
         &self.global
+    }
+
+    #[inline(always)]
+    fn global_takes_part_in_forks(&self) -> bool {
+        self.fork.present
     }
 
     fn global_before_fork(&self) {
