@@ -59,6 +59,10 @@ fn blocks_of_the_inner_thread_tier() {
         let blocks = std::thread::spawn(|| {
             let mut ledger = Ledger::new(&OUTER);
             allocate_all(&mut ledger);
+            // Blocks that the heap itself has back.
+            let mut freed = Ledger::new(&INNER);
+            (0..100).for_each(|_| assert!(freed.allocate(layout(1, 8)).is_ok()));
+            freed.free_all();
             ledger.take_all()
         })
         .join()
