@@ -1,0 +1,1 @@
+//! Runs the programs and tells what came out.
