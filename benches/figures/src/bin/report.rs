@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! Runs the other programs and prints what comes out.
+
+fn main() -> std::process::ExitCode {
+    figures::report::main()
+}

@@ -12,7 +12,9 @@ use crate::block::{check, give, layout, mark, take};
 const SIZE: usize = 64;
 
 /// Allocates so many blocks, then checks and frees each.
-#[inline(always)]
+///
+/// Not inlined, so that the listing of what is executed tells the heap from what is done in it.
+#[inline(never)]
 fn freed<const BLOCKS: usize>() {
     let mut blocks = [NonNull::dangling(); BLOCKS];
     for block in &mut blocks {
@@ -24,8 +26,8 @@ fn freed<const BLOCKS: usize>() {
     }
 }
 
-/// Allocates so many blocks with `allocate` and checks each.
-#[inline(always)]
+/// Allocates so many blocks with `allocate` and checks each. Not inlined, as [`freed`].
+#[inline(never)]
 fn kept<const BLOCKS: usize>(allocate: impl Fn() -> NonNull<u8>) {
     let mut blocks = [NonNull::dangling(); BLOCKS];
     for block in &mut blocks {
