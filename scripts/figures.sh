@@ -12,7 +12,7 @@ rounds=15
 lto=
 for argument in "$@"; do
     case $argument in
-        --quick) rounds=3 ;;
+        --quick) rounds=5 ;;
         --lto) lto=--lto ;;
         *) fail "unknown argument $argument" ;;
     esac

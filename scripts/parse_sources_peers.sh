@@ -6,7 +6,7 @@
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
-rounds=9
+rounds=7
 case ${1-} in
     --quick) rounds=3 ;;
     '') ;;

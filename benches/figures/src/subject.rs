@@ -31,9 +31,12 @@ enum Command {
     Quiet { case: String, iterations: u64 },
 }
 
+/// What is done with a case.
+type Todo = Box<dyn Fn(&Case)>;
+
 /// Does what the command line says.
 pub fn main(cases: &[Case]) -> ExitCode {
-    let (name, todo): (_, Box<dyn Fn(&Case)>) = match Args::parse().command {
+    let (name, todo): (String, Todo) = match Args::parse().command {
         Command::List => {
             for case in cases {
                 println!("{}", serde_json::to_string(&case.description()).expect("all keys are strings"));

@@ -17,7 +17,7 @@ const NONE: Goal = Goal { nanoseconds: None, instructions: None, of_best: None, 
 
 /// The goal for a case, if there is one.
 pub fn of(case: &str, allocator: &str, lto: bool) -> Goal {
-    use crate::cases::classes::NAME as CLASSES;
+    use crate::cases::classes::INLINED;
     let heap_or_thread = matches!(allocator, "coroutine tier" | "thread tier");
     match (case, allocator) {
         ("pair, 16 B", _) if heap_or_thread => Goal { instructions: Some(34.0), of_best: Some(0.70), ..NONE },
@@ -30,7 +30,7 @@ pub fn of(case: &str, allocator: &str, lto: bool) -> Goal {
         (_, "global tier (system)") if case.starts_with("pair") => {
             Goal { of: Some((1.02, "system")), ..NONE }
         }
-        ("pair, 64 B", CLASSES) => Goal { nanoseconds: Some(2.1), instructions: Some(20.0), ..NONE },
+        ("pair, 64 B", INLINED) => Goal { nanoseconds: Some(2.1), instructions: Some(20.0), ..NONE },
         ("freed on another thread, 64 B", "coroutine tier" | "thread tier") => {
             Goal { of_best: Some(0.90), ..NONE }
         }

@@ -28,6 +28,7 @@ pub fn figures(directory: &Path, rounds: usize, lto: bool) -> Result<(), Failure
         .zip(instructions)
         .map(|((subject, time), instructions)| Figures { subject, time, instructions })
         .collect();
+    println!("Medians of {rounds} rounds.\n");
     print(&figures, lto);
     Ok(())
 }
