@@ -67,8 +67,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The value in the middle; of an even number of them, the upper of the two.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+/// The middle of several measurements, and how far they lie apart.
+#[derive(Clone, Copy, Debug)]
+struct Spread {
+    lower_quartile: f64,
+    median: f64,
+    upper_quartile: f64,
+}
+
+impl Spread {
+    /// That of `values`, each quantile the nearest of them; not a number where there are none.
+    fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        let last = values.len().saturating_sub(1);
+        let at = |quarters: usize| values.get((last * quarters + 2) / 4).copied().unwrap_or(f64::NAN);
+        Self { lower_quartile: at(1), median: at(2), upper_quartile: at(3) }
+    }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::markdown::table;
 use super::subjects::output;
-use super::{Failure, median};
+use super::{Failure, Spread};
 
 /// Example, tier, and what the table calls it.
 const PROGRAMS: [(&str, &str, &str); 6] = [
@@ -57,22 +57,23 @@ pub fn compare(directory: &Path, rounds: usize) -> Result<(), Failure> {
         }
     }
     let Some(input) = input else { return Err("no rounds".into()) };
-    let seconds: Vec<_> = seconds.into_iter().map(median).collect();
-    let resident: Vec<_> = resident.into_iter().map(median).collect();
+    let seconds: Vec<_> = seconds.into_iter().map(Spread::of).collect();
+    let resident: Vec<_> = resident.into_iter().map(Spread::of).collect();
     let best = PROGRAMS
         .iter()
         .zip(&seconds)
         .filter(|((_, _, name), _)| PEERS.contains(name))
-        .map(|(_, &seconds)| seconds)
+        .map(|(_, seconds)| seconds.median)
         .min_by(f64::total_cmp)
         .unwrap_or(f64::NAN);
-    let mut table = table(&["allocator", "seconds", "peak resident MiB", "time / best peer"], 1);
+    let mut table = table(&["allocator", "seconds", "quartiles", "peak resident MiB", "time / best peer"], 1);
     for (((_, _, name), seconds), resident) in PROGRAMS.into_iter().zip(seconds).zip(resident) {
         table.add_row([
             name.to_owned(),
-            format!("{seconds:.3}"),
-            format!("{:.1}", resident / f64::from(1 << 20)),
-            format!("{:.2}", seconds / best),
+            format!("{:.3}", seconds.median),
+            format!("{:.3} to {:.3}", seconds.lower_quartile, seconds.upper_quartile),
+            format!("{:.1}", resident.median / f64::from(1 << 20)),
+            format!("{:.2}", seconds.median / best),
         ]);
     }
     println!("{} files, {:.1} MB; medians of {rounds} rounds.\n", input.files, input.bytes as f64 / 1e6);

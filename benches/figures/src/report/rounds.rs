@@ -7,14 +7,20 @@ use std::thread;
 
 use super::markdown::{number, table};
 use super::subjects::{self, Subject};
-use super::{Failure, goals, median};
+use super::{Failure, Spread, goals};
 use crate::cases::Role;
 
 struct Figures {
     subject: Subject,
     /// Nanoseconds of an iteration; `None` where only instructions say anything.
-    time: Option<f64>,
+    spread: Option<Spread>,
     instructions: f64,
+}
+
+impl Figures {
+    fn time(&self) -> Option<f64> {
+        self.spread.map(|spread| spread.median)
+    }
 }
 
 /// Measures everything and prints the table.
@@ -26,16 +32,16 @@ pub fn figures(directory: &Path, rounds: usize, lto: bool) -> Result<(), Failure
         .into_iter()
         .zip(times)
         .zip(instructions)
-        .map(|((subject, time), instructions)| Figures { subject, time, instructions })
+        .map(|((subject, spread), instructions)| Figures { subject, spread, instructions })
         .collect();
     println!("Medians of {rounds} rounds.\n");
     print(&figures, lto);
     Ok(())
 }
 
-/// The median of each case: every round runs all cases of all programs once, so that a machine that slows down slows all of
+/// The times of each case: every round runs all cases of all programs once, so that a machine that slows down slows all of
 /// them.
-fn times(subjects: &[Subject], rounds: usize) -> Result<Vec<Option<f64>>, Failure> {
+fn times(subjects: &[Subject], rounds: usize) -> Result<Vec<Option<Spread>>, Failure> {
     let mut all = vec![Vec::new(); subjects.len()];
     for round in 1..=rounds {
         eprintln!("timing, round {round} of {rounds}");
@@ -45,7 +51,7 @@ fn times(subjects: &[Subject], rounds: usize) -> Result<Vec<Option<f64>>, Failur
             }
         }
     }
-    Ok(all.into_iter().map(|times| (!times.is_empty()).then(|| median(times))).collect())
+    Ok(all.into_iter().map(|times| (!times.is_empty()).then(|| Spread::of(times))).collect())
 }
 
 /// The instructions of each case: several at once, since nothing disturbs a count.
@@ -76,20 +82,20 @@ fn print(figures: &[Figures], lto: bool) {
             names.push(&figure.subject.case.name);
         }
     }
-    let headings = ["case", "allocator", "goal", "ns", "instructions", "time / best peer"];
+    let headings = ["case", "allocator", "goal", "ns", "quartiles", "instructions", "time / best peer"];
     let mut table = table(&headings, 3);
     for name in names {
         let group: Vec<_> = figures.iter().filter(|figure| figure.subject.case.name == name).collect();
         let best = group
             .iter()
             .filter(|figure| figure.subject.case.role == Role::Peer)
-            .filter_map(|figure| figure.time)
+            .filter_map(|figure| figure.time())
             .min_by(f64::total_cmp);
         let time_of = |allocator: &str| {
             group
                 .iter()
                 .find(|figure| figure.subject.case.allocator == allocator)
-                .and_then(|figure| figure.time)
+                .and_then(|figure| figure.time())
         };
         for figure in &group {
             let case = &figure.subject.case;
@@ -97,10 +103,13 @@ fn print(figures: &[Figures], lto: bool) {
             table.add_row([
                 case.name.clone(),
                 case.allocator.clone(),
-                goal.verdict(figure.time, figure.instructions, best, time_of),
-                figure.time.map_or(String::new(), number),
+                goal.verdict(figure.time(), figure.instructions, best, time_of),
+                figure.time().map_or(String::new(), number),
+                figure.spread.map_or(String::new(), |spread| {
+                    format!("{} to {}", number(spread.lower_quartile), number(spread.upper_quartile))
+                }),
                 number(figure.instructions),
-                figure.time.zip(best).map_or(String::new(), |(time, best)| format!("{:.2}", time / best)),
+                figure.time().zip(best).map_or(String::new(), |(time, best)| format!("{:.2}", time / best)),
             ]);
         }
     }
