@@ -1,0 +1,146 @@
+//! Bump allocators, called directly.
+
+use std::alloc::Layout;
+use std::hint::black_box;
+use std::ptr::NonNull;
+
+use context_allocator::{BumpAllocator, MmapSource, NonZeroLayout};
+
+use super::{Case, Role};
+use crate::block::{check, layout, mark};
+
+/// Blocks between two resets: they fit in the first region of each allocator.
+pub(super) const BLOCKS: u64 = 500;
+/// Bytes of that region.
+const REGION: usize = 64 * 1024;
+
+/// A bump allocator as each of them is used.
+pub trait Bump {
+    /// What it is called.
+    const NAME: &'static str;
+    /// What it is in a comparison.
+    const ROLE: Role;
+
+    /// One with a region.
+    fn new() -> Self;
+    /// One that has nothing yet.
+    fn empty() -> Self;
+    /// A block.
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>>;
+    /// Frees all blocks.
+    fn reset(&mut self);
+}
+
+impl Bump for BumpAllocator<MmapSource> {
+    const NAME: &'static str = "BumpAllocator";
+    const ROLE: Role = Role::Ours;
+
+    fn new() -> Self {
+        Self::empty()
+    }
+
+    fn empty() -> Self {
+        Self::new(MmapSource::new())
+    }
+
+    #[inline(always)]
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        // SAFETY: No layout here is of 0 bytes.
+        let layout = unsafe { NonZeroLayout::new(layout).unwrap_unchecked() };
+        context_allocator::Allocator::allocate(self, layout).ok().map(NonNull::cast)
+    }
+
+    #[inline]
+    fn reset(&mut self) {
+        context_allocator::Reset::reset(self);
+    }
+}
+
+impl Bump for bumpalo::Bump {
+    const NAME: &'static str = "bumpalo";
+    const ROLE: Role = Role::Peer;
+
+    fn new() -> Self {
+        Self::with_capacity(REGION)
+    }
+
+    fn empty() -> Self {
+        Self::new()
+    }
+
+    #[inline(always)]
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        self.try_alloc_layout(layout).ok()
+    }
+
+    #[inline]
+    fn reset(&mut self) {
+        self.reset();
+    }
+}
+
+impl Bump for bump_scope::Bump {
+    const NAME: &'static str = "bump-scope";
+    const ROLE: Role = Role::Peer;
+
+    fn new() -> Self {
+        Self::with_size(REGION)
+    }
+
+    fn empty() -> Self {
+        Self::new()
+    }
+
+    #[inline(always)]
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        bump_scope::alloc::Allocator::allocate(self, layout).ok().map(NonNull::cast)
+    }
+
+    #[inline]
+    fn reset(&mut self) {
+        self.reset();
+    }
+}
+
+#[inline(always)]
+fn blocks<B: Bump>(iterations: u64, layout: Layout) {
+    let mut bump = <B as Bump>::new();
+    let mut left = iterations;
+    while left > 0 {
+        let now = left.min(BLOCKS);
+        for _ in 0..now {
+            let block = bump.allocate(layout).expect("memory");
+            // SAFETY: It was just allocated.
+            let block = unsafe { mark(block, layout.size()) };
+            // SAFETY: It was just marked.
+            unsafe { check(block, layout.size()) };
+        }
+        bump.reset();
+        left -= now;
+    }
+}
+
+fn constant<B: Bump, const SIZE: usize>(iterations: u64) {
+    blocks::<B>(iterations, const { layout::<SIZE>() });
+}
+
+fn unknown<B: Bump, const SIZE: usize>(iterations: u64) {
+    blocks::<B>(iterations, black_box(layout::<SIZE>()));
+}
+
+fn of<B: Bump>() -> Vec<Case> {
+    let case = |name: &str, run| Case::new(name, B::NAME, B::ROLE, run);
+    vec![
+        case("bump, 16 B, constant layout", constant::<B, 16>),
+        case("bump, 64 B, constant layout", constant::<B, 64>),
+        case("bump, 64 B, unknown layout", unknown::<B, 64>),
+    ]
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    let mut cases = of::<BumpAllocator<MmapSource>>();
+    cases.extend(of::<bumpalo::Bump>());
+    cases.extend(of::<bump_scope::Bump>());
+    cases
+}
