@@ -139,7 +139,11 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The caller's promises.
         let local = unsafe { heap.local() };
         if local.live() == 0 {
-            // Every block was freed by the heap's user, so nobody else freed any: the balance is 0 too.
+            // Every block was freed by the heap's user, so nobody else freed any: the balance is 0 too. Others may have resized some.
+            if PolicyOf::<D>::ACCOUNTING {
+                local.clear();
+                heap.shared().remote_bytes.store(0, Relaxed);
+            }
             // SAFETY: The heap has no block; the caller's promises.
             unsafe { self.free_heap(heap) };
         } else {
