@@ -333,10 +333,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Safety
     /// The heap has no handle and is in no context; nobody uses a block of it, nor frees one.
     pub(super) unsafe fn destroy_heap(&self, heap: HeapRef<D, Coroutine>) {
-        // SAFETY: Nobody uses or frees a large object of the heap.
-        unsafe { self.large.release_all(&large_memory::<D>(), heap.shared()) };
-        let balance = heap.shared().balance.get();
-        self.lifetimes.remote_frees(balance.unsigned_abs());
+        let shared = heap.shared();
+        if !shared.large.get().is_null() {
+            // SAFETY: Nobody uses or frees a large object of the heap.
+            unsafe { self.large.release_all(&large_memory::<D>(), shared) };
+        }
+        self.lifetimes.remote_frees(shared.balance.get().unsigned_abs());
         // SAFETY: Nobody else knows of the heap; its blocks go with it.
         unsafe { self.free_settled(heap) };
     }

@@ -42,7 +42,9 @@ impl Lifetimes {
 
     /// Counts the remote frees of a heap that has no blocks any more.
     pub(crate) fn remote_frees(&self, blocks: usize) {
-        self.remote_frees.fetch_add(blocks as u64, Relaxed);
+        if blocks > 0 {
+            self.remote_frees.fetch_add(blocks as u64, Relaxed);
+        }
     }
 }
 
