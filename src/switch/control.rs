@@ -72,6 +72,8 @@ pub(crate) enum Phase {
     Orphan = 2,
     /// A heap of a thread that ended.
     Parked = 3,
+    /// An orphan that stays for ever: one block more is counted than there is.
+    Leaked = 4,
 }
 
 impl Shared {
@@ -94,6 +96,7 @@ impl Shared {
             1 => Phase::Alive,
             2 => Phase::Orphan,
             3 => Phase::Parked,
+            4 => Phase::Leaked,
             _ => Phase::Free,
         }
     }

@@ -162,18 +162,22 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let local = unsafe { heap.local() };
         let live = local.live();
         let alive = live.saturating_sub(shared.balance.get().unsigned_abs());
+        let mut phase = Phase::Orphan;
         if alive > 0 {
             let orphan = Orphan { blocks: alive, held_bytes: shared.held() };
             match PolicyOf::<D>::orphaned(orphan) {
                 OrphanAction::Retain => {}
                 // A block more than there is, so that the last is never freed.
-                OrphanAction::Leak => local.count_allocated(),
+                OrphanAction::Leak => {
+                    local.count_allocated();
+                    phase = Phase::Leaked;
+                }
                 OrphanAction::Abort => std::process::abort(),
             }
         }
         let live = local.live();
         let live_bytes = local.live_bytes.load(Relaxed);
-        shared.set_phase(Phase::Orphan);
+        shared.set_phase(phase);
         let escaped = shared.balance.settle(live);
         // From here on, whoever frees the last block may free the heap.
         if escaped == 0 {
@@ -182,6 +186,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             unsafe { self.free_settled(heap) };
         } else {
             let freed_bytes = if PolicyOf::<D>::ACCOUNTING { shared.remote_bytes.load(Relaxed) } else { 0 };
+            let escaped = escaped - usize::from(phase == Phase::Leaked);
             self.lifetimes.orphaned(escaped, live_bytes.saturating_sub(freed_bytes));
         }
     }

@@ -64,7 +64,7 @@ pub struct Statistics {
     pub heaps_made: u64,
     /// Coroutine heaps that have a handle, or whose handle was dropped while they were entered.
     pub heaps_alive: usize,
-    /// Coroutine heaps without a handle whose blocks are not all freed.
+    /// Coroutine heaps without a handle whose blocks are not all freed, or which are leaked.
     pub orphans: usize,
     /// Blocks that are allocated now from coroutine heaps, orphans included.
     pub heap_blocks: usize,
@@ -129,7 +129,7 @@ impl Statistics {
         match heap.shared().phase() {
             Phase::Free | Phase::Parked => return,
             Phase::Alive => self.heaps_alive += 1,
-            Phase::Orphan => self.orphans += 1,
+            Phase::Orphan | Phase::Leaked => self.orphans += 1,
         }
         self.heap_blocks += allocated;
         self.remote_frees += remote_frees as u64;
@@ -139,7 +139,7 @@ impl Statistics {
         self.thread_bytes += heap.shared().held();
         let (allocated, remote_frees) = blocks(heap);
         match heap.shared().phase() {
-            Phase::Free | Phase::Orphan => return,
+            Phase::Free | Phase::Orphan | Phase::Leaked => return,
             Phase::Alive => self.thread_heaps += 1,
             Phase::Parked => self.parked_heaps += 1,
         }
@@ -158,6 +158,10 @@ pub(super) fn blocks<D: Declaration, K: Kind<D>>(heap: HeapRef<D, K>) -> (usize,
         Phase::Orphan | Phase::Parked => {
             let allocated = balance.unsigned_abs();
             (allocated, live.saturating_sub(allocated))
+        }
+        Phase::Leaked => {
+            let counted = balance.unsigned_abs();
+            (counted.saturating_sub(1), live.saturating_sub(counted))
         }
         _ => {
             let remote_frees = usize::try_from(balance).unwrap_or(0);
