@@ -73,16 +73,16 @@ pub struct HeapStatistics {
     pub limit_bytes: usize,
 }
 
-impl<D: Declaration> SwitchableAllocator<D>
-where
-    <D::Tiers as TierSet>::Coroutine: PresentTier,
-{
+impl<D: Declaration> SwitchableAllocator<D> {
     /// Makes a heap of the coroutine tier, without a limit.
     ///
     /// # Errors
     /// Where the operating system has no memory for its control block.
     #[inline]
-    pub fn heap(&self) -> Result<Heap<D>, AllocError> {
+    pub fn heap(&self) -> Result<Heap<D>, AllocError>
+    where
+        <D::Tiers as TierSet>::Coroutine: PresentTier,
+    {
         self.heap_with_limit(usize::MAX)
     }
 
@@ -93,7 +93,10 @@ where
     /// # Errors
     /// Where the operating system has no memory for its control block.
     #[inline]
-    pub fn heap_with_limit(&self, limit: usize) -> Result<Heap<D>, AllocError> {
+    pub fn heap_with_limit(&self, limit: usize) -> Result<Heap<D>, AllocError>
+    where
+        <D::Tiers as TierSet>::Coroutine: PresentTier,
+    {
         let heap = self.take_heap(limit)?;
         Ok(Heap { heap, not_sync: PhantomData })
     }
