@@ -1,0 +1,18 @@
+//! An arena whose chunks are smaller than a slice of the owner map cannot stand in a tier.
+
+use context_allocator::size::U4096;
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, Tiers};
+use std::alloc::System;
+
+context_allocator::switchable_allocator!(
+    static ALLOC: Tiers<BumpAllocator<ArenaSource<MmapSource, U4096, U4096>>, NoTier, System> = Builder::new()
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .without_thread_tier()
+        .global_tier(System)
+        .build();
+);
+
+fn main() {
+    let heap = ALLOC.heap().unwrap();
+    heap.enter(|| ());
+}

@@ -1,0 +1,7 @@
+//! An allocator of one thread can be the global tier only behind a lock.
+
+use context_allocator::{Builder, BumpAllocator, MmapSource};
+
+fn main() {
+    let _ = Builder::new().global_tier_allocator(BumpAllocator::new(MmapSource::new()));
+}
