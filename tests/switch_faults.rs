@@ -61,8 +61,8 @@ static SOURCE: CountingSource<Refusing> = CountingSource::new(Refusing(MmapSourc
 struct LargeToo;
 
 impl Policy for LargeToo {
-    type Large = &'static CountingSource<Refusing>;
-    const LARGE: Self::Large = &SOURCE;
+    type Large = CountingSource<Refusing>;
+    const LARGE: &'static Self::Large = &SOURCE;
 }
 
 type Source = &'static CountingSource<Refusing>;

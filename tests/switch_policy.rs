@@ -24,7 +24,7 @@ macro_rules! policy {
         impl Policy for $name {
             const ACCOUNTING: bool = $accounting;
             type Large = MmapSource;
-            const LARGE: MmapSource = MmapSource::new();
+            const LARGE: &'static MmapSource = &MmapSource::new();
             fn orphaned(orphan: Orphan) -> OrphanAction {
                 $orphaned(orphan)
             }
