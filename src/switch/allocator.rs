@@ -268,8 +268,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The heap is in this thread's context, so this thread uses it; the caller gives the block up.
             unsafe { self.free_locally::<Coroutine>(heap, state, block, layout) };
         } else if present::<D, Thread>() && owner == state.thread_heap.get() {
+            // The same address, but not at the end of the look-up's three loads: the block goes on the heap's list without waiting for
+            // them. A plain read would let the compiler use `owner` after all.
+            // SAFETY: The cell is the calling thread's.
+            let own = unsafe { state.thread_heap.as_ptr().read_volatile() };
+            // SAFETY: It equals `owner`, which is not null.
+            let own = unsafe { NonNull::new_unchecked(own) };
             // SAFETY: A thread's heap is one of the thread tier.
-            let heap = unsafe { HeapRef::from_shared(shared) };
+            let heap = unsafe { HeapRef::from_shared(own) };
             // SAFETY: The thread's heap is used by its thread; the caller gives the block up.
             unsafe { self.free_locally::<Thread>(heap, state, block, layout) };
         } else {

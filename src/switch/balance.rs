@@ -36,6 +36,7 @@ impl Balance {
     }
 
     /// Settles the heap with `live` blocks; gives the number of those that are not freed yet, 0 to the last.
+    #[inline]
     pub(crate) fn settle(&self, live: usize) -> usize {
         let live = live.cast_signed();
         let before = self.0.fetch_sub(live, AcqRel);
@@ -56,11 +57,13 @@ impl Balance {
     }
 
     /// The number, for statistics and for tests.
+    #[inline]
     pub(crate) fn get(&self) -> isize {
         self.0.load(Relaxed)
     }
 
     /// Back to that of a heap without blocks. Nobody else may know of the heap.
+    #[inline]
     pub(crate) fn clear(&self) {
         self.0.store(0, Relaxed);
     }

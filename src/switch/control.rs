@@ -189,6 +189,7 @@ impl Local {
     }
 
     /// Back to that of a heap without blocks.
+    #[inline]
     pub(crate) fn clear(&self) {
         self.live.store(0, Relaxed);
         self.live_bytes.store(0, Relaxed);

@@ -73,6 +73,7 @@ impl RemoteList {
     }
 
     /// Forgets what is on the list. Nobody else may know of it.
+    #[inline]
     pub(crate) fn clear(&self) {
         self.head.store(null_mut(), Relaxed);
     }
