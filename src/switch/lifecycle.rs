@@ -291,13 +291,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// Takes the calling thread's heaps from it: it ends.
     pub(super) fn detach(&self, state: &ThreadState) {
-        self.leave_all(state.context.replace(Context::DEFAULT));
+        // The heap goes first: what the policy allocates when a heap below becomes an orphan must not make it current again.
         state.stage.set(Stage::Detached);
         state.cache_limit.set(0);
-        if let Some(heap) = NonNull::new(state.thread_heap.replace(core::ptr::null_mut())) {
+        let own = NonNull::new(state.thread_heap.replace(core::ptr::null_mut()));
+        self.leave_all(state.context.replace(Context::DEFAULT));
+        if let Some(heap) = own {
             // SAFETY: A thread's heap is one of the thread tier.
             let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
-            // SAFETY: The heap was this thread's until the line above.
+            // SAFETY: The heap was this thread's until it was taken from it above, and nobody else has it yet.
             let _ = unsafe { self.bring_home(heap) };
             // SAFETY: As above.
             let live = unsafe { heap.local() }.live();

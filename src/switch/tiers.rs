@@ -65,6 +65,11 @@ pub trait TierSet: sealed::Sealed + Sync + 'static {
 
 mod sealed {
     pub trait Sealed {}
+
+    /// `Tiers: Sync` and the release of regions rely on what `source` does, so nobody else may write one.
+    pub trait Tier {}
+    impl<A: crate::LocalAllocator + 'static> Tier for A where A::Source: Sync + 'static {}
+    impl Tier for super::NoTier {}
 }
 
 /// What the builder builds: the coroutine tier `C`, the thread tier `T`, and the global tier `G`.
@@ -142,7 +147,7 @@ where
             `BumpAllocator<ArenaSource<MmapSource>>`, or left out with `NoTier`",
     note = "an allocator that is `Sync`, or a `GlobalAlloc`, belongs in the global tier: `.global_tier(...)`"
 )]
-pub trait TierAllocator: 'static {
+pub trait TierAllocator: sealed::Tier + 'static {
     /// Whether there is such a tier.
     #[doc(hidden)]
     const PRESENT: bool;

@@ -1,0 +1,25 @@
+//! A tier's allocator is a `LocalAllocator`, or none: its source may be asked for on many threads at once, and is always the same.
+
+use context_allocator::switch::TierAllocator;
+use context_allocator::{BumpAllocator, MemorySource, MmapSource};
+
+struct Counts(std::cell::Cell<usize>, [MmapSource; 2]);
+
+impl TierAllocator for Counts {
+    const PRESENT: bool = true;
+    type TierSource = MmapSource;
+    type Built<S: MemorySource + Send> = BumpAllocator<S>;
+
+    fn source(&self) -> &MmapSource {
+        self.0.set(self.0.get() + 1);
+        &self.1[self.0.get() % 2]
+    }
+}
+
+fn shared<T: Sync>() {}
+
+fn main() {
+    shared::<context_allocator::Tiers<Counts, Counts, std::alloc::System>>();
+    let _ = context_allocator::Builder::new()
+        .coroutine_tier(Counts(std::cell::Cell::new(0), [MmapSource::new(); 2]));
+}
