@@ -184,13 +184,10 @@ where
 
 #[test]
 fn arenas_under_both_tiers() {
+    type Contexts = BumpAllocator<ArenaSource<Source, U16384, U65536>>;
+    type Threads = SizeClassAllocator<ArenaSource<Source, U65536, U65536>>;
     context_allocator::switchable_allocator!(
-        static ALLOC: Tiers<
-            BumpAllocator<ArenaSource<Source, U16384, U65536>>,
-            SizeClassAllocator<ArenaSource<Source, U65536, U65536>>,
-            System,
-            LargeToo,
-        > = Builder::new()
+        static ALLOC: Tiers<Contexts, Threads, System, LargeToo> = Builder::new()
             .coroutine_tier(BumpAllocator::new(ArenaSource::new(&SOURCE)))
             .thread_tier(SizeClassAllocator::new(ArenaSource::new(&SOURCE)))
             .global_tier(System)

@@ -1,5 +1,5 @@
-//! A switchable allocator in the global tier of another: the owner map is one for the process, so each must know whose heaps are
-//! its own.
+//! A switchable allocator in the global tier of another: each knows whose heaps are
+//! its own, by an owner map of its own.
 
 #![cfg(feature = "std")]
 

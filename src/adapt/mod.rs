@@ -1,7 +1,7 @@
 //! To and from the other allocator traits.
 //!
-//! Each adaptor settles requests for no bytes, which our [`Allocator`](crate::Allocator) never sees: a dangling pointer
-//! stands for them, and freeing it does nothing.
+//! Each adaptor settles requests for no bytes, which our [`Allocator`](crate::Allocator) never sees. Where the other trait allows them, a
+//! dangling pointer stands for them, and freeing it does nothing; `GlobalAlloc`, which leaves them undefined, gets one byte.
 
 #[cfg(feature = "allocator-api2")]
 mod api2;

@@ -15,11 +15,13 @@ use crate::{MemorySource, NonZeroLayout};
 /// For the implementor, beyond [`Allocator`](super::Allocator) and [`ResizeInPlace`] (whose methods may refuse always):
 /// - [`new_in`](Self::new_in) obtains nothing; the first allocation does.
 /// - Dropping the allocator releases every region it holds, whether or not blocks are still allocated.
+/// - Each region is released with the length that `obtain` returned for it.
+/// - None of the methods unwinds, nor does dropping the allocator.
 /// - After [`recycle`](Self::recycle) no block is allocated, and the allocator holds at most one region.
 /// - All memory of all blocks comes from the source, and each block lies in one region.
 /// - With [`REUSES_BLOCKS`](Self::REUSES_BLOCKS), every block is at least 16 bytes at a multiple of 8, whatever was
 ///   asked for.
-/// - [`source`](Self::source) may be called from several threads at once, if the source is `Sync`: it reads nothing that any
+/// - [`source`](Self::source) always gives the same source, and may be called from several threads at once, if the source is `Sync`: it reads nothing that any
 ///   other method changes.
 /// - [`owns_at_hand`](Self::owns_at_hand) is `true` only for addresses in regions that the allocator holds.
 /// - It may be sent to another thread between two calls, though its source stays shared with other threads.

@@ -39,7 +39,9 @@ pub const SLICE: usize = 64 * 1024;
 /// - It starts at a multiple of [`MIN_ALIGN`](Self::MIN_ALIGN).
 /// - With [`BLOCK`](Self::BLOCK) not zero: each region is `BLOCK` bytes at a multiple of `BLOCK`; and from the
 ///   moment that a region in some slice (of [`SLICE`] bytes) was returned, the whole of that slice is
-///   accessed by nobody but through regions of this source, until [`reclaim`](Self::reclaim) named it.
+///   accessed by nobody but through regions of this source, until [`reclaim`](Self::reclaim) named it; a region's pointer may
+///   access all of the slices that the region touches; and `reclaim` names whole slices.
+/// - `BLOCK` (if not zero) and `MIN_ALIGN` are powers of two, and no region is longer than `isize::MAX` bytes.
 /// - No method unwinds or allocates through Rust's global allocator.
 pub unsafe trait MemorySource {
     /// Whether each region is all zero bytes when it is obtained.

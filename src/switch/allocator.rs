@@ -60,8 +60,12 @@ pub(super) const fn present<D: Declaration, K: Kind<D>>() -> bool {
 impl<D: Declaration> SwitchableAllocator<D> {
     crate::sync::const_fn! {
         /// The allocator of a declaration: called by the macros.
+        ///
+        /// # Safety
+        /// This makes the static that `D::allocator()` gives, and is called for nothing else: heaps, owner map and thread-locals are the
+        /// declaration's, so a second allocator of it would share them without sharing their locks.
         #[doc(hidden)]
-        pub fn declare(tiers: D::Tiers) -> Self {
+        pub unsafe fn declare(tiers: D::Tiers) -> Self {
             Self {
                 tiers,
                 coroutine_pool: Pool::new(),

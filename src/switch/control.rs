@@ -179,7 +179,7 @@ impl Local {
 
     #[inline(always)]
     pub(crate) fn count_freed(&self) {
-        // Wrapping, because for a heap whose user frees another thread's share the count is settled with the balance.
+        // Never below zero: each block freed here was counted when it was handed out. Wrapping only spares the test.
         self.live.store(self.live().wrapping_sub(1), Relaxed);
     }
 
@@ -301,8 +301,7 @@ impl<D: Declaration, K: Kind<D>> HeapRef<D, K> {
         unsafe { &(*self.0.as_ptr()).shared }
     }
 
-    /// What the heap's user touches. Not unsafe: its fields are atomics, and a cell which [`Local`] guards by convention of this
-    /// module's users; see the head of this file.
+    /// What the heap's user touches.
     ///
     /// # Safety
     /// The caller may touch the local part (see the head of this file), at least for the fields that it uses; `state` may be

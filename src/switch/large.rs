@@ -10,13 +10,14 @@
 //!   0        64    a multiple of the alignment
 //! ```
 //!
-//! The owner map's entry of the slice in which the object starts leads to the record. The records of a heap form a list, so that
+//! The owner map's entry of the slice in which the object starts leads to the record; further slices have none. The records of a heap form a list, so that
 //! destroying a heap finds them.
 //!
 //! Regions up to 4 MiB that objects leave are kept for the next ones of their class, up to
 //! [`Policy::LARGE_CACHE`](super::Policy::LARGE_CACHE) bytes in all: their pages are there already, which costs more to get than
 //! anything else here. Classes are whole numbers of slices, four to a doubling beyond eight. Lists and cache are under one lock.
 
+use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
 use super::control::Shared;
@@ -30,8 +31,8 @@ use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
 #[repr(C, align(64))]
 pub(crate) struct Record {
     pub(crate) control: NonNull<Shared>,
-    next: *mut Record,
-    previous: *mut Record,
+    next: Cell<*mut Record>,
+    previous: Cell<*mut Record>,
     /// Length of the region in bytes.
     region: usize,
     /// Alignment of the region in bytes.
@@ -145,8 +146,8 @@ impl LargeObjects {
         let next = shared.large.get();
         let new = Record {
             control: heap,
-            next,
-            previous: null_mut(),
+            next: Cell::new(next),
+            previous: Cell::new(null_mut()),
             region,
             align,
             offset,
@@ -155,9 +156,9 @@ impl LargeObjects {
         };
         // SAFETY: The region is ours and begins with room for the record.
         unsafe { record.write(new) };
-        if let Some(mut next) = NonNull::new(next) {
-            // SAFETY: What is on the list is a record, changed only under the lock, which is held.
-            unsafe { next.as_mut() }.previous = record.as_ptr();
+        if let Some(next) = NonNull::new(next) {
+            // SAFETY: What is on the list is a record, whose links are used only under the lock, which is held.
+            unsafe { next.as_ref() }.previous.set(record.as_ptr());
         }
         shared.large.set(record.as_ptr());
         drop(cache);
@@ -179,16 +180,19 @@ impl LargeObjects {
         let shared = unsafe { control.as_ref() };
         shared.refund(charged);
         let mut cache = self.cache.lock();
-        // SAFETY: The record's links are changed only under the lock, which is held.
-        let Record { next, previous, .. } = *unsafe { record.as_ref() };
+        let (next, previous) = {
+            // SAFETY: The record is alive; its links are used only under the lock, which is held.
+            let record = unsafe { record.as_ref() };
+            (record.next.get(), record.previous.get())
+        };
         match NonNull::new(previous) {
             // SAFETY: The neighbours of a record on the list are records on the list.
-            Some(mut previous) => unsafe { previous.as_mut() }.next = next,
+            Some(previous) => unsafe { previous.as_ref() }.next.set(next),
             None => shared.large.set(next),
         }
-        if let Some(mut next) = NonNull::new(next) {
+        if let Some(next) = NonNull::new(next) {
             // SAFETY: As above.
-            unsafe { next.as_mut() }.previous = previous;
+            unsafe { next.as_ref() }.previous.set(previous);
         }
         // SAFETY: The record is off the list, and its object is not used any more.
         let kept = unsafe { cache.push(record, memory.keep) };
@@ -255,10 +259,10 @@ impl Cache {
     fn pop(&mut self, bin: usize) -> Option<(NonNull<u8>, usize)> {
         let record = NonNull::new(self.bins[bin])?;
         // SAFETY: What is in the cache are records of regions that it owns.
-        let Record { next, region, .. } = *unsafe { record.as_ref() };
-        self.bins[bin] = next;
+        let Record { next, region, .. } = unsafe { record.as_ref() };
+        self.bins[bin] = next.get();
         self.bytes -= region;
-        Some((record.cast(), region))
+        Some((record.cast(), *region))
     }
 
     /// Keeps a region, unless it has no class or there would be more than `keep` bytes; whether it did.
@@ -267,16 +271,14 @@ impl Cache {
     /// The record is on no list, and nobody uses its object.
     unsafe fn push(&mut self, record: NonNull<Record>, keep: usize) -> bool {
         // SAFETY: The record is the caller's alone.
-        let Record { region, align, charged, .. } = *unsafe { record.as_ref() };
-        let class = if align == SLICE { class(charged / SLICE) } else { None };
+        let Record { next, region, align, charged, .. } = unsafe { record.as_ref() };
+        let class = if *align == SLICE { class(charged / SLICE) } else { None };
         let Some((bin, _)) = class else { return false };
         if self.bytes + region > keep {
             return false;
         }
         self.bytes += region;
-        let next = core::mem::replace(&mut self.bins[bin], record.as_ptr());
-        // SAFETY: As above.
-        unsafe { (*record.as_ptr()).next = next };
+        next.set(core::mem::replace(&mut self.bins[bin], record.as_ptr()));
         true
     }
 }
@@ -287,7 +289,7 @@ impl Cache {
 /// The record is on no list, and nobody uses its object.
 unsafe fn release_region<S: MemorySource>(source: &S, record: NonNull<Record>) {
     // SAFETY: The record lies in its region, which is ours still.
-    let Record { region, align, .. } = *unsafe { record.as_ref() };
+    let &Record { region, align, .. } = unsafe { record.as_ref() };
     if let Ok(layout) = NonZeroLayout::from_size_align(region, align) {
         // SAFETY: The region was obtained with this alignment and has this length; nobody uses it.
         unsafe { source.release(ptr::bytes(record.cast(), region), layout) };

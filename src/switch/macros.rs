@@ -68,9 +68,13 @@ macro_rules! switchable_allocator {
         $vis enum $name {}
 
         $(#[$meta])*
-        $vis static $name: $crate::SwitchableAllocator<$name> = $crate::SwitchableAllocator::declare($value);
+        $vis static $name: $crate::SwitchableAllocator<$name> = {
+            let tiers: $tiers = $value;
+            // SAFETY: This is the static that the declaration's `allocator` gives.
+            unsafe { $crate::SwitchableAllocator::declare(tiers) }
+        };
 
-        // SAFETY: The statics and the thread-local are this declaration's own.
+        // SAFETY: The statics and the thread-local are this declaration's own; the latter is const-initialised and has no destructor.
         unsafe impl $crate::Declaration for $name {
             type Tiers = $tiers;
 

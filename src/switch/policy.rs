@@ -35,7 +35,8 @@ pub trait Policy: 'static {
 
     /// What is done when a heap's handle is dropped while blocks of it are still allocated.
     ///
-    /// It runs inside the allocator's user's `drop`; it must not unwind.
+    /// It runs where the handle is dropped or, if the heap was entered then, where it is left, which may be the end of a thread. It may
+    /// allocate. If it panics, the heap's memory stays for ever; at the end of a thread that aborts the process.
     fn orphaned(orphan: Orphan) -> OrphanAction {
         let _ = orphan;
         OrphanAction::Retain

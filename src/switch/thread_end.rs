@@ -15,27 +15,24 @@ use super::lifecycle::CACHED;
 use super::tiers::{Declaration, TierSet};
 use super::{Policy, ThreadState};
 use crate::MemorySource;
-use crate::sync::Guarded;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Release};
 use crate::sys;
 
-/// Whether the hooks are set, and the key if so.
+/// Whether the hooks are set, and the key if so: one of the constants below, or the key's number plus `KEY`.
 #[derive(Debug)]
-pub(crate) struct Hooks {
-    setting: Guarded<()>,
-    /// One of the constants below, or the key's number plus `KEY`.
-    state: AtomicU64,
-}
+pub(crate) struct Hooks(AtomicU64);
 
 const UNSET: u64 = 0;
-const REFUSED: u64 = 1;
-const KEY: u64 = 2;
+/// Some thread is about to set them. No lock, because a fork at this moment would leave it to the child for ever.
+const SETTING: u64 = 1;
+const REFUSED: u64 = 2;
+const KEY: u64 = 3;
 
 impl Hooks {
     crate::sync::const_fn! {
         pub(crate) fn new() -> Self {
-            Self { setting: Guarded::new(()), state: AtomicU64::new(UNSET) }
+            Self(AtomicU64::new(UNSET))
         }
     }
 }
@@ -47,32 +44,37 @@ impl<D: Declaration> SwitchableAllocator<D> {
         match state.stage.get() {
             Stage::Armed => true,
             Stage::Detached => false,
-            Stage::New => {
-                let armed = self.exit_key().is_some_and(|key| key.arm().is_ok());
-                state.stage.set(if armed { Stage::Armed } else { Stage::Detached });
-                state.cache_limit.set(if armed { CACHED } else { 0 });
-                armed
-            }
+            Stage::New => self.arm(state),
         }
     }
 
-    /// The key through which the ends of threads are seen, made once; `None` if the system refused it.
-    fn exit_key(&self) -> Option<sys::ExitKey> {
-        let mut state = self.hooks.state.load(Acquire);
-        if state == UNSET {
-            let _setting = self.hooks.setting.lock();
-            state = self.hooks.state.load(Acquire);
-            if state == UNSET {
-                let forking = sys::at_fork(before_fork::<D>, after_fork::<D>);
-                state = match (forking, sys::ExitKey::new(thread_ends::<D>)) {
-                    (Ok(()), Ok(key)) => KEY + u64::from(key.number()),
-                    _ => REFUSED,
-                };
-                self.hooks.state.store(state, Release);
-            }
+    #[cold]
+    #[inline(never)]
+    fn arm(&self, state: &ThreadState) -> bool {
+        let hooks = self.set_hooks();
+        if hooks == SETTING {
+            // Another thread sets them just now: this one asks again the next time, and does without until then.
+            return false;
         }
-        let number = u32::try_from(state.checked_sub(KEY)?).ok()?;
-        Some(sys::ExitKey::from_number(number))
+        let key = hooks.checked_sub(KEY).and_then(|number| u32::try_from(number).ok());
+        let armed = key.is_some_and(|number| sys::ExitKey::from_number(number).arm().is_ok());
+        state.stage.set(if armed { Stage::Armed } else { Stage::Detached });
+        state.cache_limit.set(if armed { CACHED } else { 0 });
+        armed
+    }
+
+    /// Sets the hooks, once; gives their state.
+    fn set_hooks(&self) -> u64 {
+        if let Err(state) = self.hooks.0.compare_exchange(UNSET, SETTING, Acquire, Acquire) {
+            return state;
+        }
+        let forking = sys::at_fork(before_fork::<D>, after_fork::<D>);
+        let state = match (forking, sys::ExitKey::new(thread_ends::<D>)) {
+            (Ok(()), Ok(key)) => KEY + u64::from(key.number()),
+            _ => REFUSED,
+        };
+        self.hooks.0.store(state, Release);
+        state
     }
 }
 
@@ -84,7 +86,6 @@ unsafe extern "C" fn thread_ends<D: Declaration>(_: *mut c_void) {
 /// Before a fork: takes all locks, in the order in which the allocator nests them.
 unsafe extern "C" fn before_fork<D: Declaration>() {
     let allocator = D::allocator();
-    allocator.hooks.setting.hold_for_fork();
     allocator.parking.before_fork();
     allocator.coroutine_pool.before_fork();
     allocator.thread_pool.before_fork();
@@ -115,6 +116,4 @@ unsafe extern "C" fn after_fork<D: Declaration>() {
     unsafe { allocator.coroutine_pool.after_fork() };
     // SAFETY: As above.
     unsafe { allocator.parking.after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.hooks.setting.release_after_fork() };
 }

@@ -17,7 +17,7 @@ use crate::{BumpAllocator, LocalAllocator, MemorySource, NonZeroLayout, SourceEr
 ///
 /// # Safety
 /// Only the macros may implement it: `allocator` and `owners` always give the same statics, which no other type gives, and `thread_state` the calling thread's own
-/// state for it, which no other type's `thread_state` gives.
+/// state for it, which no other type's `thread_state` gives, and which can be used for as long as the thread runs any code.
 pub unsafe trait Declaration: Sized + Send + Sync + 'static {
     /// The tiers.
     type Tiers: TierSet;

@@ -61,10 +61,10 @@ pub(crate) const SPINS: u32 = 100;
 pub(crate) const SPINS: u32 = 1;
 
 /// The logarithm of the number of slices in a leaf of the owner map.
-#[cfg(not(loom))]
+#[cfg(all(feature = "std", not(loom)))]
 pub(crate) const LEAF_BITS: u32 = 13;
 /// Loom keeps books of each entry, so two are enough.
-#[cfg(loom)]
+#[cfg(all(feature = "std", loom))]
 pub(crate) const LEAF_BITS: u32 = 1;
 
 /// A `const fn`, or under loom a plain `fn`.

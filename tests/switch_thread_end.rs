@@ -2,10 +2,10 @@
 
 #![cfg(feature = "std")]
 
+use context_allocator::Allocator;
 use context_allocator::{
     MmapSource, NonZeroLayout, Orphan, OrphanAction, Policy, RecommendedTiers, recommended_tiers,
 };
-use context_allocator::Allocator;
 
 const LAYOUT: NonZeroLayout = NonZeroLayout::of::<u64>().unwrap();
 
