@@ -5,7 +5,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use super::{Allocator, Owns, Reset};
-use crate::sync::RawLock;
+use crate::sync::{ForkHold, RawLock};
 use crate::{AllocError, NonZeroLayout};
 
 /// An allocator of one thread, shared by many through a lock.
@@ -29,6 +29,7 @@ use crate::{AllocError, NonZeroLayout};
 /// ```
 pub struct Locked<L, A> {
     lock: L,
+    fork: ForkHold,
     allocator: UnsafeCell<A>,
 }
 
@@ -45,7 +46,7 @@ impl<L: RawLock, A> Locked<L, A> {
 
     /// `allocator` behind `lock`, which nobody holds.
     pub const fn with_lock(lock: L, allocator: A) -> Self {
-        Self { lock, allocator: UnsafeCell::new(allocator) }
+        Self { lock, fork: ForkHold::new(), allocator: UnsafeCell::new(allocator) }
     }
 
     /// The allocator, which nobody else can reach meanwhile.
@@ -120,8 +121,8 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
     }
 
     fn before_fork(&self) {
-        self.lock.lock();
-        // SAFETY: The lock was just taken, so no other thread has a reference.
+        self.fork.hold(|| self.lock.lock());
+        // SAFETY: The lock is held by this thread, so no other thread has a reference.
         let allocator = unsafe { &*self.allocator.get() };
         allocator.before_fork();
     }
@@ -131,8 +132,8 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
         let allocator = unsafe { &*self.allocator.get() };
         // SAFETY: `before_fork` called the allocator's, and the caller promises that this call follows it.
         unsafe { allocator.after_fork() };
-        // SAFETY: `before_fork` took the lock, and nothing has given it back.
-        unsafe { self.lock.unlock() };
+        // SAFETY: `before_fork` took the lock, and only the last release gives it back.
+        self.fork.release(|| unsafe { self.lock.unlock() });
     }
 }
 

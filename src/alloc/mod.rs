@@ -131,14 +131,15 @@ pub unsafe trait Allocator {
         AllocatorAdaptor::new(self)
     }
 
-    /// Takes the locks of the allocator and its source, so that a fork finds nothing half done.
+    /// Takes the locks of the allocator and its source, so that a fork finds nothing half done; as
+    /// [`MemorySource::before_fork`](crate::MemorySource::before_fork), perhaps more than once.
     fn before_fork(&self) {}
 
     /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.
     ///
     /// # Safety
-    /// This thread, or in a child the thread that forked it, called `before_fork`, and this is the one call in this
-    /// process that follows it.
+    /// This thread, or in a child the thread that forked it, called `before_fork`, and in this process this call is
+    /// not called more often than that was.
     unsafe fn after_fork(&self) {}
 }
 

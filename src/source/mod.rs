@@ -86,12 +86,15 @@ pub unsafe trait MemorySource {
     }
 
     /// Takes the source's locks, so that a fork finds nothing half done.
+    ///
+    /// A source that stands in several places, behind a reference, gets this call from each of them, on one thread, and as
+    /// many calls of [`after_fork`](Self::after_fork): the first takes the locks, the last gives them back.
     fn before_fork(&self) {}
 
     /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.
     ///
     /// # Safety
-    /// This thread, or in a child the thread that forked it, called `before_fork`, and this is the one call in
-    /// this process that follows it.
+    /// This thread, or in a child the thread that forked it, called `before_fork`, and in this process this call is
+    /// not called more often than that was.
     unsafe fn after_fork(&self) {}
 }

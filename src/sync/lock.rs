@@ -16,7 +16,7 @@ use core::ops::{Deref, DerefMut};
 
 use super::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::cell::UnsafeCell;
-use super::{Futex, SPINS, const_fn, spin_hint};
+use super::{ForkHold, Futex, SPINS, const_fn, spin_hint};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -115,6 +115,7 @@ unsafe impl RawLock for SpinFutexLock {
 #[derive(Debug)]
 pub(crate) struct Guarded<T> {
     lock: SpinFutexLock,
+    fork: ForkHold,
     value: UnsafeCell<T>,
 }
 
@@ -125,7 +126,7 @@ unsafe impl<T: Send> Sync for Guarded<T> {}
 impl<T> Guarded<T> {
     const_fn! {
         pub(crate) fn new(value: T) -> Self {
-            Self { lock: SpinFutexLock::new(), value: UnsafeCell::new(value) }
+            Self { lock: SpinFutexLock::new(), fork: ForkHold::new(), value: UnsafeCell::new(value) }
         }
     }
 
@@ -136,19 +137,19 @@ impl<T> Guarded<T> {
         Held { guarded: self }
     }
 
-    /// Takes the lock and keeps it past this call, for the time of a fork.
+    /// Takes the lock and keeps it past this call, for the time of a fork; the thread that forks may do so more than once.
     pub(crate) fn hold_for_fork(&self) {
-        self.lock.lock();
+        self.fork.hold(|| self.lock.lock());
     }
 
     /// Gives back what [`hold_for_fork`](Self::hold_for_fork) took.
     ///
     /// # Safety
-    /// This thread, or the thread that forked this process, called `hold_for_fork` and has not given it back.
+    /// This thread, or the thread that forked this process, called `hold_for_fork` more often than this.
     pub(crate) unsafe fn release_after_fork(&self) {
-        // SAFETY: `hold_for_fork` took the lock and nothing has given it back, as the caller promises; in the
+        // SAFETY: `hold_for_fork` took the lock and only the last release gives it back, as the caller promises; in the
         // child of a fork the one thread there is the one that took it.
-        unsafe { self.lock.unlock() };
+        self.fork.release(|| unsafe { self.lock.unlock() });
     }
 }
 

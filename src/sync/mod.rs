@@ -4,11 +4,13 @@
 //! model allows. Loom's types cannot be made in const context, so a constructor that holds one of them is
 //! written inside [`const_fn!`], which drops the `const` there.
 
+mod fork;
 mod futex;
 mod lock;
 #[cfg(feature = "std")]
 mod table;
 
+pub(crate) use fork::ForkHold;
 pub(crate) use futex::Futex;
 pub(crate) use lock::Guarded;
 pub use lock::{RawLock, SpinFutexLock};

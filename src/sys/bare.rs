@@ -9,3 +9,8 @@ pub(crate) fn futex_wait(_word: &AtomicU32, _expected: u32) {
 
 /// Nobody sleeps here.
 pub(crate) fn futex_wake_one(_word: &AtomicU32) {}
+
+/// Threads have no names here.
+pub(crate) fn thread_name() -> usize {
+    0
+}

@@ -162,6 +162,13 @@ impl ExitKey {
     }
 }
 
+/// A number that no other running thread of the process has; never 0, and the same in the child of a fork.
+pub(crate) fn thread_name() -> usize {
+    // SAFETY: Always callable.
+    let thread = unsafe { libc::pthread_self() };
+    thread as usize
+}
+
 /// Has `prepare` called before each fork, and `after` behind it in the parent and in the child.
 ///
 /// # Errors
