@@ -27,13 +27,11 @@ static SOURCE: Counting = CountingSource::new(MmapSource::new());
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 
+type Counted = SizeClassAllocator<ArenaSource<&'static Counting, U262144, U4194304>>;
+
 // One in which only the test that runs allocates, so that its statistics are exact.
 context_allocator::switchable_allocator!(
-    static QUIET: Tiers<
-        BumpAllocator<ArenaSource<MmapSource>>,
-        SizeClassAllocator<ArenaSource<&'static Counting, U262144, U4194304>>,
-        System,
-    > = Builder::new()
+    static QUIET: Tiers<BumpAllocator<ArenaSource<MmapSource>>, Counted, System> = Builder::new()
         .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
         .thread_tier(SizeClassAllocator::new(ArenaSource::new(&SOURCE)))
         .global_tier(System)
