@@ -1,7 +1,7 @@
 //! Counting blocks and bytes by tier, for those who ask for it with [`Policy::ACCOUNTING`](super::Policy::ACCOUNTING).
 //!
 //! Each thread counts for itself, plainly, and adds what it counted to the process's totals when its bytes have changed by
-//! [`FLUSH`], when it ends, and when it asks for statistics. So a total is exact once the other threads have ended, and a peak
+//! [`FLUSH`], when it ends, and when it asks for statistics. So a total is exact once the other threads have ended (but for what destructors do after a thread's heap was parked), and a peak
 //! is exact to `FLUSH` bytes for each running thread.
 
 use core::cell::Cell;

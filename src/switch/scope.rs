@@ -56,6 +56,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// A coroutine begins with `SavedContext::default()`. Before a thread resumes it: `let host = ALLOC.switch(coroutine_context)`; when
     /// it has suspended: `coroutine_context = ALLOC.switch(host)`. The coroutine's heaps then follow it between threads.
     ///
+    /// Without these calls a coroutine shares the thread's context, soundly but confusingly: what it leaves entered stays current after it
+    /// has suspended.
+    ///
     /// A context holds the heaps entered in it: they can be entered nowhere else until they are left. Dropping a saved context leaves
     /// them all.
     ///
