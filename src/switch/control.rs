@@ -348,3 +348,17 @@ impl<D: Declaration, K: Kind<D>> HeapRef<D, K> {
         cell.get().cast()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::switch::tiers::Coroutine;
+
+    crate::switchable_allocator!(static ALLOC);
+
+    #[test]
+    fn a_heap_that_bumps_takes_two_cache_lines() {
+        assert_eq!(size_of::<Shared>(), 64);
+        assert_eq!(size_of::<Control<HeapAllocator<ALLOC, Coroutine>>>(), 128);
+    }
+}

@@ -8,7 +8,7 @@ use super::context::tier;
 use super::control::{HeapRef, HeapTier, Shared};
 use super::large::{LargeMemory, Record};
 use super::owner_map::{Entry, tag};
-use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread, TierSet};
+use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, HeapAllocator, Kind, Thread, TierSet};
 use super::{Policy, ThreadState};
 use crate::alloc::{Allocator, LocalAllocator, ResizeInPlace};
 use crate::sync::atomic::Ordering::Relaxed;
@@ -20,6 +20,19 @@ const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
 /// What a declaration's large objects are made of.
 pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Policy>::Large> {
     LargeMemory { source: PolicyOf::<D>::LARGE, owners: D::owners(), keep: PolicyOf::<D>::LARGE_CACHE }
+}
+
+/// Whether the allocator of a tier has a use for a freed block.
+const fn reuses_blocks<D: Declaration, K: Kind<D>>() -> bool {
+    <HeapAllocator<D, K> as LocalAllocator>::REUSES_BLOCKS
+}
+
+/// The index in the accounts of the tier that a heap is of.
+fn tier_index<D: Declaration>(heap: &Shared) -> usize {
+    match heap.tier {
+        HeapTier::Coroutine => <Coroutine as Kind<D>>::INDEX,
+        HeapTier::Thread => <Thread as Kind<D>>::INDEX,
+    }
 }
 
 /// The heap of a block, if the calling thread uses it.
@@ -123,7 +136,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Safety
     /// The calling thread uses the heap.
     pub(super) unsafe fn bring_home<K: Kind<D>>(&self, heap: HeapRef<D, K>) -> bool {
-        if !<super::tiers::HeapAllocator<D, K> as LocalAllocator>::REUSES_BLOCKS {
+        if !reuses_blocks::<D, K>() {
             return false;
         }
         // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
@@ -150,49 +163,28 @@ impl<D: Declaration> SwitchableAllocator<D> {
         layout: NonZeroLayout,
     ) {
         // SAFETY: A control block is never unmapped.
-        match unsafe { owner.as_ref() }.tier {
-            HeapTier::Coroutine => {
-                // SAFETY: The control block says that it is of the coroutine tier.
-                let heap = unsafe { HeapRef::<D, Coroutine>::from_shared(owner) };
-                // SAFETY: The caller's promises.
-                unsafe { self.push_remotely(heap, block, layout) };
-                self.count_remote_free(heap, layout);
-            }
-            HeapTier::Thread => {
-                // SAFETY: The control block says that it is of the thread tier.
-                let heap = unsafe { HeapRef::<D, Thread>::from_shared(owner) };
-                // SAFETY: The caller's promises.
-                unsafe { self.push_remotely(heap, block, layout) };
-                self.count_remote_free(heap, layout);
-            }
+        let shared = unsafe { owner.as_ref() };
+        let reused = match shared.tier {
+            HeapTier::Coroutine => reuses_blocks::<D, Coroutine>(),
+            HeapTier::Thread => reuses_blocks::<D, Thread>(),
+        };
+        if reused {
+            // SAFETY: The caller gives the block up, and an allocator that reuses blocks promises that they have room for a link.
+            unsafe { shared.remote.push(block, layout) };
         }
-    }
-
-    /// Sends a block home, if its allocator has a use for it.
-    ///
-    /// # Safety
-    /// As [`Allocator::deallocate`]; the heap handed out the block, which is no large object.
-    unsafe fn push_remotely<K: Kind<D>>(
-        &self,
-        heap: HeapRef<D, K>,
-        block: NonNull<u8>,
-        layout: NonZeroLayout,
-    ) {
-        if <super::tiers::HeapAllocator<D, K> as LocalAllocator>::REUSES_BLOCKS {
-            // SAFETY: The caller gives the block up, and the allocator promises that its blocks have room for a link.
-            unsafe { heap.shared().remote.push(block, layout) };
-        }
+        self.count_remote_free(owner, layout);
     }
 
     /// Counts a block that was freed by somebody who does not use its heap. The heap may be gone when this returns.
-    fn count_remote_free<K: Kind<D>>(&self, heap: HeapRef<D, K>, layout: NonZeroLayout) {
-        let shared = heap.shared();
+    fn count_remote_free(&self, owner: NonNull<Shared>, layout: NonZeroLayout) {
+        // SAFETY: A control block is never unmapped.
+        let shared = unsafe { owner.as_ref() };
         if PolicyOf::<D>::ACCOUNTING {
             shared.remote_bytes.fetch_add(layout.size(), Relaxed);
-            self.account(Self::state()).freed(&self.totals, K::INDEX, layout.size());
+            self.account(Self::state()).freed(&self.totals, tier_index::<D>(shared), layout.size());
         }
         if shared.balance.remote_free() {
-            self.last_block_gone(heap.as_shared());
+            self.last_block_gone(owner);
         }
     }
 
@@ -215,22 +207,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             InUse::Coroutine(heap) => unsafe { self.count_freed(heap, state, layout) },
             // SAFETY: `in_use` says that the calling thread uses the heap.
             InUse::Thread(heap) => unsafe { self.count_freed(heap, state, layout) },
-            InUse::Elsewhere => {
-                // SAFETY: A control block is never unmapped.
-                match unsafe { owner.as_ref() }.tier {
-                    HeapTier::Coroutine => {
-                        // SAFETY: The control block says that it is of the coroutine tier.
-                        self.count_remote_free(
-                            unsafe { HeapRef::<D, Coroutine>::from_shared(owner) },
-                            layout,
-                        );
-                    }
-                    HeapTier::Thread => {
-                        // SAFETY: The control block says that it is of the thread tier.
-                        self.count_remote_free(unsafe { HeapRef::<D, Thread>::from_shared(owner) }, layout);
-                    }
-                }
-            }
+            InUse::Elsewhere => self.count_remote_free(owner, layout),
         }
     }
 
@@ -402,10 +379,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let change = new.size().cast_signed() - old.size().cast_signed();
         // SAFETY: A control block is never unmapped.
         let shared = unsafe { owner.as_ref() };
-        let index = match shared.tier {
-            HeapTier::Coroutine => <Coroutine as Kind<D>>::INDEX,
-            HeapTier::Thread => <Thread as Kind<D>>::INDEX,
-        };
+        let index = tier_index::<D>(shared);
         self.account(state).changed(&self.totals, index, change);
         match self.in_use(state, owner) {
             // SAFETY: `in_use` says that the calling thread uses the heap.
