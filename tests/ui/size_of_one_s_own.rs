@@ -1,3 +1,6 @@
+// says: the trait bound `SixtyFour: size::sealed::Sealed` is not satisfied
+// says: `BlockSize` is a "sealed trait"
+
 use context_allocator::BlockSize;
 
 struct SixtyFour;

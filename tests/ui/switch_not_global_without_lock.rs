@@ -1,5 +1,7 @@
 //! An allocator of one thread can be the global tier only behind a lock.
 
+// says: within `BumpAllocator<MmapSource>`, the trait `Sync` is not implemented
+
 use context_allocator::{Builder, BumpAllocator, MmapSource};
 
 fn main() {

@@ -1,5 +1,9 @@
 //! A guard stays on its thread.
 
+// says: `*mut ()` cannot be sent between threads safely
+// says: within `HeapGuard<'_, ALLOC>`, the trait `Send` is not implemented
+// says: within `Heap<ALLOC>`, the trait `Sync` is not implemented
+
 use context_allocator::HeapGuard;
 
 context_allocator::switchable_allocator!(static ALLOC);

@@ -1,5 +1,7 @@
 //! A heap is used by one thread at a time.
 
+// says: within `Heap<ALLOC>`, the trait `Sync` is not implemented
+
 use context_allocator::Heap;
 
 context_allocator::switchable_allocator!(static ALLOC);

@@ -1,5 +1,7 @@
 //! All heaps of a tier share its source, so it must be one that threads can share.
 
+// says: within `OneThread`, the trait `Sync` is not implemented
+
 use std::cell::Cell;
 use std::ptr::NonNull;
 

@@ -1,5 +1,7 @@
 //! A lock around a borrowed allocator would not keep others from the allocator.
 
+// says: within `BumpAllocator<MmapSource>`, the trait `Sync` is not implemented
+
 use context_allocator::{BumpAllocator, Locked, MmapSource, SpinFutexLock};
 
 fn share<T: Sync>(_: &T) {}
