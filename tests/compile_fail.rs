@@ -32,7 +32,8 @@ fn wrong_programs_say_why() {
                 wrong.push(format!("{name} compiles"));
             }
             let missing = sentences.iter().filter(|sentence| !messages.contains(*sentence));
-            wrong.extend(missing.map(|sentence| format!("{name} does not say: {sentence}\nbut:\n{messages}")));
+            wrong
+                .extend(missing.map(|sentence| format!("{name} does not say: {sentence}\nbut:\n{messages}")));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -42,7 +43,8 @@ fn wrong_programs_say_why() {
 
 fn programs() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui");
-    let mut programs: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut programs: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     programs.sort();
     programs
 }
