@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   bin/switch, bin/system, bin/mimalloc    one global allocator each, and the cases that it can run
+//!   bin/direct                              allocators that are used directly
 //!     subject                               their command line: list the cases, run one, time one
 //!     cases/                                what is measured
 //!   bin/report                              runs those, counts, compares, prints tables
@@ -13,4 +14,5 @@
 mod block;
 pub mod cases;
 pub mod report;
+pub mod stopwatch;
 pub mod subject;

@@ -1,11 +1,12 @@
 //! The command line of a program that runs on one allocator.
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::cases::Case;
+use crate::stopwatch;
 
 /// Cases of context-allocator's measurements, on one global allocator.
 #[derive(Debug, Parser)]
@@ -76,9 +77,7 @@ fn time(case: &Case, budget: Duration) -> f64 {
 }
 
 fn elapsed(case: &Case, iterations: u64) -> Duration {
-    let start = Instant::now();
-    (case.run)(iterations);
-    start.elapsed()
+    stopwatch::read(|| (case.run)(iterations))
 }
 
 fn quiet(case: &Case, iterations: u64) {

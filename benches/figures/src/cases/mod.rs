@@ -3,6 +3,7 @@
 pub mod alone;
 pub mod bump;
 pub mod classes;
+pub mod direct;
 pub mod pair;
 pub mod region;
 pub mod remote;
@@ -18,6 +19,7 @@ pub struct Case {
     pub(crate) weight: u64,
     /// A part of the name of the only function whose instructions count.
     alone: Option<&'static str>,
+    timed: bool,
     pub(crate) run: fn(u64),
 }
 
@@ -35,7 +37,7 @@ pub enum Role {
 impl Case {
     /// A case of one block.
     pub fn new(name: impl Into<String>, allocator: &'static str, role: Role, run: fn(u64)) -> Self {
-        Self { name: name.into(), allocator, role, weight: 1, alone: None, run }
+        Self { name: name.into(), allocator, role, weight: 1, alone: None, timed: true, run }
     }
 
     /// The same with so many blocks an iteration.
@@ -47,7 +49,13 @@ impl Case {
     /// The same where only what is executed in a certain function counts, and time says nothing.
     #[must_use]
     pub fn alone(self, function: &'static str) -> Self {
-        Self { alone: Some(function), ..self }
+        Self { alone: Some(function), timed: false, ..self }
+    }
+
+    /// The same where only instructions are counted, since to set it up takes long.
+    #[must_use]
+    pub fn counted(self) -> Self {
+        Self { timed: false, ..self }
     }
 
     /// What it is, for a report.
@@ -58,6 +66,7 @@ impl Case {
             role: self.role,
             weight: self.weight,
             alone: self.alone.map(Into::into),
+            timed: self.timed,
         }
     }
 }
@@ -75,6 +84,8 @@ pub struct Description {
     pub weight: u64,
     /// A part of the name of the only function whose instructions count.
     pub alone: Option<String>,
+    /// Whether its time is measured.
+    pub timed: bool,
 }
 
 impl Description {

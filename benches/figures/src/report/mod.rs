@@ -1,6 +1,7 @@
 //! Runs the programs and tells what came out, as tables in Markdown.
 
 mod callgrind;
+mod efficiency;
 mod fast_paths;
 mod goals;
 mod markdown;
@@ -44,6 +45,11 @@ enum Command {
         #[arg(long, default_value_t = 7)]
         rounds: usize,
     },
+    /// Fill a region with each allocator that is used directly, and print the share of it that is live at the end
+    Efficiency {
+        /// Where the programs lie
+        directory: PathBuf,
+    },
     /// Check that the fast paths execute no atomic read-modify-write and nothing outside the program, and list them
     FastPaths {
         /// Where the programs lie
@@ -56,6 +62,7 @@ pub fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Figures { directory, rounds, lto } => rounds::figures(&directory, rounds, lto),
         Command::ParseSources { directory, rounds } => parse_sources::compare(&directory, rounds),
+        Command::Efficiency { directory } => efficiency::compare(&directory),
         Command::FastPaths { directory } => fast_paths::check(&directory),
     };
     match result {

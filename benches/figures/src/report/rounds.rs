@@ -46,7 +46,7 @@ fn times(subjects: &[Subject], rounds: usize) -> Result<Vec<Option<Spread>>, Fai
     for round in 1..=rounds {
         eprintln!("timing, round {round} of {rounds}");
         for (subject, times) in subjects.iter().zip(&mut all) {
-            if subject.case.alone.is_none() {
+            if subject.case.timed {
                 times.push(subject.time()?);
             }
         }

@@ -7,7 +7,7 @@ use super::Failure;
 use super::callgrind::Profile;
 use crate::cases::Description;
 
-const PROGRAMS: [&str; 3] = ["switch", "system", "mimalloc"];
+const PROGRAMS: [&str; 4] = ["switch", "system", "mimalloc", "direct"];
 
 /// A case, and the program that runs it.
 #[derive(Clone, Debug)]

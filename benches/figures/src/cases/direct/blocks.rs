@@ -1,0 +1,85 @@
+//! Blocks of 64 bytes, freed and allocated at random in a region that is partly full.
+
+use std::alloc::Layout;
+
+use super::{Direct, fill, give, layout_of, over_region, take, thin};
+use crate::cases::Case;
+use crate::stopwatch;
+
+const BLOCK: usize = 64;
+/// Bytes of a region of 262,144 blocks.
+const REGION: usize = 262_144 * BLOCK;
+
+/// Frees a random block and allocates another, with `PERCENT` of what fits live.
+fn partly_full<D: Direct, const PERCENT: usize>(iterations: u64) {
+    let layout = layout_of(BLOCK, 8);
+    over_region::<D, _>(REGION, |allocator| {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut live = fill(allocator, || layout);
+        let left = live.len() * PERCENT / 100;
+        thin(allocator, &mut live, left, &mut random);
+        stopwatch::timed(|| {
+            for _ in 0..iterations {
+                let place = random.usize(..live.len());
+                // SAFETY: The block is live, and its place is taken by the next.
+                unsafe { give(allocator, live[place]) };
+                live[place] = take(allocator, layout).expect("as many were live before");
+            }
+        });
+    });
+}
+
+/// The same with so many blocks live, whatever the room.
+fn with_live<D: Direct, const LIVE: usize>(iterations: u64) {
+    let layout = layout_of(BLOCK, 8);
+    over_region::<D, _>(8 * REGION, |allocator| {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut live: Vec<_> = (0..2 * LIVE).filter_map(|_| take(allocator, layout)).collect();
+        assert!(live.len() > LIVE, "the region is too small");
+        thin(allocator, &mut live, LIVE, &mut random);
+        stopwatch::timed(|| {
+            for _ in 0..iterations {
+                let place = random.usize(..live.len());
+                // SAFETY: As above.
+                unsafe { give(allocator, live[place]) };
+                live[place] = take(allocator, layout).expect("as many were live before");
+            }
+        });
+    });
+}
+
+/// Frees a random run of 1 to 16 blocks and allocates another of another length, with 80 % of what fits live.
+fn runs<D: Direct>(iterations: u64) {
+    over_region::<D, _>(REGION, |allocator| {
+        let mut random = fastrand::Rng::with_seed(1);
+        let lengths: [Layout; 16] = std::array::from_fn(|index| layout_of((index + 1) * BLOCK, 8));
+        let mut live = fill(allocator, || lengths[random.usize(..16)]);
+        let mut random = fastrand::Rng::with_seed(2);
+        let left = live.len() * 80 / 100;
+        thin(allocator, &mut live, left, &mut random);
+        stopwatch::timed(|| {
+            for _ in 0..iterations {
+                let place = random.usize(..live.len());
+                // SAFETY: The block is live, and its place is taken by the next or given up.
+                unsafe { give(allocator, live[place]) };
+                match take(allocator, lengths[random.usize(..16)]) {
+                    Some(block) => live[place] = block,
+                    None => drop(live.swap_remove(place)),
+                }
+            }
+        });
+    });
+}
+
+/// The cases.
+pub fn cases<D: Direct>() -> Vec<Case> {
+    let case = |name: &str, run| Case::new(name, D::NAME, D::ROLE, run).of_blocks(4);
+    vec![
+        case("direct, random 64 B, 50 % full", partly_full::<D, 50>),
+        case("direct, random 64 B, 95 % full", partly_full::<D, 95>),
+        case("direct, runs of 1 to 16 blocks, 80 % full", runs::<D>),
+        case("direct, random 64 B, 1,000 live", with_live::<D, 1_000>).counted(),
+        case("direct, random 64 B, 100,000 live", with_live::<D, 100_000>).counted(),
+        case("direct, random 64 B, 1,000,000 live", with_live::<D, 1_000_000>).counted(),
+    ]
+}
