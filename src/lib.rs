@@ -28,7 +28,10 @@ pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;
 #[cfg(feature = "std")]
 pub use source::MmapSource;
-pub use source::{ArenaSource, ArenaUsage, MemorySource, RegionSource};
+pub use source::{
+    AllocatorSource, ArenaSource, ArenaUsage, CachingSource, CountingSource, FallbackSource, InlineRegion,
+    LimitSource, MemorySource, OwnsRegions, RefusingSource, RegionSource, SourceCounts,
+};
 #[cfg(feature = "std")]
 pub use switch::{
     Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, Heap, HeapGuard, HeapStatistics, NoTier,

@@ -13,10 +13,11 @@ use std::thread;
 
 use context_allocator::size::{U8, U64, U512, U4096, U8192, U65536, U262144, U1048576, U2097152};
 use context_allocator::{
-    ArenaSource, BlockSize, MemorySource, MmapSource, NonZeroLayout, RegionSource, SourceError,
+    ArenaSource, BlockSize, MemorySource, MmapSource, NonZeroLayout, RefusingSource, RegionSource,
+    SourceError,
 };
 use support::pattern::{Pattern, bytes};
-use support::sources::{CountingSource, RefusingSource};
+use support::sources::CountingSource;
 use support::{conformance, layout};
 
 /// A source over `len` bytes that nobody else will use, `skew` bytes beyond a multiple of 64.

@@ -10,12 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
 use context_allocator::{
-    AllocError, Allocator, BumpAllocator, MemorySource, MmapSource, NonZeroLayout, RegionSource,
-    SizeClassAllocator, SourceError,
+    AllocError, Allocator, BumpAllocator, MemorySource, MmapSource, NonZeroLayout, RefusingSource,
+    RegionSource, SizeClassAllocator, SourceError,
 };
 use support::ledger::{Ledger, Way};
 use support::model::{self, Profile};
-use support::sources::{CountingSource, RefusingSource};
+use support::sources::CountingSource;
 use support::{fault, layout};
 
 /// What [`Broken`] does wrong.

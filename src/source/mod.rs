@@ -9,14 +9,29 @@
 //!   asked for and the length that was returned.
 
 mod arena;
+mod caching;
+mod counting;
+mod fallback;
+mod from_alloc;
+mod inline;
+mod limit;
 #[cfg(feature = "std")]
 mod mmap;
+mod refusing;
 mod region;
 mod shared;
+mod through;
 
 pub use arena::{ArenaSource, ArenaUsage};
+pub use caching::CachingSource;
+pub use counting::{CountingSource, SourceCounts};
+pub use fallback::FallbackSource;
+pub use from_alloc::AllocatorSource;
+pub use inline::InlineRegion;
+pub use limit::LimitSource;
 #[cfg(feature = "std")]
 pub use mmap::MmapSource;
+pub use refusing::RefusingSource;
 pub use region::RegionSource;
 
 use core::ptr::NonNull;
@@ -97,4 +112,14 @@ pub unsafe trait MemorySource {
     /// This thread, or in a child the thread that forked it, called `before_fork`, and in this process this call is
     /// not called more often than that was.
     unsafe fn after_fork(&self) {}
+}
+
+/// A source that knows its own regions.
+///
+/// # Safety
+/// `owns` is `true` for every address in a region that is held of this source, and `false` for every address in a live object
+/// that is not in one; routing trusts it.
+pub unsafe trait OwnsRegions: MemorySource {
+    /// Whether `address` lies in memory of this source.
+    fn owns(&self, address: NonNull<u8>) -> bool;
 }

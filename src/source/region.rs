@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use super::MemorySource;
+use super::{MemorySource, OwnsRegions};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError, ptr};
@@ -62,24 +62,47 @@ impl<'a> RegionSource<'a> {
     }
 }
 
+/// What of `len` bytes at `start` is left from the first multiple of the alignment on, given to the one caller that finds `taken`
+/// false.
+///
+/// # Safety
+/// The range lies in one object.
+pub(super) unsafe fn whole(
+    start: NonNull<u8>,
+    len: usize,
+    taken: &AtomicBool,
+    layout: NonZeroLayout,
+) -> Result<NonNull<[u8]>, SourceError> {
+    let padding = ptr::padding(start.addr().get(), layout.align());
+    let len = len.checked_sub(padding).ok_or(SourceError::TooLarge)?;
+    if len < layout.size() {
+        return Err(SourceError::TooLarge);
+    }
+    if taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        return Err(SourceError::Exhausted);
+    }
+    // SAFETY: `padding` is at most the length of the range at `start`.
+    let start = unsafe { start.add(padding) };
+    Ok(ptr::bytes(start, len))
+}
+
 // SAFETY: The region lies in bytes that only this source may give out (`new` borrows them mutably, `from_raw`'s
 // caller promises it), and `taken` lets one region be held at a time.
 unsafe impl MemorySource for RegionSource<'_> {
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let padding = ptr::padding(self.start.addr().get(), layout.align());
-        let len = self.len.checked_sub(padding).ok_or(SourceError::TooLarge)?;
-        if len < layout.size() {
-            return Err(SourceError::TooLarge);
-        }
-        if self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            return Err(SourceError::Exhausted);
-        }
-        // SAFETY: `padding` is at most `self.len`, the length of the range at `start`.
-        let start = unsafe { self.start.add(padding) };
-        Ok(ptr::bytes(start, len))
+        // SAFETY: The range at `start` has `len` bytes, and `taken` is its own.
+        unsafe { whole(self.start, self.len, &self.taken, layout) }
     }
 
     unsafe fn release(&self, _region: NonNull<[u8]>, _layout: NonZeroLayout) {
         self.taken.store(false, Ordering::Release);
+    }
+}
+
+// SAFETY: The only region there is lies in these bytes.
+unsafe impl OwnsRegions for RegionSource<'_> {
+    #[inline]
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        address.addr().get().wrapping_sub(self.start.addr().get()) < self.len
     }
 }

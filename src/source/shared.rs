@@ -5,7 +5,7 @@
 
 use core::ptr::NonNull;
 
-use super::MemorySource;
+use super::{MemorySource, OwnsRegions};
 use crate::{NonZeroLayout, SourceError};
 
 macro_rules! source_through {
@@ -40,15 +40,24 @@ macro_rules! source_through {
                 unsafe { (**self).after_fork() }
             }
         }
+
+        $(#[$meta])*
+        // SAFETY: The same source answers.
+        unsafe impl<$($generics)* + OwnsRegions> OwnsRegions for $type {
+            #[inline]
+            fn owns(&self, address: NonNull<u8>) -> bool {
+                (**self).owns(address)
+            }
+        }
     };
 }
 
-source_through!(['a, S: MemorySource + ?Sized] &'a S);
+source_through!(['a, S: ?Sized + MemorySource] &'a S);
 source_through!(
     #[cfg(feature = "std")]
-    [S: MemorySource + ?Sized] std::rc::Rc<S>
+    [S: ?Sized + MemorySource] std::rc::Rc<S>
 );
 source_through!(
     #[cfg(feature = "std")]
-    [S: MemorySource + ?Sized] std::sync::Arc<S>
+    [S: ?Sized + MemorySource] std::sync::Arc<S>
 );

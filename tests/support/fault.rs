@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use context_allocator::{Allocator, MemorySource, MmapSource, NonZeroLayout};
+use context_allocator::{Allocator, MemorySource, MmapSource, NonZeroLayout, RefusingSource};
 
 use super::layout;
 use super::ledger::{Ledger, Way};
-use super::sources::{CountingSource, RefusingSource};
+use super::sources::CountingSource;
 
 /// The source that a workload runs over.
 pub type FaultySource<S = MmapSource> = CountingSource<RefusingSource<S>>;

@@ -1,10 +1,9 @@
-//! Sources that check whoever uses them, and sources that refuse.
+//! A source that checks whoever uses it.
 //!
-//! Both may stand under a `#[global_allocator]`: their books are kept in memory from `System`, and a mistake is
+//! It may stand under a `#[global_allocator]`: its books are kept in memory from `System`, and a mistake is
 //! written down rather than reported by a panic, since no method of a source may unwind.
 
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use allocator_api2::alloc::System;
@@ -190,67 +189,6 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         self.source.reclaim(leaving)
-    }
-
-    fn before_fork(&self) {
-        self.source.before_fork();
-    }
-
-    unsafe fn after_fork(&self) {
-        // SAFETY: The call that the caller promises went to the source behind.
-        unsafe { self.source.after_fork() };
-    }
-}
-
-/// A source that refuses some requests, by their number from 0 on, and passes on the others.
-#[derive(Debug)]
-pub struct RefusingSource<S> {
-    source: S,
-    requests: AtomicUsize,
-    first: usize,
-    behind: usize,
-}
-
-impl<S> RefusingSource<S> {
-    /// Refuses nothing; it only counts the requests.
-    pub const fn never(source: S) -> Self {
-        Self { source, requests: AtomicUsize::new(0), first: usize::MAX, behind: usize::MAX }
-    }
-
-    /// Refuses request `number`.
-    pub const fn once(source: S, number: usize) -> Self {
-        Self { source, requests: AtomicUsize::new(0), first: number, behind: number + 1 }
-    }
-
-    /// Refuses request `number` and every later one.
-    pub const fn from(source: S, number: usize) -> Self {
-        Self { source, requests: AtomicUsize::new(0), first: number, behind: usize::MAX }
-    }
-
-    /// How many requests there were.
-    pub fn requests(&self) -> usize {
-        self.requests.load(Relaxed)
-    }
-}
-
-// SAFETY: Regions are those of the source behind it, passed on as they are. It gives up `BLOCK` and `reclaim`.
-unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
-    const ZEROED: bool = S::ZEROED;
-    const MIN_ALIGN: usize = S::MIN_ALIGN;
-    const MAX_REGION: usize = S::MAX_REGION;
-    const SHARES_SLICES: bool = S::SHARES_SLICES || S::BLOCK != 0;
-
-    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let number = self.requests.fetch_add(1, Relaxed);
-        if (self.first..self.behind).contains(&number) {
-            return Err(SourceError::Exhausted);
-        }
-        self.source.obtain(layout)
-    }
-
-    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        // SAFETY: The caller's promises; every region came from the source behind.
-        unsafe { self.source.release(region, layout) };
     }
 
     fn before_fork(&self) {

@@ -1,0 +1,183 @@
+//! A source that keeps some of what was released.
+
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use generic_array::{ArrayLength, GenericArray};
+use typenum::U16;
+
+use super::MemorySource;
+use super::through::{exact, obtain, release};
+use crate::sync::{Guarded, const_fn};
+use crate::{NonZeroLayout, SourceError, ptr};
+
+/// A source that keeps up to `N` released regions of another and gives them again to who asks for the same length.
+///
+/// For allocators that are made and dropped often: a region out of the cache costs a lock and a look through `N` places, not a system
+/// call and the page faults behind it. The cache is a queue: where it is full, the region that has been in it longest goes back to the other
+/// source. A region is as long as was asked for, rounded up to the other source's least alignment; those kept still hold what was written
+/// to them.
+///
+/// # Examples
+/// ```
+/// use context_allocator::{Allocator, BumpAllocator, CachingSource, MmapSource, NonZeroLayout};
+///
+/// let source: CachingSource<_> = CachingSource::new(MmapSource::new());
+/// for _ in 0..1000 {
+///     let allocator = BumpAllocator::new(&source);
+///     allocator.allocate(NonZeroLayout::of::<u64>().unwrap())?;
+/// }
+/// assert!(source.cached_bytes() > 0);
+/// # Ok::<(), context_allocator::AllocError>(())
+/// ```
+pub struct CachingSource<S: MemorySource, N: ArrayLength = U16> {
+    source: S,
+    cache: Guarded<Cache<N>>,
+}
+
+/// A region in the cache: where it starts, and with which layout it goes back.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    start: NonNull<u8>,
+    layout: NonZeroLayout,
+}
+
+/// The regions kept, the one that has been here longest first: the first `len` places are filled.
+struct Cache<N: ArrayLength> {
+    places: GenericArray<MaybeUninit<Kept>, N>,
+    len: usize,
+}
+
+// SAFETY: The regions in the cache belong to the source, not to a thread.
+unsafe impl<N: ArrayLength> Send for Cache<N> {}
+
+impl<N: ArrayLength> Cache<N> {
+    fn kept(&self) -> &[Kept] {
+        let filled = self.places.get(..self.len).unwrap_or_default();
+        // SAFETY: The first `len` places are filled.
+        unsafe { filled.assume_init_ref() }
+    }
+
+    /// Takes the region in a place out, and moves those behind it up.
+    fn take(&mut self, place: usize) -> Option<Kept> {
+        let kept = *self.kept().get(place)?;
+        self.places.copy_within(place + 1..self.len, place);
+        self.len -= 1;
+        Some(kept)
+    }
+
+    /// Takes out a region of this length at a multiple of this alignment, the one that came last.
+    fn find(&mut self, layout: NonZeroLayout) -> Option<Kept> {
+        let fits = |kept: &Kept| {
+            kept.layout.size() == layout.size() && kept.start.addr().get().is_multiple_of(layout.align())
+        };
+        let place = self.kept().iter().rposition(fits)?;
+        self.take(place)
+    }
+
+    /// Puts a region in; one that has no room there comes out, the oldest or, in a cache without places, itself.
+    fn put(&mut self, kept: Kept) -> Option<Kept> {
+        let leaving = if self.len < N::USIZE { None } else { self.take(0) };
+        match self.places.get_mut(self.len) {
+            Some(place) => {
+                place.write(kept);
+                self.len += 1;
+                leaving
+            }
+            None => Some(kept),
+        }
+    }
+}
+
+impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
+    const_fn! {
+        /// A cache of regions of `source`, which is empty at first.
+        pub fn new(source: S) -> Self {
+            Self { source, cache: Guarded::new(Cache { places: GenericArray::uninit(), len: 0 }) }
+        }
+    }
+
+    /// How many bytes the cache keeps at this moment.
+    pub fn cached_bytes(&self) -> usize {
+        self.cache.lock().kept().iter().map(|kept| kept.layout.size()).sum()
+    }
+
+    /// The source behind the cache.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Gives a region of the cache back.
+    fn give_back(&self, kept: Kept) {
+        let region = ptr::bytes(kept.start, kept.layout.size());
+        // SAFETY: The region was obtained with a layout of this length, and nobody uses it since it was released to the
+        // cache, of which it was just taken out.
+        unsafe { release(&self.source, region, kept.layout) };
+    }
+}
+
+// SAFETY: A region is one of the source behind, cut to a length that was asked of it, or one out of the cache, which only holds
+// what was released and loses what it gives, under a lock. What is in the cache is held of the source behind until `give_back`.
+unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N> {
+    const MIN_ALIGN: usize = S::MIN_ALIGN;
+    const MAX_REGION: usize = S::MAX_REGION;
+    const SHARES_SLICES: bool = S::SHARES_SLICES || S::BLOCK != 0;
+
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let layout = exact::<S>(layout)?;
+        let kept = self.cache.lock().find(layout);
+        match kept {
+            Some(kept) => Ok(ptr::bytes(kept.start, layout.size())),
+            None => obtain(&self.source, layout),
+        }
+    }
+
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        let layout = exact::<S>(layout).unwrap_or(layout);
+        let leaving = self.cache.lock().put(Kept { start: region.cast(), layout });
+        if let Some(leaving) = leaving {
+            self.give_back(leaving);
+        }
+    }
+
+    fn before_fork(&self) {
+        self.cache.hold_for_fork();
+        self.source.before_fork();
+    }
+
+    unsafe fn after_fork(&self) {
+        // SAFETY: The call that the caller promises went to the source behind.
+        unsafe { self.source.after_fork() };
+        // SAFETY: The call that the caller promises held the lock.
+        unsafe { self.cache.release_after_fork() };
+    }
+
+    /// Gives the whole cache back.
+    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        let mut reclaimed = 0;
+        loop {
+            let kept = self.cache.lock().take(0);
+            let Some(kept) = kept else { return reclaimed + self.source.reclaim(leaving) };
+            leaving(ptr::bytes(kept.start, kept.layout.size()));
+            reclaimed += kept.layout.size();
+            self.give_back(kept);
+        }
+    }
+}
+
+impl<S: MemorySource, N: ArrayLength> Drop for CachingSource<S, N> {
+    /// Gives the whole cache back.
+    fn drop(&mut self) {
+        self.reclaim(&mut |_| ());
+    }
+}
+
+impl<S: MemorySource + fmt::Debug, N: ArrayLength> fmt::Debug for CachingSource<S, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachingSource")
+            .field("source", &self.source)
+            .field("cached_bytes", &self.cached_bytes())
+            .finish_non_exhaustive()
+    }
+}

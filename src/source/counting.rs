@@ -1,0 +1,127 @@
+//! A source that counts.
+
+use core::ptr::NonNull;
+
+use super::through::{exact, obtain, pass_on, release};
+use super::{MemorySource, OwnsRegions};
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::const_fn;
+use crate::{NonZeroLayout, SourceError};
+
+/// A source that counts what another gives.
+///
+/// It costs an atomic addition or two for each region, not for each block. A region is as long as was asked for, rounded up to
+/// the other source's least alignment or block.
+///
+/// # Examples
+/// ```
+/// use context_allocator::{Allocator, BumpAllocator, CountingSource, MmapSource, NonZeroLayout};
+///
+/// let source = CountingSource::new(MmapSource::new());
+/// let allocator = BumpAllocator::new(&source);
+/// allocator.allocate(NonZeroLayout::of::<u64>().unwrap())?;
+/// assert_eq!(source.counts().obtained, 1);
+/// drop(allocator);
+/// assert_eq!(source.counts().bytes, 0);
+/// # Ok::<(), context_allocator::AllocError>(())
+/// ```
+#[derive(Debug)]
+pub struct CountingSource<S> {
+    source: S,
+    obtained: AtomicUsize,
+    refused: AtomicUsize,
+    released: AtomicUsize,
+    bytes: AtomicUsize,
+    most_bytes: AtomicUsize,
+}
+
+/// What a [`CountingSource`] counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceCounts {
+    /// Regions obtained.
+    pub obtained: usize,
+    /// Requests that were refused.
+    pub refused: usize,
+    /// Regions released.
+    pub released: usize,
+    /// Bytes of the regions held now.
+    pub bytes: usize,
+    /// The most bytes that were held at a time.
+    pub most_bytes: usize,
+}
+
+impl<S> CountingSource<S> {
+    const_fn! {
+        /// Counts what `source` gives from now on.
+        pub fn new(source: S) -> Self {
+            Self {
+                source,
+                obtained: AtomicUsize::new(0),
+                refused: AtomicUsize::new(0),
+                released: AtomicUsize::new(0),
+                bytes: AtomicUsize::new(0),
+                most_bytes: AtomicUsize::new(0),
+            }
+        }
+    }
+
+    /// The counts. While other threads use the source, each is right at some moment of this call, not all at the same.
+    pub fn counts(&self) -> SourceCounts {
+        let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        SourceCounts {
+            obtained: read(&self.obtained),
+            refused: read(&self.refused),
+            released: read(&self.released),
+            bytes: read(&self.bytes),
+            most_bytes: read(&self.most_bytes),
+        }
+    }
+
+    /// The source that is counted.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+}
+
+// SAFETY: Regions are those of the source behind, cut to a length that was asked of it.
+unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
+    pass_on!(S.source);
+    const BLOCK: usize = S::BLOCK;
+    const SHARES_SLICES: bool = S::SHARES_SLICES;
+
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let region = exact::<S>(layout).and_then(|layout| obtain(&self.source, layout));
+        match region {
+            Ok(region) => {
+                self.obtained.fetch_add(1, Ordering::Relaxed);
+                let bytes = self.bytes.fetch_add(region.len(), Ordering::Relaxed) + region.len();
+                self.most_bytes.fetch_max(bytes, Ordering::Relaxed);
+            }
+            Err(_) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        region
+    }
+
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        let layout = exact::<S>(layout).unwrap_or(layout);
+        // SAFETY: The caller's promises.
+        unsafe { release(&self.source, region, layout) };
+        self.released.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(layout.size(), Ordering::Relaxed);
+    }
+
+    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        self.source.reclaim(leaving)
+    }
+}
+
+// SAFETY: The regions are those of the source behind.
+unsafe impl<S: OwnsRegions> OwnsRegions for CountingSource<S> {
+    #[inline]
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        self.source.owns(address)
+    }
+}

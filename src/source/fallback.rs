@@ -1,0 +1,101 @@
+//! First one source, then another.
+
+use core::ptr::NonNull;
+
+use super::{MemorySource, OwnsRegions};
+use crate::{NonZeroLayout, SourceError};
+
+/// A source that asks a first one, and a second where that refuses.
+///
+/// The first must know its own regions ([`OwnsRegions`]), as a [`RegionSource`](crate::RegionSource) does, so that each region goes
+/// back to where it came from.
+///
+/// # Examples
+/// ```
+/// use core::mem::MaybeUninit;
+/// use context_allocator::{Allocator, BumpAllocator, FallbackSource, MmapSource, NonZeroLayout, RegionSource};
+///
+/// let mut bytes = [MaybeUninit::uninit(); 4096];
+/// let source = FallbackSource::new(RegionSource::new(&mut bytes), MmapSource::new());
+/// let allocator = BumpAllocator::new(source);
+/// let small = allocator.allocate(NonZeroLayout::of::<[u64; 100]>().unwrap());
+/// let beyond_the_bytes = allocator.allocate(NonZeroLayout::of::<[u64; 1000]>().unwrap());
+/// assert!(small.is_ok() && beyond_the_bytes.is_ok());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FallbackSource<P, F> {
+    first: P,
+    second: F,
+}
+
+impl<P, F> FallbackSource<P, F> {
+    /// Asks `first`, then `second`.
+    pub const fn new(first: P, second: F) -> Self {
+        Self { first, second }
+    }
+
+    /// The source that is asked first.
+    pub const fn first(&self) -> &P {
+        &self.first
+    }
+
+    /// The source that is asked where the first refuses.
+    pub const fn second(&self) -> &F {
+        &self.second
+    }
+}
+
+const fn smaller(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
+
+const fn larger(a: usize, b: usize) -> usize {
+    if a < b { b } else { a }
+}
+
+// SAFETY: Each region is one of the two sources', passed on as it is, and goes back to the one that owns it, as `OwnsRegions` tells;
+// the two hold different memory, since both only give what is nobody's. The constants promise what both keep.
+unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, F> {
+    const ZEROED: bool = P::ZEROED && F::ZEROED;
+    const MIN_ALIGN: usize = smaller(P::MIN_ALIGN, F::MIN_ALIGN);
+    const MAX_REGION: usize = larger(P::MAX_REGION, F::MAX_REGION);
+    const SHARES_SLICES: bool = P::SHARES_SLICES || P::BLOCK != 0 || F::SHARES_SLICES || F::BLOCK != 0;
+
+    /// # Errors
+    /// Why the second refused.
+    #[inline]
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        self.first.obtain(layout).or_else(|_| self.second.obtain(layout))
+    }
+
+    #[inline]
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        if self.first.owns(region.cast()) {
+            // SAFETY: The first owns the region, so it gave it; the caller promises the rest.
+            unsafe { self.first.release(region, layout) };
+        } else {
+            // SAFETY: The first does not own the region, so the second gave it; the caller promises the rest.
+            unsafe { self.second.release(region, layout) };
+        }
+    }
+
+    fn before_fork(&self) {
+        self.first.before_fork();
+        self.second.before_fork();
+    }
+
+    unsafe fn after_fork(&self) {
+        // SAFETY: The call that the caller promises went to the second.
+        unsafe { self.second.after_fork() };
+        // SAFETY: The call that the caller promises went to the first.
+        unsafe { self.first.after_fork() };
+    }
+}
+
+// SAFETY: A region held is one of the two's, and each tells its own.
+unsafe impl<P: OwnsRegions, F: OwnsRegions> OwnsRegions for FallbackSource<P, F> {
+    #[inline]
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        self.first.owns(address) || self.second.owns(address)
+    }
+}

@@ -1,0 +1,89 @@
+//! A source that refuses, for tests.
+
+use core::ptr::NonNull;
+
+use super::MemorySource;
+use super::through::pass_on;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::const_fn;
+use crate::{NonZeroLayout, SourceError};
+
+/// A source that refuses some requests, by their number from 0 on, and passes on the others.
+///
+/// To find out what a program does when memory runs out, run it with [`never`](Self::never) and read how many
+/// [`requests`](Self::requests) there are, then once with each of them refused.
+///
+/// # Examples
+/// ```
+/// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout, RefusingSource};
+///
+/// let source = RefusingSource::from(MmapSource::new(), 1);
+/// let allocator = BumpAllocator::new(&source);
+/// let layout = NonZeroLayout::of::<[u64; 5000]>().unwrap();
+/// assert!(allocator.allocate(layout).is_ok());
+/// while allocator.allocate(layout).is_ok() {}
+/// assert!(source.requests() > 1);
+/// ```
+#[derive(Debug)]
+pub struct RefusingSource<S> {
+    source: S,
+    requests: AtomicUsize,
+    first: usize,
+    behind: usize,
+}
+
+impl<S> RefusingSource<S> {
+    const_fn! {
+        /// Refuses nothing; it only counts the requests.
+        pub fn never(source: S) -> Self {
+            Self::between(source, usize::MAX, usize::MAX)
+        }
+    }
+
+    const_fn! {
+        /// Refuses request `number`.
+        pub fn once(source: S, number: usize) -> Self {
+            Self::between(source, number, number.saturating_add(1))
+        }
+    }
+
+    const_fn! {
+        /// Refuses request `number` and every later one.
+        pub fn from(source: S, number: usize) -> Self {
+            Self::between(source, number, usize::MAX)
+        }
+    }
+
+    const_fn! {
+        fn between(source: S, first: usize, behind: usize) -> Self {
+            Self { source, requests: AtomicUsize::new(0), first, behind }
+        }
+    }
+
+    /// How many requests there were.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+// SAFETY: Regions are those of the source behind, passed on as they are. It gives up `BLOCK` and `reclaim`: an arena never
+// refuses what it was given back, and this does.
+unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
+    pass_on!(S.source);
+    const SHARES_SLICES: bool = S::SHARES_SLICES || S::BLOCK != 0;
+
+    /// # Errors
+    /// [`SourceError::Exhausted`] where this is a request to refuse.
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        if (self.first..self.behind).contains(&number) {
+            return Err(SourceError::Exhausted);
+        }
+        self.source.obtain(layout)
+    }
+
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        // SAFETY: The caller's promises; every region came from the source behind.
+        unsafe { self.source.release(region, layout) };
+    }
+}
