@@ -26,7 +26,7 @@ run() {
 }
 
 status=0
-run cargo test --locked --no-fail-fast --features allocator-api2 || status=$?
+run cargo test --locked --no-fail-fast --features full || status=$?
 run cargo test --locked --no-default-features --lib || status=$?
 
 # Adds up cargo's own closing lines.

@@ -18,7 +18,9 @@ pub mod switch;
 mod sync;
 mod sys;
 
-pub use adapt::{AllocToAllocatorAdaptor, AllocatorAdaptor, Api2, GlobalAllocToAllocatorAdaptor, Nightly};
+pub use adapt::{
+    AllocToAllocatorAdaptor, AllocatorAdaptor, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,
+};
 pub use alloc::{
     Allocator, BumpAllocator, Checkpoint, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
     SizeClassAllocator,

@@ -184,116 +184,127 @@ fn an_adaptor_gives_its_allocator_back() {
     let _: &System = adaptor.into_inner().inner();
 }
 
-#[cfg(feature = "allocator-api2")]
-mod api2 {
-    //! The trait of allocator-api2, in both directions.
+/// The trait of one version of allocator-api2, in both directions.
+macro_rules! through_the_trait {
+    ($module:ident, $feature:literal, $source:ident, $marker:ident) => {
+        #[cfg(feature = $feature)]
+        mod $module {
 
-    use super::{conformance, layout, system};
-    use crate::support::model::{self, Profile};
-    use crate::support::sources::CountingSource;
-    use allocator_api2::alloc::{Allocator as ForeignAllocator, Global as ForeignGlobal};
-    use context_allocator::{
-        AllocToAllocatorAdaptor, Allocator, BumpAllocator, Locked, MmapSource, SizeClassAllocator,
-        SpinFutexLock,
-    };
-    use std::hint::black_box;
+            use super::{conformance, layout, system};
+            use crate::support::model::{self, Profile};
+            use crate::support::sources::CountingSource;
+            use context_allocator::{
+                AllocToAllocatorAdaptor, Allocator, BumpAllocator, Locked, MmapSource, SizeClassAllocator,
+                SpinFutexLock,
+            };
+            use std::hint::black_box;
+            use $source::alloc::{Allocator as ForeignAllocator, Global as ForeignGlobal};
 
-    fn global() -> AllocToAllocatorAdaptor<ForeignGlobal> {
-        AllocToAllocatorAdaptor::new(ForeignGlobal)
-    }
+            type Adaptor<A> = AllocToAllocatorAdaptor<A, context_allocator::$marker>;
 
-    #[test]
-    fn a_foreign_allocator_conforms() {
-        conformance::allocator(global);
-        conformance::forwarded_allocator(global);
-        conformance::cloned_allocator(global);
-        model::run(&global(), Profile::SMALL);
-    }
+            fn global() -> Adaptor<ForeignGlobal> {
+                Adaptor::through(ForeignGlobal)
+            }
 
-    #[test]
-    fn an_adapted_allocator_adapted_back_conforms() {
-        conformance::allocator(|| {
-            AllocToAllocatorAdaptor::new(BumpAllocator::new(MmapSource::new()).adapt())
-        });
-        let size_class = SizeClassAllocator::new(MmapSource::new());
-        conformance::cloned_allocator(|| AllocToAllocatorAdaptor::new((&size_class).adapt()));
-        let tally = model::run(&AllocToAllocatorAdaptor::new((&size_class).adapt()), Profile::SMALL);
-        assert!(tally.allocated > 100_000);
-    }
+            #[test]
+            fn a_foreign_allocator_conforms() {
+                conformance::allocator(global);
+                conformance::forwarded_allocator(global);
+                conformance::cloned_allocator(global);
+                model::run(&global(), Profile::SMALL);
+            }
 
-    /// Requests for no bytes cost nothing, whatever they were before or become.
-    fn no_bytes<A: ForeignAllocator>(allocator: &A) {
-        for align in [1, 8, 4096, 1 << 63] {
-            let nothing = layout(0, align);
-            let block = allocator.allocate(nothing).expect("nothing is always there");
-            assert!(block.is_empty() && block.cast::<u8>().addr().get().is_multiple_of(align));
-            let zeroed = allocator.allocate_zeroed(nothing).expect("nothing is always there");
-            assert!(zeroed.is_empty());
-            // SAFETY: The block of no bytes was allocated here, with this layout.
-            let block = unsafe { allocator.grow(block.cast(), nothing, nothing) }.expect("still nothing");
-            assert!(block.is_empty());
-            // SAFETY: As above.
-            let block = unsafe { allocator.shrink(block.cast(), nothing, nothing) }.expect("still nothing");
-            // SAFETY: As above.
-            unsafe { allocator.deallocate(block.cast(), nothing) };
-            // SAFETY: As above.
-            unsafe { allocator.deallocate(zeroed.cast(), nothing) };
-        }
-        for (small, large) in [(layout(0, 1), layout(100, 64)), (layout(0, 4096), layout(1, 1))] {
-            for zeroed in [false, true] {
-                let block = allocator.allocate(small).expect("nothing is always there").cast();
-                let grown = if zeroed {
-                    // SAFETY: The block of no bytes was allocated here; the new layout is larger.
-                    unsafe { allocator.grow_zeroed(block, small, large) }
-                } else {
+            #[test]
+            fn an_adapted_allocator_adapted_back_conforms() {
+                conformance::allocator(|| Adaptor::through(BumpAllocator::new(MmapSource::new()).adapt()));
+                let size_class = SizeClassAllocator::new(MmapSource::new());
+                conformance::cloned_allocator(|| Adaptor::through((&size_class).adapt()));
+                let tally = model::run(&Adaptor::through((&size_class).adapt()), Profile::SMALL);
+                assert!(tally.allocated > 100_000);
+            }
+
+            /// Requests for no bytes cost nothing, whatever they were before or become.
+            fn no_bytes<A: ForeignAllocator>(allocator: &A) {
+                for align in [1, 8, 4096, 1 << 63] {
+                    let nothing = layout(0, align);
+                    let block = allocator.allocate(nothing).expect("nothing is always there");
+                    assert!(block.is_empty() && block.cast::<u8>().addr().get().is_multiple_of(align));
+                    let zeroed = allocator.allocate_zeroed(nothing).expect("nothing is always there");
+                    assert!(zeroed.is_empty());
+                    // SAFETY: The block of no bytes was allocated here, with this layout.
+                    let block =
+                        unsafe { allocator.grow(block.cast(), nothing, nothing) }.expect("still nothing");
+                    assert!(block.is_empty());
                     // SAFETY: As above.
-                    unsafe { allocator.grow(block, small, large) }
-                };
-                let grown = grown.expect("memory");
-                assert!(grown.len() >= large.size());
-                assert!(grown.cast::<u8>().addr().get().is_multiple_of(large.align()));
-                if zeroed {
-                    // SAFETY: The block was zeroed, as is tested.
-                    assert!(unsafe { grown.as_ref() }.iter().all(|&byte| byte == 0));
+                    let block =
+                        unsafe { allocator.shrink(block.cast(), nothing, nothing) }.expect("still nothing");
+                    // SAFETY: As above.
+                    unsafe { allocator.deallocate(block.cast(), nothing) };
+                    // SAFETY: As above.
+                    unsafe { allocator.deallocate(zeroed.cast(), nothing) };
                 }
-                // SAFETY: The block is allocated with this layout; the new one is smaller.
-                let shrunk = unsafe { allocator.shrink(grown.cast(), large, small) }.expect("nothing");
-                assert!(shrunk.is_empty());
-                assert!(shrunk.cast::<u8>().addr().get().is_multiple_of(small.align()));
-                // SAFETY: The block of no bytes has this layout.
-                unsafe { allocator.deallocate(shrunk.cast(), small) };
+                for (small, large) in [(layout(0, 1), layout(100, 64)), (layout(0, 4096), layout(1, 1))] {
+                    for zeroed in [false, true] {
+                        let block = allocator.allocate(small).expect("nothing is always there").cast();
+                        let grown = if zeroed {
+                            // SAFETY: The block of no bytes was allocated here; the new layout is larger.
+                            unsafe { allocator.grow_zeroed(block, small, large) }
+                        } else {
+                            // SAFETY: As above.
+                            unsafe { allocator.grow(block, small, large) }
+                        };
+                        let grown = grown.expect("memory");
+                        assert!(grown.len() >= large.size());
+                        assert!(grown.cast::<u8>().addr().get().is_multiple_of(large.align()));
+                        if zeroed {
+                            // SAFETY: The block was zeroed, as is tested.
+                            assert!(unsafe { grown.as_ref() }.iter().all(|&byte| byte == 0));
+                        }
+                        // SAFETY: The block is allocated with this layout; the new one is smaller.
+                        let shrunk =
+                            unsafe { allocator.shrink(grown.cast(), large, small) }.expect("nothing");
+                        assert!(shrunk.is_empty());
+                        assert!(shrunk.cast::<u8>().addr().get().is_multiple_of(small.align()));
+                        // SAFETY: The block of no bytes has this layout.
+                        unsafe { allocator.deallocate(shrunk.cast(), small) };
+                    }
+                }
+                let huge = black_box(layout(isize::MAX as usize - 7, 8));
+                // What comes out must be looked at by nobody the optimiser knows, or it removes the calls.
+                assert!(black_box(allocator.allocate(huge)).is_err());
+                assert!(black_box(allocator.allocate_zeroed(huge)).is_err());
+                let nothing = allocator.allocate(layout(0, 8)).expect("nothing is always there").cast();
+                // SAFETY: The block of no bytes was allocated here with this layout.
+                let grown = unsafe { allocator.grow(nothing, layout(0, 8), huge) };
+                assert!(black_box(grown).is_err());
+            }
+
+            #[test]
+            fn no_bytes_of_each_allocator() {
+                let source = CountingSource::new(MmapSource::new());
+                no_bytes(&BumpAllocator::new(&source).adapt());
+                no_bytes(&SizeClassAllocator::new(&source).adapt());
+                no_bytes(&Locked::<SpinFutexLock, _>::new(BumpAllocator::new(&source)).adapt());
+                source.assert_all_released();
+                no_bytes(&system().adapt());
+                no_bytes(&global().adapt());
+            }
+
+            #[test]
+            fn blocks_of_no_bytes_need_no_region() {
+                let source = CountingSource::new(MmapSource::new());
+                let adaptor = BumpAllocator::new(&source).adapt();
+                for align in [1, 4096] {
+                    let block = ForeignAllocator::allocate(&adaptor, layout(0, align)).expect("nothing");
+                    // SAFETY: The block of no bytes was allocated here, with this layout.
+                    unsafe { ForeignAllocator::deallocate(&adaptor, block.cast(), layout(0, align)) };
+                }
+                assert_eq!(source.counts().obtained, 0);
             }
         }
-        let huge = black_box(layout(isize::MAX as usize - 7, 8));
-        // What comes out must be looked at by nobody the optimiser knows, or it removes the calls.
-        assert!(black_box(allocator.allocate(huge)).is_err());
-        assert!(black_box(allocator.allocate_zeroed(huge)).is_err());
-        let nothing = allocator.allocate(layout(0, 8)).expect("nothing is always there").cast();
-        // SAFETY: The block of no bytes was allocated here with this layout.
-        let grown = unsafe { allocator.grow(nothing, layout(0, 8), huge) };
-        assert!(black_box(grown).is_err());
-    }
-
-    #[test]
-    fn no_bytes_of_each_allocator() {
-        let source = CountingSource::new(MmapSource::new());
-        no_bytes(&BumpAllocator::new(&source).adapt());
-        no_bytes(&SizeClassAllocator::new(&source).adapt());
-        no_bytes(&Locked::<SpinFutexLock, _>::new(BumpAllocator::new(&source)).adapt());
-        source.assert_all_released();
-        no_bytes(&system().adapt());
-        no_bytes(&global().adapt());
-    }
-
-    #[test]
-    fn blocks_of_no_bytes_need_no_region() {
-        let source = CountingSource::new(MmapSource::new());
-        let adaptor = BumpAllocator::new(&source).adapt();
-        for align in [1, 4096] {
-            let block = ForeignAllocator::allocate(&adaptor, layout(0, align)).expect("nothing");
-            // SAFETY: The block of no bytes was allocated here, with this layout.
-            unsafe { ForeignAllocator::deallocate(&adaptor, block.cast(), layout(0, align)) };
-        }
-        assert_eq!(source.counts().obtained, 0);
-    }
+    };
 }
+
+through_the_trait!(api02, "allocator-api2-02", allocator_api2_02, Api02);
+through_the_trait!(api03, "allocator-api2-03", allocator_api2_03, Api03);
+through_the_trait!(api04, "allocator-api2-04", allocator_api2_04, Api04);

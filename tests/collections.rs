@@ -1,6 +1,6 @@
 //! Collections of other crates on each allocator.
 
-#![cfg(all(feature = "std", feature = "allocator-api2"))]
+#![cfg(all(feature = "std", feature = "allocator-api2-02"))]
 
 mod support;
 
@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
-use allocator_api2::alloc::{Allocator as ForeignAllocator, Global};
-use allocator_api2::boxed::Box;
-use allocator_api2::vec::Vec;
+use allocator_api2_02::alloc::{Allocator as ForeignAllocator, Global};
+use allocator_api2_02::boxed::Box;
+use allocator_api2_02::vec::Vec;
 use context_allocator::{
     AllocToAllocatorAdaptor, Allocator, AllocatorAdaptor, BumpAllocator, GlobalAllocToAllocatorAdaptor,
     Locked, MmapSource, Reset, SizeClassAllocator, SpinFutexLock,

@@ -180,7 +180,7 @@ fn no_bytes_through_every_adaptor() {
             assert!(!block.is_null() && block.addr().is_multiple_of(align));
             // SAFETY: Just allocated with this layout, and not used again.
             unsafe { adaptor.dealloc(block, none) };
-            #[cfg(feature = "allocator-api2")]
+            #[cfg(feature = "allocator-api2-02")]
             no_bytes_through_the_trait(&adaptor, none);
         }
         assert_eq!(blocks(), before);
@@ -192,8 +192,8 @@ fn no_bytes_through_every_adaptor() {
     unsafe { ALLOC.deallocate(block.cast(), layout) };
 }
 
-#[cfg(feature = "allocator-api2")]
-fn no_bytes_through_the_trait(adaptor: &impl allocator_api2::alloc::Allocator, none: Layout) {
+#[cfg(feature = "allocator-api2-02")]
+fn no_bytes_through_the_trait(adaptor: &impl allocator_api2_02::alloc::Allocator, none: Layout) {
     let block = adaptor.allocate(none).unwrap();
     assert!(block.cast::<u8>().addr().get().is_multiple_of(none.align()));
     let some = Layout::from_size_align(40, none.align()).unwrap();

@@ -1,15 +1,16 @@
 //! Somebody else's `Allocator` as one of ours.
 
-/// An allocator of allocator-api2 (feature `allocator-api2`) or of nightly (feature `nightly`) as our
-/// [`Allocator`](crate::Allocator).
+use core::marker::PhantomData;
+
+/// An allocator of allocator-api2 or of nightly as our [`Allocator`](crate::Allocator).
 ///
-/// With both features, say which trait is meant: `A` implements our `Allocator` through the second parameter, [`Api2`] by
-/// default or `Nightly`.
+/// The second parameter says which trait is meant: [`Api02`] by default, [`Api03`], [`Api04`] or [`Nightly`], each with the feature of
+/// that name (`allocator-api2-02`, `allocator-api2-03`, `allocator-api2-04`, `nightly`).
 ///
 /// # Examples
 /// ```
-/// # #[cfg(feature = "allocator-api2")] {
-/// use allocator_api2::alloc::Global;
+/// # #[cfg(feature = "allocator-api2-02")] {
+/// use allocator_api2_02::alloc::Global;
 /// use context_allocator::{AllocToAllocatorAdaptor, Allocator, NonZeroLayout};
 ///
 /// let allocator = AllocToAllocatorAdaptor::new(Global);
@@ -20,34 +21,40 @@
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AllocToAllocatorAdaptor<A, T = Api2> {
+pub struct AllocToAllocatorAdaptor<A, T = Api02> {
     pub(super) allocator: A,
-    by: core::marker::PhantomData<T>,
+    by: PhantomData<T>,
 }
 
-/// Names the trait of allocator-api2 0.2 for [`AllocToAllocatorAdaptor`].
+/// Names the trait of allocator-api2 0.2 (as of hashbrown, bumpalo and bump-scope) for [`AllocToAllocatorAdaptor`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Api2;
+pub struct Api02;
+
+/// Names the trait of allocator-api2 0.3 (as of bump-scope) for [`AllocToAllocatorAdaptor`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Api03;
+
+/// Names the trait of allocator-api2 0.4 (as of talc, blink-alloc and bump-scope) for [`AllocToAllocatorAdaptor`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Api04;
 
 /// Names nightly's trait for [`AllocToAllocatorAdaptor`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nightly;
 
 impl<A> AllocToAllocatorAdaptor<A> {
-    /// `allocator`, of allocator-api2, as our `Allocator`.
+    /// `allocator`, of allocator-api2 0.2, as our `Allocator`.
     pub const fn new(allocator: A) -> Self {
-        Self { allocator, by: core::marker::PhantomData }
-    }
-}
-
-impl<A> AllocToAllocatorAdaptor<A, Nightly> {
-    /// `allocator`, of nightly's trait, as our `Allocator`.
-    pub const fn new_nightly(allocator: A) -> Self {
-        Self { allocator, by: core::marker::PhantomData }
+        Self::through(allocator)
     }
 }
 
 impl<A, T> AllocToAllocatorAdaptor<A, T> {
+    /// `allocator` as our `Allocator`, through the trait that `T` names.
+    pub const fn through(allocator: A) -> Self {
+        Self { allocator, by: PhantomData }
+    }
+
     /// The allocator inside.
     pub const fn inner(&self) -> &A {
         &self.allocator

@@ -3,27 +3,24 @@
 //! Each adaptor settles requests for no bytes, which our [`Allocator`](crate::Allocator) never sees. Where the other trait allows them, a
 //! dangling pointer stands for them, and freeing it does nothing; `GlobalAlloc`, which leaves them undefined, gets one byte.
 
-#[cfg(feature = "allocator-api2")]
-mod api2;
-#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
+#[cfg(any(
+    feature = "allocator-api2-02",
+    feature = "allocator-api2-03",
+    feature = "allocator-api2-04",
+    feature = "nightly"
+))]
 mod foreign;
 mod from_alloc;
 mod from_global_alloc;
 mod global_alloc;
-#[cfg(feature = "nightly")]
-mod nightly;
-#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
-mod zero_size;
 
-#[cfg(any(feature = "allocator-api2", feature = "nightly"))]
-use foreign::foreign_allocator;
-pub use from_alloc::{AllocToAllocatorAdaptor, Api2, Nightly};
+pub use from_alloc::{AllocToAllocatorAdaptor, Api02, Api03, Api04, Nightly};
 pub use from_global_alloc::GlobalAllocToAllocatorAdaptor;
 
 /// One of our allocators, as the other traits want it: made by [`Allocator::adapt`](crate::Allocator::adapt).
 ///
-/// It is a [`GlobalAlloc`](core::alloc::GlobalAlloc); with the feature `allocator-api2` it is that crate's `Allocator`, and with
-/// the feature `nightly` it is `core::alloc::Allocator`, so that collections take it. To lend an allocator to several
+/// It is a [`GlobalAlloc`](core::alloc::GlobalAlloc); with the features `allocator-api2-02`, `-03` and `-04` it is the `Allocator` of that
+/// version of allocator-api2, and with the feature `nightly` it is `core::alloc::Allocator`, so that collections take it. To lend an allocator to several
 /// collections, adapt a reference to it.
 ///
 /// # Examples

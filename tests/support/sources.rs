@@ -6,8 +6,8 @@
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use allocator_api2::alloc::System;
-use allocator_api2::vec::Vec;
+use allocator_api2_02::alloc::System;
+use allocator_api2_02::vec::Vec;
 use context_allocator::{MemorySource, NonZeroLayout, SourceError};
 
 /// A source that passes on what another gives, counts it, and knows each region that is held.

@@ -2,7 +2,7 @@
 
 /// Implements the trait `$foreign` for `AllocatorAdaptor`, and our `Allocator` for `AllocToAllocatorAdaptor<_, $marker>`.
 macro_rules! foreign_allocator {
-    ($foreign:path, $error:path, $marker:path) => {
+    ($foreign:ident, $error:ident, $marker:path) => {
         // SAFETY: Our `Allocator` promises the same. Moving the adaptor moves the allocator, which does not move its
         // blocks; it is not `Clone` unless the allocator inside is, which then promises that clones share blocks.
         unsafe impl<A: crate::Allocator> $foreign for AllocatorAdaptor<A> {
