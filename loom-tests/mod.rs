@@ -5,7 +5,7 @@
 //! block is not accounted for exactly once: see [`Place`](ground::Place) and [`Ground`](ground::Ground).
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release --lib loom_tests -- --nocapture
+//! RUSTFLAGS="--cfg loom" cargo test --release --lib --features collections loom_tests -- --nocapture
 //! ```
 //!
 //! prints each model with the number of interleavings explored. With `LOOM_LONG=1`, models of up to three threads are explored
@@ -14,6 +14,8 @@
 
 mod arena;
 mod balance;
+#[cfg(feature = "collections")]
+mod counts;
 mod ground;
 mod handshake;
 mod heap;

@@ -20,6 +20,7 @@ declare -A models=(
     [src/switch/remote.rs]="remote balance parking"
     [src/switch/owner_map.rs]="owner_map"
     [src/switch/control.rs]="handshake"
+    [src/collections/count.rs]="counts"
 )
 files=("$@")
 [ ${#files[@]} -gt 0 ] || mapfile -t files < <(printf '%s\n' "${!models[@]}" | sort)
@@ -62,9 +63,9 @@ for file in "${files[@]}"; do
                 printf '%s' "$path"
                 tail -c +"$((offset + ${#from} + 1))" "$file"
             } > "$tree/$file"
-            (cd "$tree" && cargo test --quiet --release --lib --no-run 2> build.log) || { cat "$tree/build.log"; exit 2; }
+            (cd "$tree" && cargo test --quiet --release --lib --features collections --no-run 2> build.log) || { cat "$tree/build.log"; exit 2; }
             by=""
-            if (cd "$tree" && timeout 600 cargo test --quiet --release --lib -- "${filters[@]}" > run.log 2>&1); then
+            if (cd "$tree" && timeout 600 cargo test --quiet --release --lib --features collections -- "${filters[@]}" > run.log 2>&1); then
                 result=SURVIVED
                 survivors=$((survivors + 1))
             else

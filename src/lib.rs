@@ -3,11 +3,15 @@
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "collections")]
+extern crate alloc as std_alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
 mod adapt;
 pub mod alloc;
+#[cfg(feature = "collections")]
+pub mod collections;
 mod error;
 mod layout;
 mod ptr;

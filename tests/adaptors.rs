@@ -232,12 +232,10 @@ macro_rules! through_the_trait {
                     let zeroed = allocator.allocate_zeroed(nothing).expect("nothing is always there");
                     assert!(zeroed.is_empty());
                     // SAFETY: The block of no bytes was allocated here, with this layout.
-                    let block =
-                        unsafe { allocator.grow(block.cast(), nothing, nothing) }.expect("still nothing");
+                    let block = unsafe { allocator.grow(block.cast(), nothing, nothing) }.expect("nothing");
                     assert!(block.is_empty());
                     // SAFETY: As above.
-                    let block =
-                        unsafe { allocator.shrink(block.cast(), nothing, nothing) }.expect("still nothing");
+                    let block = unsafe { allocator.shrink(block.cast(), nothing, nothing) }.expect("nothing");
                     // SAFETY: As above.
                     unsafe { allocator.deallocate(block.cast(), nothing) };
                     // SAFETY: As above.
@@ -260,9 +258,9 @@ macro_rules! through_the_trait {
                             // SAFETY: The block was zeroed, as is tested.
                             assert!(unsafe { grown.as_ref() }.iter().all(|&byte| byte == 0));
                         }
+                        let block = grown.cast();
                         // SAFETY: The block is allocated with this layout; the new one is smaller.
-                        let shrunk =
-                            unsafe { allocator.shrink(grown.cast(), large, small) }.expect("nothing");
+                        let shrunk = unsafe { allocator.shrink(block, large, small) }.expect("nothing");
                         assert!(shrunk.is_empty());
                         assert!(shrunk.cast::<u8>().addr().get().is_multiple_of(small.align()));
                         // SAFETY: The block of no bytes has this layout.
