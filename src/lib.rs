@@ -20,7 +20,7 @@ mod sys;
 
 pub use adapt::{AllocToAllocatorAdaptor, AllocatorAdaptor, Api2, GlobalAllocToAllocatorAdaptor, Nightly};
 pub use alloc::{
-    Allocator, BumpAllocator, Checkpoint, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
+    Allocator, BitSetAllocator, BumpAllocator, Checkpoint, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
     SizeClassAllocator,
 };
 pub use error::{AllocError, SourceError};
