@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::map::Wanted;
+use super::map::{UNSETTLED, Wanted};
 use super::region::Region;
 use super::word::{self, BITS};
 use super::{BitSetAllocator, LargeBlocks};
@@ -39,7 +39,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     fn refill(&self) -> bool {
         let Some(region) = self.first_open() else { return false };
         let map = region.map();
-        let Some(word) = map.next_with_any(region.cursor.get()) else { return false };
+        let Some(word) = map.next_for_single(region.cursor.get()) else { return false };
         let bits = map.take_word(word);
         region.used.set(region.used.get() + bits.count_ones() as usize);
         region.cursor.set(word + 1);
@@ -104,13 +104,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         let (word, at) = (at / BITS, at % BITS);
         // SAFETY: The block is in the region, so its word is.
         let (bits, longest) = unsafe { region.word(word) };
-        let new = bits.get() | 1 << at;
-        bits.set(new);
-        let (up, down) = word::around(new, at);
-        // At the word's ends the run may go on in the next word, or be the end of one that begins in the word before.
-        let at_an_end = down == at + 1 || at + up == BITS;
-        if at_an_end || up + down - 1 > usize::from(longest.get()) {
-            self.settle_given(region, word, new, at);
+        bits.set(bits.get() | 1 << at);
+        if longest.get() != UNSETTLED {
+            self.unsettle(region, word);
         }
         let used = region.used.get() - 1;
         region.used.set(used);
@@ -119,10 +115,10 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         }
     }
 
-    /// Does what `give_single` leaves: a run became the longest of its word, or touches another word.
+    /// Does what `give_single` leaves for the first free block since the word was settled.
     #[inline(never)]
-    fn settle_given(&self, region: &Region, word: usize, bits: u64, at: usize) {
-        region.map().given(word, bits, at);
+    fn unsettle(&self, region: &Region, word: usize) {
+        region.map().unsettle(word);
         self.reopen(region);
     }
 

@@ -2,18 +2,22 @@
 //!
 //! ```text
 //!   bits      one bit a block, set = free                         W words (at most 4096: 262,144 blocks)
-//!   longest   for each word, the longest run that begins in it     W bytes, 0 to 64
-//!   rows      for each length 1 to 64, the words whose longest run it is; row 0: the words that have a free block
+//!   longest   for each word, the longest run that begins in it     W bytes, 0 to 64, or unsettled
+//!   rows      for each length 1 to 64, the words whose longest run it is; row 0: the unsettled words
 //!               top     [65]       one bit a group of 64 words; or, up to 64 words, one bit a word and no groups
 //!               groups  [65][G]    one bit a word
 //!   present   the lengths of which there is a word, length 1 at bit 0
 //! ```
 //!
-//! Always, between two calls: a word's longest run is that of its own bits, or the one that ends in the next word where it is
-//! longer (64 where it is longer still); `rows` and `present` say the same as `longest`. So a run of up to 64 blocks is found by three loads
-//! and three `tzcnt`, the shortest that is long enough, or known not to be there: no search meets a word that does not serve. Only what
-//! follows looks at more than a few words, and never at more than the region has: runs beyond 64 blocks, and runs at
-//! multiples of more than one block where no run is so long that it must hold one.
+//! A word's longest run is that of its own bits, or the one that ends in the next word where it is longer (64 where it is longer still).
+//! A single block that is freed makes its word *unsettled*: what its longest run is, is found out when a search for a run does not find
+//! one elsewhere, so that who allocates single blocks only does not pay for runs.
+//!
+//! Always, between two calls: `rows` and `present` say the same as `longest`; a word without a free block has length 0 and is in no
+//! row; and every other settled word has a run of its length. It has no longer one, unless that ends in an unsettled word. So a run of up to 64 blocks is found by three loads
+//! and three `tzcnt`, the shortest that is long enough, if a settled word has one. Otherwise unsettled words are settled until one does: one
+//! for each that single blocks unsettled before. Only what follows looks at more words, and never at more than the region has: runs beyond 64 blocks,
+//! and runs at multiples of more than one block where no run is so long that it must hold one.
 
 #![forbid(unsafe_code)]
 
@@ -25,8 +29,10 @@ use super::word::{self, BITS};
 pub(super) const ROWS: usize = BITS + 1;
 /// The longest run that is told from a longer one.
 const LONG: usize = BITS;
-/// The row of the words that have a free block.
-const ANY: usize = 0;
+/// The row of the unsettled words.
+const UNSETTLED_ROW: usize = 0;
+/// What stands for the length of an unsettled word; more than any length.
+pub(super) const UNSETTLED: u8 = u8::MAX;
 
 /// How many words the rows of a map of `words` words take.
 pub(super) const fn row_words(words: usize) -> usize {
@@ -76,7 +82,7 @@ impl Map<'_> {
     /// Whether no block is free.
     #[inline(always)]
     pub(super) fn is_full(self) -> bool {
-        self.present.get() == 0
+        self.present.get() == 0 && self.rows[UNSETTLED_ROW].get() == 0
     }
 
     /// Whether the `len` blocks from `at` on are free; they lie in the map.
@@ -96,9 +102,10 @@ impl Map<'_> {
     /// The shortest run of at least `len` blocks, up to 64.
     #[inline]
     fn find_short(self, len: usize) -> Option<usize> {
-        let lengths = self.present.get() >> (len - 1);
-        if lengths == 0 {
-            return None;
+        let mut lengths = self.present.get() >> (len - 1);
+        while lengths == 0 {
+            self.settle_word(self.first_in(UNSETTLED_ROW)?);
+            lengths = self.present.get() >> (len - 1);
         }
         let word = self.first_in(len + word::lowest(lengths))?;
         let bits = self.bits[word].get();
@@ -109,6 +116,7 @@ impl Map<'_> {
 
     fn find_other(self, wanted: Wanted) -> Option<usize> {
         let Wanted { len, step, .. } = wanted;
+        self.settle_all();
         if len <= LONG && step <= BITS {
             // A run of this length holds a place at such a multiple wherever it begins.
             let enough = len + step - 1;
@@ -186,6 +194,7 @@ impl Map<'_> {
 
     /// The length of the longest run of free blocks, in blocks. Looks at every word where that is beyond 64.
     pub(super) fn longest_run(self) -> usize {
+        self.settle_all();
         let known = BITS - self.present.get().leading_zeros() as usize;
         if known < LONG {
             return known;
@@ -257,70 +266,107 @@ impl Map<'_> {
         bits
     }
 
-    /// Gives back the blocks `bits` of `word`.
+    /// Gives back the blocks `bits` of `word`, at least one.
     pub(super) fn give_word(self, word: usize, bits: u64) {
         self.bits[word].set(self.bits[word].get() | bits);
-        self.settle(word * BITS, BITS);
+        self.unsettle(word);
     }
 
-    /// The first word from `from` on that has a free block, or the first of all.
+    /// Notes that blocks of `word` became free.
+    pub(super) fn unsettle(self, word: usize) {
+        self.set_longest(word, UNSETTLED);
+    }
+
+    /// A word to take single blocks from: the next unsettled one from `from` on, else the first of all, else one whose longest run is
+    /// the shortest.
     #[inline]
-    pub(super) fn next_with_any(self, from: usize) -> Option<usize> {
-        self.next_in(ANY, from).or_else(|| self.first_in(ANY))
+    pub(super) fn next_for_single(self, from: usize) -> Option<usize> {
+        if self.rows[UNSETTLED_ROW].get() != 0 {
+            return self.next_in(UNSETTLED_ROW, from).or_else(|| self.first_in(UNSETTLED_ROW));
+        }
+        match self.present.get() {
+            0 => None,
+            present => self.first_in(word::lowest(present) + 1),
+        }
+    }
+
+    fn settle_all(self) {
+        while let Some(word) = self.first_in(UNSETTLED_ROW) {
+            self.settle_word(word);
+        }
+    }
+
+    /// Settles an unsettled word, and the one before as far as its run ends in this one.
+    fn settle_word(self, word: usize) {
+        self.set_longest(word, self.compute_longest(word));
+        if self.bits[word].get() & 1 != 0 {
+            self.settle_before(word);
+        }
     }
 
     /// Computes the longest run of each word that the `len` blocks from `at` on touch, and of the word before.
     fn settle(self, at: usize, len: usize) {
         let (first, last) = (at / BITS, (at + len - 1) / BITS);
+        let was_unsettled = self.longest[first].get() == UNSETTLED;
         for word in first..=last {
             self.set_longest(word, self.compute_longest(word));
         }
         // Where all blocks before these are free too, the word before may have a run that ends here.
-        if word::prefix(self.bits[first].get()) >= at % BITS {
+        if was_unsettled || word::prefix(self.bits[first].get()) >= at % BITS {
             self.settle_before(first);
         }
     }
 
-    /// Computes the longest run of the word before `word`, if that can depend on `word`.
+    /// Computes the longest run of the word before `word`, if that can depend on `word` and is settled.
     fn settle_before(self, word: usize) {
-        if word > 0 && self.bits[word - 1].get() >> (BITS - 1) != 0 {
+        if word > 0
+            && self.bits[word - 1].get() >> (BITS - 1) != 0
+            && self.longest[word - 1].get() != UNSETTLED
+        {
             self.set_longest(word - 1, self.compute_longest(word - 1));
         }
     }
 
-    fn compute_longest(self, word: usize) -> usize {
+    fn compute_longest(self, word: usize) -> u8 {
         let bits = self.bits[word].get();
         let own = word::longest_run(bits);
         let across = match word::suffix(bits) {
             0 => 0,
             suffix => suffix + word::prefix(self.bits_at(word + 1)),
         };
-        own.max(across).min(LONG)
+        own.max(across).min(LONG) as u8
     }
 
     fn raise(self, word: usize, run: usize) {
-        let run = run.min(LONG);
-        if run > usize::from(self.longest[word].get()) {
+        let run = run.min(LONG) as u8;
+        // Unsettled is more than any run.
+        if run > self.longest[word].get() {
             self.set_longest(word, run);
         }
     }
 
-    fn set_longest(self, word: usize, run: usize) {
-        let old = usize::from(self.longest[word].get());
-        if old == run {
+    #[inline]
+    fn set_longest(self, word: usize, new: u8) {
+        let old = self.longest[word].replace(new);
+        if old == new {
             return;
         }
-        self.longest[word].set(run as u8);
-        if old == 0 {
-            self.enter(ANY, word);
-        } else if self.leave(old, word) {
-            self.present.set(self.present.get() & !(1 << (old - 1)));
+        match old {
+            0 => {}
+            UNSETTLED => _ = self.leave(UNSETTLED_ROW, word),
+            run => {
+                if self.leave(usize::from(run), word) {
+                    self.present.set(self.present.get() & !(1 << (run - 1)));
+                }
+            }
         }
-        if run == 0 {
-            self.leave(ANY, word);
-        } else {
-            self.enter(run, word);
-            self.present.set(self.present.get() | 1 << (run - 1));
+        match new {
+            0 => {}
+            UNSETTLED => self.enter(UNSETTLED_ROW, word),
+            run => {
+                self.enter(usize::from(run), word);
+                self.present.set(self.present.get() | 1 << (run - 1));
+            }
         }
     }
 
