@@ -5,13 +5,19 @@ use core::ptr::NonNull;
 use super::map::{UNSETTLED, Wanted};
 use super::region::Region;
 use super::word::{self, BITS};
-use super::{BitSetAllocator, LargeBlocks};
+use super::{BitSetAllocator, LargeBlocks, Quick, quick};
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// How many regions are tried for a run before a new one is obtained.
 const TRIED: usize = 8;
 
 impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
+    /// The longest run that waits to be wanted again, in blocks: none that has a region of its own.
+    const LONGEST_QUICK: usize = {
+        let most = (Self::WINDOW - Self::BOOKS) / Self::BLOCK;
+        if most < quick::LONGEST { most } else { quick::LONGEST }
+    };
+
     /// Takes a block from the hand.
     #[inline(always)]
     pub(super) fn pop(&self) -> Option<NonNull<u8>> {
@@ -29,6 +35,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     #[inline(never)]
     pub(super) fn refill_and_pop(&self) -> Result<NonNull<u8>, AllocError> {
         if !self.refill() {
+            self.flush_quick();
+        }
+        if self.hand.get() == 0 && !self.refill() {
             self.obtain_region(Self::BLOCK, Self::BLOCK)?;
             self.refill();
         }
@@ -54,7 +63,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         {
             // SAFETY: The region of the word at hand was held.
             let left = unsafe { left.as_ref() };
-            if left.used.get() == 0 {
+            if left.is_empty() {
                 self.emptied(left);
             }
         }
@@ -73,6 +82,18 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         region.map().give_word(word, hand);
         region.used.set(region.used.get() - hand.count_ones() as usize);
         self.reopen(region);
+    }
+
+    /// Gives the runs that wait back to their regions' maps.
+    pub(super) fn flush_quick(&self) {
+        for len in Quick::lengths() {
+            while let Some(run) = self.quick.pop(len) {
+                // SAFETY: A run that waits lies in a region that is held: one is released only after all runs went back.
+                let (region, at) = unsafe { self.place_of(run) };
+                region.waiting.set(region.waiting.get() - len);
+                self.give_to(region, at, len);
+            }
+        }
     }
 
     /// The region of a block, and the block's number.
@@ -108,9 +129,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         if longest.get() != UNSETTLED {
             self.unsettle(region, word);
         }
-        let used = region.used.get() - 1;
-        region.used.set(used);
-        if used == 0 {
+        region.used.set(region.used.get() - 1);
+        if region.is_empty() {
             self.emptied(region);
         }
     }
@@ -167,7 +187,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
 
     /// Takes a run from the hand or from a region that was obtained already, if one of the first few has it.
     #[inline(never)]
-    pub(super) fn take_run_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
+    fn take_run_held(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
         if let Some(block) = self.take_run_from_hand(layout) {
             return Some(block);
         }
@@ -178,12 +198,27 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     }
 
     /// Allocates anything but a single block.
-    #[inline]
+    #[inline(never)]
     pub(super) fn allocate_run(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
         match self.take_run_at_hand(layout) {
             Some(block) => Ok(ptr::bytes(block, Self::rounded(layout.size()))),
             None => self.allocate_run_elsewhere(layout),
         }
+    }
+
+    /// Takes a run that waits, or as [`take_run_held`](Self::take_run_held).
+    #[inline]
+    pub(super) fn take_run_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
+        let len = Self::rounded(layout.size()) / Self::BLOCK;
+        if layout.align() <= Self::BLOCK
+            && let Some(run) = self.quick.pop(len)
+        {
+            // SAFETY: A run that waits lies in a region that is held.
+            let (region, _) = unsafe { self.place_of(run) };
+            region.waiting.set(region.waiting.get() - len);
+            return Some(run);
+        }
+        self.take_run_held(layout)
     }
 
     #[cold]
@@ -192,22 +227,21 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         if Self::is_large(layout) {
             return self.large.allocate(&self.source, layout);
         }
-        let block = match self.take_run_with_hand(layout) {
+        let block = match self.take_run_after_flush(layout) {
             Some(block) => block,
             None => self.take_run_from_new(layout)?,
         };
         Ok(ptr::bytes(block, Self::rounded(layout.size())))
     }
 
-    /// Takes a run from the region whose word is at hand, after giving that word back.
-    fn take_run_with_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
-        if self.hand.get() == 0 {
+    /// Takes a run after everything that is free went back to its map.
+    fn take_run_after_flush(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
+        if self.hand.get() == 0 && self.quick.blocks() == 0 {
             return None;
         }
         self.flush();
-        // SAFETY: The region of the word at hand is held.
-        let region = unsafe { NonNull::new(self.hand_region.get())?.as_ref() };
-        self.take_run_from(region, layout)
+        self.flush_quick();
+        self.open_regions().take(TRIED).find_map(|region| self.take_run_from(region, layout))
     }
 
     /// Takes a run from a new region, or, where there is none to be had, from any that has it.
@@ -233,6 +267,29 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// As [`Allocator::deallocate`](crate::Allocator::deallocate).
     #[inline(never)]
     pub(super) unsafe fn give_run(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        let len = Self::rounded(layout.size()) / Self::BLOCK;
+        if layout.align() <= Self::BLOCK && len <= Self::LONGEST_QUICK {
+            // SAFETY: The caller's promises; a run of so few blocks has no region of its own.
+            let (region, _) = unsafe { self.place_of(block) };
+            // SAFETY: The caller gives the run up; its region is released only after all runs that wait went back to their maps.
+            if unsafe { self.quick.push(len, block) } {
+                region.waiting.set(region.waiting.get() + len);
+                if region.is_empty() {
+                    self.emptied(region);
+                }
+                return;
+            }
+        }
+        // SAFETY: The caller's promises.
+        unsafe { self.give_run_back(block, layout) };
+    }
+
+    /// Gives a run back to its region's map, or to the source.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`](crate::Allocator::deallocate).
+    #[inline(never)]
+    unsafe fn give_run_back(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         if Self::is_large(layout) {
             // SAFETY: The caller's promises; every layout that fits the block says that it has a region of its own.
             unsafe { self.large.deallocate(&self.source, block) };
@@ -241,7 +298,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         // SAFETY: The caller's promises; the block has no region of its own.
         let (region, at) = unsafe { self.place_of(block) };
         self.give_to(region, at, Self::rounded(layout.size()) / Self::BLOCK);
-        if region.used.get() == 0 {
+        if region.is_empty() {
             self.emptied(region);
         }
     }

@@ -34,10 +34,14 @@ const UNSETTLED_ROW: usize = 0;
 /// What stands for the length of an unsettled word; more than any length.
 pub(super) const UNSETTLED: u8 = u8::MAX;
 
+/// How many groups a row has in a map of `words` words.
+pub(super) const fn row_groups(words: usize) -> usize {
+    if words <= BITS { 0 } else { words.div_ceil(BITS) }
+}
+
 /// How many words the rows of a map of `words` words take.
 pub(super) const fn row_words(words: usize) -> usize {
-    let groups = words.div_ceil(BITS);
-    if groups <= 1 { ROWS } else { ROWS + ROWS * groups }
+    ROWS + ROWS * row_groups(words)
 }
 
 /// What a run must be like.
@@ -65,6 +69,8 @@ pub(super) struct Map<'a> {
     pub(super) longest: &'a [Cell<u8>],
     pub(super) rows: &'a [Cell<u64>],
     pub(super) present: &'a Cell<u64>,
+    /// How many groups a row has: 0 where there are no more than 64 words.
+    pub(super) groups: usize,
 }
 
 impl Map<'_> {
@@ -211,6 +217,15 @@ impl Map<'_> {
     /// Makes `len` free blocks from `at` on used.
     #[inline]
     pub(super) fn take(self, at: usize, len: usize) {
+        if at % BITS + len <= BITS {
+            let (word, at) = (at / BITS, at % BITS);
+            let bits = self.bits[word].get();
+            debug_assert!(bits & word::mask(at, len) == word::mask(at, len), "only free blocks are taken");
+            let bits = bits & !word::mask(at, len);
+            self.bits[word].set(bits);
+            self.settle_one(word, bits, at);
+            return;
+        }
         for (word, mask) in pieces(at, len) {
             let bits = self.bits[word].get();
             debug_assert!(bits & mask == mask, "only free blocks are taken");
@@ -307,13 +322,20 @@ impl Map<'_> {
     /// Computes the longest run of each word that the `len` blocks from `at` on touch, and of the word before.
     fn settle(self, at: usize, len: usize) {
         let (first, last) = (at / BITS, (at + len - 1) / BITS);
-        let was_unsettled = self.longest[first].get() == UNSETTLED;
-        for word in first..=last {
+        for word in first + 1..=last {
             self.set_longest(word, self.compute_longest(word));
         }
+        self.settle_one(first, self.bits[first].get(), at % BITS);
+    }
+
+    /// Computes the longest run of `word`, whose bits from `at` on changed to `bits`, and of the word before as far as it depends on it.
+    #[inline]
+    fn settle_one(self, word: usize, bits: u64, at: usize) {
+        let was_unsettled = self.longest[word].get() == UNSETTLED;
+        self.set_longest(word, self.compute_longest(word));
         // Where all blocks before these are free too, the word before may have a run that ends here.
-        if was_unsettled || word::prefix(self.bits[first].get()) >= at % BITS {
-            self.settle_before(first);
+        if was_unsettled || word::prefix(bits) >= at {
+            self.settle_before(word);
         }
     }
 
@@ -374,14 +396,9 @@ impl Map<'_> {
         self.bits.get(word).map_or(0, Cell::get)
     }
 
-    /// How many groups there are, or 0 where the words need none.
-    #[inline(always)]
-    fn groups(self) -> usize {
-        self.rows.len() / ROWS - 1
-    }
-
+    #[inline]
     fn enter(self, row: usize, word: usize) {
-        let groups = self.groups();
+        let groups = self.groups;
         let mut place = word;
         if groups > 0 {
             let cell = &self.rows[ROWS + row * groups + word / BITS];
@@ -392,8 +409,9 @@ impl Map<'_> {
     }
 
     /// Takes the word off the row, and says whether the row has none now.
+    #[inline]
     fn leave(self, row: usize, word: usize) -> bool {
-        let groups = self.groups();
+        let groups = self.groups;
         let mut place = word;
         if groups > 0 {
             let cell = &self.rows[ROWS + row * groups + word / BITS];
@@ -416,7 +434,7 @@ impl Map<'_> {
             return None;
         }
         let place = word::lowest(top);
-        let groups = self.groups();
+        let groups = self.groups;
         if groups == 0 {
             return Some(place);
         }
@@ -430,7 +448,7 @@ impl Map<'_> {
             return None;
         }
         let top = self.rows[row].get();
-        let groups = self.groups();
+        let groups = self.groups;
         if groups == 0 {
             let rest = top & u64::MAX << from;
             return if rest == 0 { None } else { Some(word::lowest(rest)) };

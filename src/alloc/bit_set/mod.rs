@@ -10,11 +10,11 @@
 //! ```
 //!
 //! A single block comes from the *hand*, the free blocks of a word that were taken all at once, so that to allocate is to find and
-//! clear the lowest bit of a word; when the hand is empty it takes the next word, going round in the region. A run comes from the hand
-//! where it fits there, and else from the word whose longest run is the shortest that is long enough. What is freed in the
-//! hand's word returns to the hand, everything else to its region's map.
+//! clear the lowest bit of a word; when the hand is empty it takes the next word, going round in the region. A short run comes from the
+//! list of those of its length that were freed just now, or from the hand; any other from the word whose longest run is the shortest that is
+//! long enough. A block that is freed in the hand's word returns to the hand, a short run to its list while there is room, everything else to its region's map.
 //!
-//! Always: a block is allocated, or free in the hand, or free in its region's map; a region is on the open list where its map has a
+//! Always: a block is allocated, or at hand, or waits on one of the lists, or is free in its region's map; a region is on the open list where its map has a
 //! free block, and only then; every region starts at a multiple of `WINDOW` plus the phase, and is not longer.
 //!
 //! | file      | what                                                          |
@@ -24,12 +24,14 @@
 //! | `region`  | the books in the region's memory; lists of regions            |
 //! | `regions` | obtaining and releasing                                       |
 //! | `blocks`  | taking and giving blocks                                      |
+//! | `quick`   | short runs that were freed just now                           |
 //! | `large`   | blocks with a region of their own                             |
 //! | `fixed`   | the allocator whose bits stand in its own value               |
 
 mod blocks;
 mod large;
 mod map;
+mod quick;
 mod region;
 mod regions;
 mod word;
@@ -43,13 +45,15 @@ use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, grow_or_move,
 use crate::size::U64;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, ptr};
 use large::LargeBlocks;
+use quick::Quick;
 use region::{List, Region, books_bytes};
 use word::BITS;
 
 /// An allocator of blocks of `B` bytes and of runs of adjacent blocks, with one bit for each block.
 ///
 /// A block costs nothing but its bit: no header, no rounding beyond a multiple of `B`, so that a region can be filled with live blocks
-/// to the last one. Neighbours that are free are one run again at once, whatever they were before: nothing needs to be coalesced.
+/// to the last one. Neighbours that are free are one run again, whatever they were before; up to sixteen runs of each length from 2 to
+/// 16 blocks are kept as they are until they are wanted again, or space is.
 ///
 /// | operation | looks at |
 /// |---|---|
@@ -101,6 +105,7 @@ pub struct BitSetAllocator<S: MemorySource, B: BlockSize = U64> {
     open: List,
     all: List,
     large: LargeBlocks,
+    quick: Quick,
     source: S,
     block: PhantomData<fn() -> B>,
 }
@@ -157,6 +162,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             open: List::new(),
             all: List::new(),
             large: LargeBlocks::new(),
+            quick: Quick::new(),
             source,
             block: PhantomData,
         }
@@ -175,13 +181,14 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// How many of the [`blocks`](Self::blocks) are free. Takes time in proportion to the number of regions.
     pub fn free_blocks(&self) -> usize {
         let at_hand = self.hand.get().count_ones() as usize;
-        at_hand + self.regions().map(|region| region.blocks() - region.used.get()).sum::<usize>()
+        at_hand + self.quick.blocks() + self.regions().map(|region| region.blocks() - region.used.get()).sum::<usize>()
     }
 
     /// The length of the longest run of free blocks, in blocks. Takes time in proportion to the number of regions, and of words in
     /// those that have a run of 64 blocks or more.
     pub fn longest_free_run(&self) -> usize {
         self.flush();
+        self.flush_quick();
         self.regions().map(|region| region.map().longest_run()).max().unwrap_or(0)
     }
 

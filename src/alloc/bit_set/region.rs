@@ -15,7 +15,7 @@ use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 use core::slice;
 
-use super::map::{Map, row_words};
+use super::map::{Map, row_groups, row_words};
 use super::word::BITS;
 use crate::ptr;
 
@@ -24,10 +24,14 @@ use crate::ptr;
 pub(super) struct Region {
     /// Blocks that are not free in the map: allocated, or at the allocator's hand.
     pub(super) used: Cell<usize>,
+    /// Of those, blocks of runs that wait to be wanted again.
+    pub(super) waiting: Cell<usize>,
     /// See [`Map`].
     present: Cell<u64>,
     longest: *mut Cell<u8>,
     words: usize,
+    groups: usize,
+    row_words: usize,
     /// The word behind the one that was taken to hand last.
     pub(super) cursor: Cell<usize>,
     /// The first block behind the books, and the first number behind the last block.
@@ -103,9 +107,12 @@ impl Region {
         unsafe { longest.write_bytes(0, words) };
         let region = Self {
             used: Cell::new(0),
+            waiting: Cell::new(0),
             present: Cell::new(0),
             longest,
             words,
+            groups: row_groups(words),
+            row_words: row_words(words),
             cursor: Cell::new(0),
             first,
             end,
@@ -136,6 +143,12 @@ impl Region {
         self.pointer().cast()
     }
 
+    /// Whether no block is allocated or at hand.
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.used.get() == self.waiting.get()
+    }
+
     /// Blocks for use.
     pub(super) fn blocks(&self) -> usize {
         self.end - self.first
@@ -160,10 +173,10 @@ impl Region {
         let bits = unsafe { slice::from_raw_parts(after, self.words) };
         let rows = after.wrapping_add(self.words);
         // SAFETY: Behind those it wrote the words of the rows.
-        let rows = unsafe { slice::from_raw_parts(rows, row_words(self.words)) };
+        let rows = unsafe { slice::from_raw_parts(rows, self.row_words) };
         // SAFETY: And behind those a length for each word, at `longest`.
         let longest = unsafe { slice::from_raw_parts(self.longest, self.words) };
-        Map { bits, longest, rows, present: &self.present }
+        Map { bits, longest, rows, present: &self.present, groups: self.groups }
     }
 
     /// The bits of `word`, and its longest run.
@@ -186,6 +199,7 @@ impl Region {
         if self.used.get() > 0 {
             self.map().start_over(self.first, self.end);
             self.used.set(0);
+            self.waiting.set(0);
         }
         self.cursor.set(0);
     }

@@ -167,8 +167,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             && !core::ptr::eq(kept.as_ptr(), region)
             && !core::ptr::eq(kept.as_ptr(), self.hand_region.get())
             // SAFETY: The spare region is held: when it is released, it is not the spare one any more.
-            && unsafe { kept.as_ref() }.used.get() == 0
+            && unsafe { kept.as_ref() }.is_empty()
         {
+            self.flush_quick();
             self.close(region);
             // SAFETY: Every region is on this list.
             unsafe { self.all.remove(region, |region| &region.all) };
@@ -215,6 +216,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         self.spare.set(null_mut());
         self.last.set(0);
         self.open.clear();
+        self.quick.clear();
         // Continuations go with the regions that they continue, so they leave the list before.
         for region in self.regions().filter(|region| region.obtained.is_empty()) {
             // SAFETY: The region is on this list; the iterator has passed it, and its links stay as they are.
