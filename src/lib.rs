@@ -26,7 +26,7 @@ pub use adapt::{
     AllocToAllocatorAdaptor, AllocatorAdaptor, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,
 };
 pub use alloc::{
-    Allocator, BumpAllocator, Checkpoint, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
+    Allocator, BitSetAllocator, BumpAllocator, Checkpoint, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
     SizeClassAllocator,
 };
 pub use error::{AllocError, SourceError};

@@ -7,12 +7,14 @@
 //! - A layout **fits** a block where its alignment is the one that was asked for, and its size lies between the size
 //!   that was asked for and the length that was returned, in the last call that returned the block.
 
+mod bit_set;
 mod bump;
 mod local;
 mod locked;
 mod resize;
 mod size_class;
 
+pub use bit_set::BitSetAllocator;
 pub use bump::{BumpAllocator, Checkpoint};
 pub use local::LocalAllocator;
 pub use locked::Locked;

@@ -163,7 +163,7 @@ fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), So
 // before it. It is as aligned as asked: a block at a multiple of its size, plus an offset that is a multiple of the alignment;
 // or slices asked for at that alignment. `BLOCK` is zero, since regions begin behind a header.
 unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
-    const MIN_ALIGN: usize = HEADER;
+    const MIN_ALIGN: usize = if Self::BLOCK == 0 { SLICE } else { HEADER };
     const MAX_REGION: usize =
         if Self::BLOCK == 0 { Stored::<D, K>::MAX_REGION & !(SLICE - 1) } else { Self::BLOCK - HEADER };
 

@@ -3,10 +3,10 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use context_allocator::{Allocator, NonZeroLayout, RegionSource, SizeClassAllocator};
+use context_allocator::{Allocator, BitSetAllocator, NonZeroLayout, RegionSource, SizeClassAllocator};
 
 use super::efficiency::{self, Share};
-use super::{Case, Direct, Role, of_any_size};
+use super::{Case, Direct, Role, of_any_size, of_blocks};
 
 /// Implements [`Direct`] for an allocator over a [`RegionSource`].
 macro_rules! direct {
@@ -39,13 +39,16 @@ macro_rules! direct {
 }
 
 direct!("SizeClassAllocator", Role::Ours, SizeClassAllocator<RegionSource<'static>>);
+direct!("BitSetAllocator", Role::Ours, BitSetAllocator<RegionSource<'static>>);
 
 /// The cases.
 pub fn cases(cases: &mut Vec<Case>) {
+    of_blocks::<BitSetAllocator<RegionSource<'static>>>(cases);
     of_any_size::<SizeClassAllocator<RegionSource<'static>>>(cases);
 }
 
 /// The share of a region that each fills.
 pub fn efficiency(print: &mut impl FnMut(Share)) {
+    print(efficiency::of::<BitSetAllocator<RegionSource<'static>>>());
     print(efficiency::of::<SizeClassAllocator<RegionSource<'static>>>());
 }

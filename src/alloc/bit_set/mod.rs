@@ -1,0 +1,390 @@
+//! Blocks of one size and runs of them, one bit a block.
+//!
+//! ```text
+//!   hand: the free blocks of one word, taken out of its region's map
+//!   +---+---+---+---+- -        regions with free blocks            regions without
+//!   | 0 | 1 | 1 | 0 |      open --> +------+     +------+           +------+
+//!   +---+---+---+---+- -            | maps | <-> | maps |           | maps |
+//!     |                             | ...  |     | ...  |           | ...  |
+//!     +-- word of one of these ---> +------+     +------+           +------+
+//! ```
+//!
+//! A single block comes from the *hand*, the free blocks of a word that were taken all at once, so that to allocate is to find and
+//! clear the lowest bit of a word; when the hand is empty it takes the next word, going round in the region. A short run comes from the
+//! list of those of its length that were freed just now, or from the hand; any other from the word whose longest run is the shortest that is
+//! long enough. A block that is freed in the hand's word returns to the hand, a short run to its list while there is room, everything else to its region's map.
+//!
+//! Always: a block is allocated, or at hand, or waits on one of the lists, or is free in its region's map; a region is on the open list where its map has a
+//! free block, and only then; every region starts at a multiple of `WINDOW` plus the phase, and is not longer.
+//!
+//! | file      | what                                                          |
+//! |-----------|---------------------------------------------------------------|
+//! | `word`    | sixty-four blocks                                             |
+//! | `map`     | a region's blocks: bits, runs, summaries                      |
+//! | `region`  | the books in the region's memory; lists of regions            |
+//! | `regions` | obtaining and releasing                                       |
+//! | `blocks`  | taking and giving blocks                                      |
+//! | `quick`   | short runs that were freed just now                           |
+//! | `large`   | blocks with a region of their own                             |
+//! | `fixed`   | the allocator whose bits stand in its own value               |
+
+mod blocks;
+mod large;
+mod map;
+mod quick;
+mod region;
+mod regions;
+mod word;
+
+use core::cell::Cell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::{NonNull, null_mut};
+
+use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, grow_or_move, shrink_or_move};
+use crate::size::U64;
+use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, ptr};
+use large::LargeBlocks;
+use quick::Quick;
+use region::{List, Region, books_bytes};
+use word::BITS;
+
+/// An allocator of blocks of `B` bytes and of runs of adjacent blocks, with one bit for each block.
+///
+/// A block costs nothing but its bit: no header, no rounding beyond a multiple of `B`, so that a region can be filled with live blocks
+/// to the last one. Neighbours that are free are one run again, whatever they were before; up to sixteen runs of each length from 2 to
+/// 16 blocks are kept as they are until they are wanted again, or space is.
+///
+/// | operation | looks at |
+/// |---|---|
+/// | allocate a block; free a block | one word of bits and, now and then, its summaries: a fixed number of steps |
+/// | allocate a run of up to 64 blocks | the same: the shortest run that is long enough is found in three steps |
+/// | free, grow or shrink a run in place | the words that it has bits in, and one at each end |
+/// | allocate a run of more than 64 blocks | at most the region's words, 64 blocks at a time |
+/// | allocate at a multiple of `a` blocks | as a run, where there is one of `a - 1` blocks more; else at most the region's words |
+///
+/// None of them takes time in proportion to the number of live blocks or of regions: eight regions are tried for a run, then a new one is
+/// obtained (all are tried before a request is refused).
+///
+/// Regions come from `S` when they are needed. The first is 256 KiB, each later one four times the last, up to 262,144 blocks or 16 MiB,
+/// whichever is less; or as large as the source gives, whatever it gives is used. A request that no region holds gets one of its own. A
+/// region's books (bits, lengths of runs and their summaries) lie at its start. They take 832 bytes of 64 KiB in blocks of 64 bytes (1.3 %) and 73 KiB of 16 MiB
+/// (0.45 %); in blocks of 8 bytes 3.6 %. One region without live blocks is kept beside the one in use; others go back to
+/// the source.
+///
+/// `B` is at most 1 MiB. Under a tier of the switchable allocator it is at least 16 bytes. It is for one thread at a time: it can be sent, not shared.
+///
+/// # Examples
+/// ```
+/// use context_allocator::size::U64;
+/// use context_allocator::{Allocator, ArenaSource, BitSetAllocator, MmapSource, NonZeroLayout};
+///
+/// let allocator = BitSetAllocator::<ArenaSource<MmapSource>, U64>::new(ArenaSource::new(MmapSource::new()));
+/// let layout = NonZeroLayout::from_size_align(130, 8)?;
+/// let run = allocator.allocate(layout)?;
+/// assert_eq!(run.len(), 3 * 64);
+/// assert_eq!(allocator.blocks() - allocator.free_blocks(), 3);
+/// // SAFETY: Just allocated with this layout, and not used again.
+/// unsafe { allocator.deallocate(run.cast(), layout) };
+/// assert_eq!(allocator.longest_free_run(), allocator.blocks());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct BitSetAllocator<S: MemorySource, B: BlockSize = U64> {
+    /// The free blocks at hand.
+    hand: Cell<u64>,
+    /// Where block 0 of the word at hand is.
+    hand_start: Cell<*mut u8>,
+    /// The address that all regions are at, modulo `WINDOW`.
+    phase: Cell<usize>,
+    /// The region of the word at hand, or null.
+    hand_region: Cell<*mut Region>,
+    /// A region without live blocks, or one that was that, or null.
+    spare: Cell<*mut Region>,
+    /// The length of the region obtained last, in bytes.
+    last: Cell<usize>,
+    open: List,
+    all: List,
+    large: LargeBlocks,
+    quick: Quick,
+    source: S,
+    block: PhantomData<fn() -> B>,
+}
+
+// SAFETY: The pointers lead to regions that this allocator alone uses, wherever it is; the source says for itself whether
+// it can be sent.
+unsafe impl<S: MemorySource + Send, B: BlockSize> Send for BitSetAllocator<S, B> {}
+
+/// The most blocks that a map's three levels of 64 cover.
+const MOST_BLOCKS: usize = BITS * BITS * BITS;
+/// The largest region in bytes, but for those of large blocks.
+const MOST_BYTES: usize = 16 << 20;
+impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
+    const BLOCK: usize = {
+        assert!(B::BYTES <= 1 << 20, "BitSetAllocator<S, B>: a block is at most 1 MiB: choose B up to `U1048576`");
+        B::BYTES
+    };
+
+    /// Bytes of a word's blocks.
+    const WORD: usize = Self::BLOCK * BITS;
+
+    /// Where the word at hand is before there is one: a word's bytes below 0, so that no address is in it.
+    const NOWHERE: *mut u8 = core::ptr::without_provenance_mut(Self::WORD.wrapping_neg());
+
+    /// What regions start at multiples of, but for the phase, and do not pass, in bytes; a power of two.
+    const WINDOW: usize = {
+        let most = MOST_BLOCKS.saturating_mul(Self::BLOCK);
+        let most = if most < MOST_BYTES { most } else { MOST_BYTES };
+        if S::MAX_REGION < most { S::MAX_REGION.next_power_of_two() } else { most }
+    };
+
+    /// Bytes of the books of the longest region.
+    const BOOKS: usize = {
+        let books = books_bytes(Self::WINDOW / Self::BLOCK, Self::BLOCK);
+        assert!(
+            books <= Self::WINDOW / 2 && books + Self::BLOCK <= S::MAX_REGION,
+            "BitSetAllocator<S, B>: the books would take more than half of a region of S: choose a source of larger \
+             regions, such as `ArenaSource<MmapSource, U65536>`, or smaller blocks"
+        );
+        books
+    };
+
+    /// An allocator over `source` that holds nothing yet.
+    pub const fn new(source: S) -> Self {
+        // Named here, so that sizes that do not go together are an error where the allocator is made.
+        let _ = Self::BOOKS;
+        Self {
+            hand: Cell::new(0),
+            hand_start: Cell::new(Self::NOWHERE),
+            phase: Cell::new(0),
+            hand_region: Cell::new(null_mut()),
+            spare: Cell::new(null_mut()),
+            last: Cell::new(0),
+            open: List::new(),
+            all: List::new(),
+            large: LargeBlocks::new(),
+            quick: Quick::new(),
+            source,
+            block: PhantomData,
+        }
+    }
+
+    /// The source of the regions.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// How many blocks its regions have, but for requests with regions of their own. Takes time in proportion to the number of regions.
+    pub fn blocks(&self) -> usize {
+        self.regions().map(Region::blocks).sum()
+    }
+
+    /// How many of the [`blocks`](Self::blocks) are free. Takes time in proportion to the number of regions.
+    pub fn free_blocks(&self) -> usize {
+        let at_hand = self.hand.get().count_ones() as usize;
+        at_hand + self.quick.blocks() + self.regions().map(|region| region.blocks() - region.used.get()).sum::<usize>()
+    }
+
+    /// The length of the longest run of free blocks, in blocks. Takes time in proportion to the number of regions, and of words in
+    /// those that have a run of 64 blocks or more.
+    pub fn longest_free_run(&self) -> usize {
+        self.flush();
+        self.flush_quick();
+        self.regions().map(|region| region.map().longest_run()).max().unwrap_or(0)
+    }
+
+    /// Bytes of the regions that it holds, as the source gave them. Takes time in proportion to their number.
+    pub fn bytes_held(&self) -> usize {
+        let regions = self.regions().map(|region| region.obtained.len()).sum::<usize>();
+        regions + self.large.iter().map(|region| region.len()).sum::<usize>()
+    }
+
+    /// A size rounded up to whole blocks.
+    #[inline(always)]
+    const fn rounded(size: usize) -> usize {
+        // At most `isize::MAX` and a block, which does not overflow.
+        (size + Self::BLOCK - 1) & !(Self::BLOCK - 1)
+    }
+
+    #[inline(always)]
+    const fn is_single(layout: NonZeroLayout) -> bool {
+        layout.size() <= Self::BLOCK && layout.align() <= Self::BLOCK
+    }
+
+    /// Whether the layout gets a region of its own: where a region as long as they get could not hold it behind the books. The same
+    /// for every layout that fits a block.
+    #[inline]
+    const fn is_large(layout: NonZeroLayout) -> bool {
+        let before = if layout.align() > Self::BOOKS { layout.align() } else { Self::BOOKS };
+        before > Self::WINDOW || Self::rounded(layout.size()) > Self::WINDOW - before
+    }
+}
+
+// SAFETY: A block is taken out of the hand or out of a region's map, where it was free, so that no two overlap; it lies in its
+// region, behind the books, whose bits are never set. Numbers count from a region's start, which is at a multiple of `B`. Regions
+// don't move with the allocator, and the one of a live block is not released.
+unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
+    #[inline]
+    fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        if !Self::is_single(layout) {
+            return self.allocate_run(layout);
+        }
+        let block = match self.pop() {
+            Some(block) => block,
+            None => self.refill_and_pop()?,
+        };
+        Ok(ptr::bytes(block, Self::BLOCK))
+    }
+
+    #[inline]
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        if Self::is_single(layout) {
+            // SAFETY: The caller's promises; the block is one of `B` bytes.
+            unsafe { self.give_single(block) };
+        } else {
+            // SAFETY: The caller's promises.
+            unsafe { self.give_run(block, layout) };
+        }
+    }
+
+    #[inline]
+    unsafe fn grow(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        unsafe { grow_or_move(self, block, old, new) }
+    }
+
+    #[inline]
+    unsafe fn shrink(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        unsafe { shrink_or_move(self, block, old, new) }
+    }
+
+    fn before_fork(&self) {
+        self.source.before_fork();
+    }
+
+    unsafe fn after_fork(&self) {
+        // SAFETY: `before_fork` called the source's, and the caller promises that this call follows it.
+        unsafe { self.source.after_fork() };
+    }
+}
+
+// SAFETY: A block grows over blocks behind it that are free, which become its own, and shrinks by giving its last ones back; in both
+// cases it stays where it is. A block that has a region of its own has the length of that region.
+unsafe impl<S: MemorySource, B: BlockSize> ResizeInPlace for BitSetAllocator<S, B> {
+    #[inline]
+    unsafe fn grow_in_place(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        if Self::is_single(new) && Self::is_single(old) {
+            return Ok(ptr::bytes(block, Self::BLOCK));
+        }
+        // SAFETY: The caller's promises.
+        unsafe { self.grow_run(block, old, new) }
+    }
+
+    #[inline]
+    unsafe fn shrink_in_place(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        if Self::is_single(new) && Self::is_single(old) {
+            return Ok(ptr::bytes(block, Self::BLOCK));
+        }
+        // SAFETY: The caller's promises.
+        unsafe { self.shrink_run(block, old, new) }
+    }
+}
+
+// SAFETY: Every block lies in a region on one of the lists, and a region belongs to this allocator alone.
+unsafe impl<S: MemorySource, B: BlockSize> Owns for BitSetAllocator<S, B> {
+    /// Looks through all regions: takes time in proportion to their number.
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        let address = address.addr().get();
+        let within = |start: usize, len: usize| address.wrapping_sub(start) < len;
+        self.regions().any(|region| within(region.start().addr(), region.bytes(Self::BLOCK)))
+            || self.large.iter().any(|region| within(region.cast::<u8>().addr().get(), region.len()))
+    }
+}
+
+impl<S: MemorySource, B: BlockSize> Reset for BitSetAllocator<S, B> {
+    fn reset(&mut self) {
+        // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use a block.
+        unsafe { self.free_all_but_one() };
+    }
+}
+
+// SAFETY: `new` obtains nothing, dropping releases all regions, `recycle` keeps one at most; regions are released with the length
+// that was returned. A block is `B` bytes or more at a multiple of `B`, and `new_in` refuses to compile where that is less than 16.
+unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for BitSetAllocator<S, B> {
+    type Source = S;
+    type WithSource<S2: MemorySource + Send> = BitSetAllocator<S2, B>;
+    const REUSES_BLOCKS: bool = true;
+    const LARGEST: usize =
+        if S::MAX_REGION / 2 >= Self::WINDOW { isize::MAX as usize } else { Self::WINDOW / 2 };
+
+    fn new_in(source: S) -> Self {
+        const {
+            assert!(
+                B::BYTES >= 16,
+                "BitSetAllocator<S, U8> cannot serve a tier, because a block that another thread frees holds a link of 16 \
+                 bytes: write `BitSetAllocator<S, U16>`, or larger blocks"
+            );
+        }
+        Self::new(source)
+    }
+
+    fn source(&self) -> &S {
+        &self.source
+    }
+
+    #[inline(always)]
+    fn allocate_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
+        if Self::is_single(layout) { self.pop() } else { self.take_run_at_hand(layout) }
+    }
+
+    #[inline(always)]
+    fn owns_at_hand(&self, address: NonNull<u8>) -> bool {
+        // The region whose word is at hand.
+        let Some(region) = NonNull::new(self.hand_region.get()) else { return false };
+        // SAFETY: The region of the word at hand is held.
+        let end = unsafe { region.as_ref() }.bytes(Self::BLOCK);
+        address.addr().get().wrapping_sub(region.addr().get()) < end
+    }
+
+    fn recycle(&mut self) {
+        self.reset();
+    }
+}
+
+impl<S: MemorySource, B: BlockSize> Drop for BitSetAllocator<S, B> {
+    fn drop(&mut self) {
+        // SAFETY: The allocator is going, and its blocks with it.
+        unsafe { self.release_all() };
+    }
+}
+
+impl<S: MemorySource, B: BlockSize> fmt::Debug for BitSetAllocator<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BitSetAllocator")
+            .field("block", &B::BYTES)
+            .field("blocks", &self.blocks())
+            .field("free_blocks", &self.free_blocks())
+            .field("bytes_held", &self.bytes_held())
+            .finish_non_exhaustive()
+    }
+}

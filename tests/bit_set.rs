@@ -1,0 +1,334 @@
+//! The bit-set allocators against the conformance suite, the model, refusing sources, and their own documentation.
+
+#![cfg(feature = "std")]
+
+mod support;
+
+use std::mem::MaybeUninit;
+
+use context_allocator::size::{U8, U16, U32, U64, U256, U4096, U65536, U262144};
+use context_allocator::{
+    ArenaSource, BitSetAllocator, BlockSize, LocalAllocator, MemorySource, MmapSource, Owns,
+    RegionSource, Reset,
+};
+use fastrand::Rng;
+use support::conformance;
+use support::ledger::{Ledger, Way};
+use support::model::{self, Profile};
+use support::sources::CountingSource;
+use support::{fault, layout};
+
+fn over_maps<B: BlockSize>() -> BitSetAllocator<MmapSource, B> {
+    BitSetAllocator::new(MmapSource::new())
+}
+
+const fn sent<T: Send>() {}
+const _: () = sent::<BitSetAllocator<ArenaSource<MmapSource>, U64>>();
+
+fn conforms<B: BlockSize>() {
+    conformance::allocator(over_maps::<B>);
+    conformance::forwarded_allocator(over_maps::<B>);
+    conformance::owns(over_maps::<B>);
+    conformance::reset(over_maps::<B>);
+    let (grown, shrunk) = conformance::resize_in_place(over_maps::<B>);
+    assert!(grown > 1000 && shrunk > 1000, "runs grow and shrink in place: {grown} {shrunk}");
+}
+
+#[test]
+fn blocks_of_8_bytes_conform() {
+    conforms::<U8>();
+}
+
+#[test]
+fn blocks_of_16_bytes_conform() {
+    conformance::local_allocator::<BitSetAllocator<MmapSource, U16>>();
+    conforms::<U16>();
+}
+
+#[test]
+fn blocks_of_64_bytes_conform() {
+    conformance::local_allocator::<BitSetAllocator<MmapSource, U64>>();
+    conforms::<U64>();
+}
+
+#[test]
+fn blocks_of_4096_bytes_conform() {
+    conformance::local_allocator::<BitSetAllocator<MmapSource, U4096>>();
+    conforms::<U4096>();
+}
+
+#[test]
+fn it_conforms_over_an_arena() {
+    let arena = ArenaSource::<_, U65536, U262144>::new(CountingSource::new(MmapSource::new()));
+    conformance::allocator(|| BitSetAllocator::<_, U64>::new(&arena));
+    conformance::owns(|| BitSetAllocator::<_, U32>::new(&arena));
+    conformance::reset(|| BitSetAllocator::<_, U256>::new(&arena));
+    let usage = arena.usage();
+    assert!(usage.obtained > 0);
+    assert_eq!(usage.obtained, usage.unused, "an allocator kept a block of the arena");
+}
+
+/// The name in the brief of the crate names a complete type.
+#[test]
+fn it_conforms_over_an_arena_of_its_own() {
+    conformance::allocator(|| {
+        BitSetAllocator::<ArenaSource<MmapSource>, U64>::new(ArenaSource::new(MmapSource::new()))
+    });
+}
+
+/// Runs the model, and checks that the books agree with it and that every region comes back.
+fn model_of<B: BlockSize>(profile: Profile) {
+    let source = CountingSource::new(MmapSource::new());
+    let allocator = BitSetAllocator::<_, B>::new(&source);
+    model::run(&allocator, profile);
+    source.assert_sound();
+    assert_eq!(allocator.free_blocks(), allocator.blocks(), "blocks were lost");
+    assert_eq!(allocator.bytes_held(), source.counts().bytes);
+    assert!(source.counts().held <= 2, "empty regions are kept: {:?}", source.counts());
+    drop(allocator);
+    source.assert_all_released();
+}
+
+#[test]
+fn small_blocks_against_the_model() {
+    model_of::<U64>(Profile::SMALL.operations(4_000_000));
+    model_of::<U16>(Profile::SMALL.operations(2_000_000).seed(11));
+}
+
+#[test]
+fn many_live_blocks_against_the_model() {
+    model_of::<U8>(Profile { live: 20_000, largest: 96, ..Profile::SMALL.operations(2_000_000) });
+}
+
+#[test]
+fn mixed_blocks_against_the_model() {
+    model_of::<U64>(Profile::MIXED.operations(800_000));
+    model_of::<U256>(Profile::MIXED.operations(200_000).seed(12));
+    model_of::<U8>(Profile { live: 2000, largest: 2048, ..Profile::MIXED.operations(1_000_000) });
+}
+
+#[test]
+fn large_blocks_against_the_model() {
+    model_of::<U4096>(Profile::LARGE);
+    model_of::<U64>(Profile { largest: 20 << 20, live: 6, ..Profile::LARGE.operations(300) });
+}
+
+/// Regions of one arena block each, so that there are hundreds of them.
+#[test]
+fn many_regions_against_the_model() {
+    let arena = ArenaSource::<_, U4096, U65536>::new(MmapSource::new());
+    let allocator = BitSetAllocator::<_, U16>::new(&arena);
+    let profile = Profile { live: 3000, largest: 1024, most_align: 1024, ..Profile::SMALL };
+    model::run(&allocator, profile.operations(300_000));
+    assert_eq!(allocator.free_blocks(), allocator.blocks());
+    assert!(allocator.bytes_held() <= 2 * 4096);
+    drop(allocator);
+    assert_eq!(arena.usage().unused, arena.usage().obtained);
+}
+
+#[test]
+fn a_region_that_runs_out_against_the_model() {
+    for (len, skew) in [(8_192, 0), (65_536, 8), (120_001, 3), (300_000, 40)] {
+        let mut bytes = vec![MaybeUninit::uninit(); len + skew];
+        let allocator = BitSetAllocator::<_, U16>::new(RegionSource::new(&mut bytes[skew..]));
+        let profile = Profile { live: 1000, ..Profile::SMALL.operations(100_000).refusals() };
+        let tally = model::run(&allocator, profile);
+        assert!(tally.refused > 0 || len == 300_000, "{tally:?}");
+        assert_eq!(allocator.free_blocks(), allocator.blocks());
+        assert_eq!(allocator.longest_free_run(), allocator.blocks(), "runs were not joined");
+    }
+}
+
+/// Fills what a source gives to the last block: how many there were, and what part of the bytes held.
+fn fill<S: MemorySource, B: BlockSize>(source: S, regions: usize) -> (usize, f64) {
+    let allocator = BitSetAllocator::<S, B>::new(source);
+    let mut ledger = Ledger::new(&allocator);
+    let one = layout(B::BYTES, 8);
+    ledger.allocate(one).expect("the first block");
+    let first = allocator.bytes_held();
+    while (allocator.free_blocks() > 0 || allocator.bytes_held() < regions * first)
+        && ledger.allocate(one).is_ok()
+    {}
+    assert_eq!((allocator.free_blocks(), allocator.longest_free_run()), (0, 0));
+    assert_eq!(ledger.len(), allocator.blocks(), "a block that it says to have was not to be had");
+    let part = (ledger.len() * B::BYTES) as f64 / allocator.bytes_held() as f64;
+
+    let addresses: Vec<usize> = ledger.iter().map(|held| held.address()).collect();
+    let freed: Vec<usize> = addresses.iter().copied().filter(|address| address / B::BYTES % 2 == 0).collect();
+    freed.iter().for_each(|&address| ledger.free(address));
+    assert_eq!((allocator.free_blocks(), allocator.longest_free_run()), (freed.len(), 1));
+    // No two neighbours are free, so a pair does not fit: the source is asked for more, or refuses.
+    let held = allocator.bytes_held();
+    assert!(ledger.allocate(layout(2 * B::BYTES, 8)).is_err() || allocator.bytes_held() > held);
+    ledger.verify();
+    ledger.free_all();
+    assert_eq!(allocator.free_blocks(), allocator.blocks());
+    (addresses.len(), part)
+}
+
+#[test]
+fn a_region_is_filled_to_the_last_block() {
+    let (blocks, part) = fill::<_, U64>(MmapSource::new(), 1);
+    assert!(blocks > 4000 && part > 0.99, "{blocks} blocks are {part}");
+    let (blocks, part) = fill::<_, U64>(MmapSource::new(), 85);
+    assert!(blocks > 300_000 && part > 0.994, "{blocks} blocks are {part}");
+    let arena = ArenaSource::<_, U65536>::new(MmapSource::new());
+    let (_, part) = fill::<_, U64>(&arena, 5);
+    assert!(part > 0.985, "{part}");
+    let (_, part) = fill::<_, U8>(&arena, 5);
+    assert!(part > 0.94, "{part}");
+    let mut bytes = vec![MaybeUninit::uninit(); 65_536 + 8];
+    let (_, part) = fill::<_, U64>(RegionSource::new(&mut bytes[8..]), 1);
+    assert!(part > 0.98, "{part}");
+}
+
+/// What comes longer than a window is cut into several maps, none of it lost.
+#[test]
+fn a_region_of_several_windows_is_used_whole() {
+    // Blocks of 8 bytes have windows of 2 MiB.
+    let mut bytes = vec![MaybeUninit::uninit(); (5 << 20) + 24];
+    let (blocks, part) = fill::<_, U8>(RegionSource::new(&mut bytes[8..]), 1);
+    assert!(blocks * 8 > 5_000_000 && part > 0.96, "{blocks} blocks are {part}");
+    let mut allocator = BitSetAllocator::<_, U8>::new(RegionSource::new(&mut bytes));
+    for _ in 0..3 {
+        let mut ledger = Ledger::new(&allocator);
+        let sizes = [1 << 20, 900 << 10, 1 << 20, 3, 40_000, 800 << 10];
+        for size in sizes {
+            ledger.allocate(layout(size, 8)).expect("there are three maps");
+        }
+        ledger.verify();
+        for held in ledger.iter() {
+            assert!(allocator.owns(held.start()));
+        }
+        allocator.reset();
+    }
+}
+
+/// A static range of odd length at an odd place.
+#[test]
+fn a_fixed_region_of_64_kib_serves_firmware() {
+    let mut bytes = vec![MaybeUninit::uninit(); 65_536];
+    for skew in [0, 1, 8, 63] {
+        let allocator = BitSetAllocator::<_, U64>::new(RegionSource::new(&mut bytes[skew..]));
+        let mut ledger = Ledger::new(&allocator);
+        ledger.allocate(layout(40_000, 8)).expect("more than half of the region");
+        ledger.allocate(layout(100, 1024)).expect("an alignment of sixteen blocks");
+        ledger.allocate(layout(1, 8192)).expect("an alignment beyond a word");
+        assert!(ledger.allocate(layout(40_000, 8)).is_err());
+        assert_eq!(allocator.bytes_held(), 65_536 - skew - (64 - (allocator.bytes_held() + skew) % 64) % 64);
+        ledger.free_all();
+        assert_eq!(allocator.longest_free_run(), allocator.blocks());
+    }
+}
+
+#[test]
+fn runs_fill_what_single_blocks_left() {
+    let allocator = over_maps::<U64>();
+    let mut ledger = Ledger::new(&allocator);
+    let mut random = Rng::with_seed(5);
+    let mut singles: Vec<usize> =
+        (0..4000).map(|_| ledger.allocate(layout(64, 8)).expect("a block")).collect();
+    random.shuffle(&mut singles);
+    singles.drain(..2800).for_each(|address| ledger.free(address));
+    let held = allocator.bytes_held();
+    for len in (2..=40).rev() {
+        while allocator.longest_free_run() >= len {
+            let run = ledger.allocate(layout(64 * len, 8)).expect("there is such a run");
+            assert_eq!(allocator.bytes_held(), held, "a run at {run:#x} came from elsewhere");
+        }
+    }
+    assert!(allocator.longest_free_run() == 1);
+    ledger.verify();
+    ledger.free_all();
+    assert_eq!(allocator.free_blocks(), allocator.blocks());
+}
+
+#[test]
+fn runs_grow_over_free_neighbours_and_shrink_from_behind() {
+    let allocator = over_maps::<U64>();
+    let mut ledger = Ledger::new(&allocator);
+    let first = ledger.allocate(layout(64 * 100, 8)).expect("a run");
+    let single = ledger.allocate(layout(1, 1)).expect("a block");
+    assert_ne!(first, single);
+    ledger.resize_in_place(first, layout(64 * 30, 8), Way::Shrink).expect("it shrinks");
+    let free = allocator.free_blocks();
+    ledger.resize_in_place(first, layout(64 * 100, 8), Way::Grow).expect("it grows again");
+    assert_eq!(allocator.free_blocks(), free - 70);
+    let next = ledger.allocate(layout(64 * 3, 8)).expect("a run");
+    assert_eq!(ledger.resize_in_place(first, layout(64 * 4000, 8), Way::Grow).is_ok(), false);
+    ledger.free(next);
+    ledger.free_all();
+    assert_eq!(allocator.longest_free_run(), allocator.blocks());
+}
+
+/// One region stays beside the one in use, whatever comes and goes.
+#[test]
+fn empty_regions_go_back_and_one_is_kept() {
+    let source = CountingSource::new(MmapSource::new());
+    let allocator = BitSetAllocator::<_, U64>::new(&source);
+    let mut ledger = Ledger::new(&allocator);
+    for round in 0..3 {
+        let blocks: Vec<usize> =
+            (0..100_000).map(|_| ledger.allocate(layout(64, 8)).expect("a block")).collect();
+        assert!(source.counts().held >= if round == 0 { 3 } else { 2 });
+        blocks.into_iter().for_each(|address| ledger.free(address));
+        assert!(source.counts().held <= 2, "{:?}", source.counts());
+    }
+    let obtained = source.counts().obtained;
+    for _ in 0..100 {
+        let runs: Vec<usize> =
+            (0..3).map(|_| ledger.allocate(layout(64 * 1000, 8)).expect("a run")).collect();
+        runs.into_iter().for_each(|address| ledger.free(address));
+    }
+    assert!(source.counts().obtained <= obtained + 1, "a region comes and goes: {:?}", source.counts());
+}
+
+#[test]
+fn large_blocks_have_regions_of_their_own() {
+    let source = CountingSource::new(MmapSource::new());
+    let allocator = BitSetAllocator::<_, U8>::new(&source);
+    let mut ledger = Ledger::new(&allocator);
+    for (size, align) in [(3 << 20, 8), (2 << 20, 4096), (1, 4 << 20), (5 << 20, 8 << 20)] {
+        let before = source.counts().held;
+        let address = ledger.allocate(layout(size, align)).expect("the source has this");
+        assert_eq!(source.counts().held, before + 1);
+        assert!(allocator.owns(ledger.get(address).start()));
+        assert_eq!(allocator.bytes_held(), source.counts().bytes);
+        ledger.resize_in_place(address, layout(ledger.get(address).len(), align), Way::Grow).expect("its region");
+        assert!(ledger.resize_in_place(address, layout(1, 8), Way::Shrink).is_err() || align > 1 << 20);
+        ledger.resize(address, layout(1, 8), Way::Shrink).expect("it moves");
+        assert_eq!(source.counts().held, 1);
+    }
+    ledger.free_all();
+}
+
+#[test]
+fn every_refusal_is_survived() {
+    let requests = fault::every_request(|source| {
+        let allocator = BitSetAllocator::<_, U64>::new(source.clone());
+        fault::work(&allocator, 1 << 20);
+        assert_eq!(allocator.free_blocks(), allocator.blocks());
+    });
+    assert!(requests >= 3);
+    let requests = fault::every_request(|source| {
+        let arena = ArenaSource::<_, U4096, U65536>::new(source.clone());
+        let allocator = BitSetAllocator::<_, U16>::new(&arena);
+        fault::work(&allocator, 2048);
+        drop(allocator);
+        assert_eq!(arena.usage().unused, arena.usage().obtained);
+    });
+    assert!(requests >= 3);
+}
+
+/// A region is obtained for the first allocation, and a smaller one where the preferred length is refused.
+#[test]
+fn a_refused_region_is_asked_for_again_smaller() {
+    let arena = ArenaSource::<_, U65536, U65536>::new(MmapSource::new());
+    let allocator = BitSetAllocator::<_, U64>::new(&arena);
+    assert_eq!(allocator.bytes_held(), 0);
+    let mut ledger = Ledger::new(&allocator);
+    ledger.allocate(layout(60_000, 8)).expect("what a block of the arena holds");
+    assert!(ledger.allocate(layout(65_536, 8)).is_err());
+    assert_eq!(BitSetAllocator::<&ArenaSource<MmapSource>, U64>::LARGEST, 32_768);
+    ledger.free_all();
+}

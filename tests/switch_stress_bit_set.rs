@@ -1,0 +1,34 @@
+//! As `switch_stress`, with bit-set allocators in both tiers: over blocks of an arena in one, over memory maps in the other.
+
+#![cfg(feature = "std")]
+
+mod support;
+
+use std::alloc::System;
+
+use context_allocator::size::{U16, U64, U65536};
+use context_allocator::{ArenaSource, BitSetAllocator, Builder, MmapSource, Tiers};
+use support::sources::CountingSource;
+use support::stress::{Plan, run};
+
+type Counting = CountingSource<MmapSource>;
+
+static COROUTINE: Counting = CountingSource::new(MmapSource::new());
+static THREAD: Counting = CountingSource::new(MmapSource::new());
+
+type CoroutineTier = BitSetAllocator<ArenaSource<&'static Counting, U65536>, U16>;
+type ThreadTier = BitSetAllocator<&'static Counting, U64>;
+
+context_allocator::global_thread_and_coroutine_switchable_allocator!(
+    static ALLOC: Tiers<CoroutineTier, ThreadTier, System> = Builder::new()
+        .coroutine_tier(BitSetAllocator::new(ArenaSource::new(&COROUTINE)))
+        .thread_tier(BitSetAllocator::new(&THREAD))
+        .global_tier(System)
+        .build();
+);
+
+#[test]
+fn bit_sets_in_both_tiers() {
+    let plan = Plan { threads: 8, operations: 500_000, in_thread_tier: |f| ALLOC.with_thread(f) };
+    run(&ALLOC, plan, &COROUTINE, &THREAD);
+}
