@@ -20,6 +20,9 @@ mod sys;
 
 pub use adapt::{AllocToAllocatorAdaptor, AllocatorAdaptor, Api2, GlobalAllocToAllocatorAdaptor, Nightly};
 pub use alloc::{
+    AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
+};
+pub use alloc::{
     Allocator, BumpAllocator, Checkpoint, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
     SizeClassAllocator,
 };

@@ -12,12 +12,16 @@ mod local;
 mod locked;
 mod resize;
 mod size_class;
+mod tree;
 
 pub use bump::{BumpAllocator, Checkpoint};
 pub use local::LocalAllocator;
 pub use locked::Locked;
 pub(crate) use resize::{grow_or_move, relocate, shrink_or_move};
 pub use size_class::SizeClassAllocator;
+pub use tree::{
+    AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
+};
 
 use core::ptr::NonNull;
 
