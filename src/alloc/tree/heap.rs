@@ -5,13 +5,16 @@ use core::ptr::NonNull;
 
 use super::block::{Block, GRANULE};
 use super::merge::Merging;
-use super::span::{Piece, REGION_ALIGN, Span, needed};
+use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// The first region in bytes, and the most that a later one has if nothing larger is needed.
 const FIRST_REGION: usize = 64 * 1024;
 const LAST_REGION: usize = 64 * 1024 * 1024;
+
+/// What is kept in bytes, though no block of it is live and it is most of what is held.
+const MODERATE: usize = 1024 * 1024;
 
 /// `size` in whole granules. It is at most `isize::MAX`, as in every layout, so this does not overflow.
 #[inline(always)]
@@ -136,14 +139,14 @@ where
     }
 
     /// A region as the source gave it, for a block of `size` bytes at a multiple of `align`.
-    fn request(&self, size: usize, align: usize) -> Result<(NonNull<[u8]>, bool), AllocError> {
+    fn request(&self, size: usize, align: usize) -> Result<(NonNull<[u8]>, Keep), AllocError> {
         let worst = with_slack(size, align).and_then(needed).ok_or(AllocError::TooLarge)?;
         let least = NonZeroLayout::from_size_align(worst, REGION_ALIGN)?;
         let preferred = self.spans.held().clamp(FIRST_REGION, LAST_REGION).min(S::MAX_REGION);
         if preferred > worst
             && let Ok(region) = self.source.obtain(least.with_size(preferred)?)
         {
-            return Ok((region, false));
+            return Ok((region, if region.len() / 2 > preferred { Keep::Alone } else { Keep::IfModerate }));
         }
         let region = match self.source.obtain(least) {
             Err(_) if align > GRANULE => {
@@ -153,19 +156,28 @@ where
             }
             region => region?,
         };
-        Ok((region, worst > preferred && region.len() / 2 < worst))
+        Ok((
+            region,
+            if region.len() / 2 > worst {
+                Keep::Alone
+            } else if worst > preferred {
+                Keep::Never
+            } else {
+                Keep::IfModerate
+            },
+        ))
     }
 
     /// Obtains a region and takes a block from it.
     #[cold]
     #[inline(never)]
     pub(super) fn take_from_new_region(&self, size: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
-        let (region, single) = self.request(size, align)?;
+        let (region, keep) = self.request(size, align)?;
         if M::MERGES && self.join(region, with_slack(size, align).unwrap_or(size)) {
             return self.take(size, align).ok_or(AllocError::Source(SourceError::TooLarge));
         }
         // SAFETY: The region was just obtained, at that alignment; what a source calls zeroed is.
-        let Some(span) = (unsafe { Span::new(region, single, S::ZEROED) }) else {
+        let Some(span) = (unsafe { Span::new(region, keep, S::ZEROED) }) else {
             // SAFETY: Just obtained, and used by nobody.
             unsafe { self.release(Piece { start: region.cast(), len: region.len() }) };
             return Err(AllocError::Source(SourceError::TooLarge));
@@ -183,21 +195,28 @@ where
         }
     }
 
-    /// Decides what becomes of a span of which no block is live any more: one of moderate size is kept.
+    /// Decides what becomes of a span of which no block is live any more.
+    ///
+    /// One is kept, so that a program that allocates and frees at the edge of a region does not obtain one each time; but not if it is
+    /// most of what is held, so that memory comes back once nothing is live.
     #[cold]
     #[inline(never)]
     pub(super) fn emptied(&self, span: Span) {
-        if span.single() {
+        if span.keep() == Keep::Never {
             return self.release_span(span);
         }
-        match self.spans.spare().get() {
+        let kept = match self.spans.spare().get() {
             Some(spare) if spare != span && spare.is_wholly_free() => {
                 let (smaller, larger) = if spare.len() < span.len() { (spare, span) } else { (span, spare) };
                 self.release_span(smaller);
-                self.spans.spare().set(Some(larger));
+                larger
             }
-            _ => self.spans.spare().set(Some(span)),
+            _ => span,
+        };
+        if kept.keep() == Keep::IfModerate && kept.len() > MODERATE.max(self.spans.held() / 2) {
+            return self.release_span(kept);
         }
+        self.spans.spare().set(Some(kept));
     }
 
     /// Releases a span of which no block is live, so that it is one free block.

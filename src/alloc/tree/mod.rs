@@ -61,8 +61,9 @@ use spans::Spans;
 /// where what lies behind them is free and large enough.
 ///
 /// Regions come from `S` when they are needed: each is as large as all before it together, from 64 KiB to 64 MiB, or as large as
-/// the source's blocks, or as large as a block that would not fit. A region without live blocks is released, but for
-/// one: that is kept, unless it was obtained for a single large block. Regions need no alignment, and any length will
+/// the source's blocks, or as large as a block that would not fit. A region without live blocks is released, but for one:
+/// that is kept if it is at most 1 MiB or half of what is held, or if the source gave far more than it was asked for; never if it was
+/// obtained for a single large block. Regions need no alignment, and any length will
 /// do: a source that gives only one, such as [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
 ///
 /// `T` is a number from `U1` to `U64`. `M` says what becomes of regions that lie one behind the other: [`KeepApart`] or

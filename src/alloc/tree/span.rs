@@ -38,8 +38,18 @@ struct Header {
     /// Bytes from the header to the books.
     books: usize,
     pieces: usize,
-    /// Whether it was obtained for one request, which nearly fills it.
-    single: bool,
+    keep: Keep,
+}
+
+/// What becomes of a span of which no block is live, by how it was obtained.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Released: it was obtained for one request, which nearly filled it.
+    Never,
+    /// Kept, if it is the only one and not large by comparison.
+    IfModerate,
+    /// Kept, if it is the only one: the source gave far more than it was asked for, so it would give the same again.
+    Alone,
 }
 
 /// A region as the source returned it.
@@ -96,7 +106,7 @@ impl Span {
     field!(base, usize);
     field!(books, usize);
     field!(pieces, usize);
-    field!(single, bool);
+    field!(keep, Keep);
 
     /// The span whose header is at `node`.
     ///
@@ -128,14 +138,14 @@ impl Span {
     ///
     /// # Safety
     /// The region is the caller's, starts at a multiple of [`REGION_ALIGN`], and, with `zeroed`, is zero.
-    pub(super) unsafe fn new(region: NonNull<[u8]>, single: bool, zeroed: bool) -> Option<Self> {
+    pub(super) unsafe fn new(region: NonNull<[u8]>, keep: Keep, zeroed: bool) -> Option<Self> {
         let start = region.cast::<u8>();
         let len = region.len() & !(GRANULE - 1);
         let books = books_bytes(len, 1);
         let usable = len.checked_sub(HEADER + books).filter(|&usable| usable > 0)?;
         let base = HEADER + books;
         let header =
-            Header { node: [core::ptr::null_mut(); 4], len, usable, base, books: HEADER, pieces: 1, single };
+            Header { node: [core::ptr::null_mut(); 4], len, usable, base, books: HEADER, pieces: 1, keep };
         // SAFETY: The region has room for the header and is aligned for it, and is the caller's.
         unsafe { start.cast::<Header>().write(header) };
         let span = Self(start.cast());
@@ -301,8 +311,15 @@ impl Span {
         let start = self.address() + self.len();
         let node = self.node_words();
         let usable = total - HEADER - bytes;
-        let header =
-            Header { node, len: total, usable, base: HEADER, books: total - bytes, pieces, single: false };
+        let header = Header {
+            node,
+            len: total,
+            usable,
+            base: HEADER,
+            books: total - bytes,
+            pieces,
+            keep: Keep::IfModerate,
+        };
         // SAFETY: The header is there, and nobody else uses it.
         unsafe { self.0.write(header) };
         (start, start + len - bytes)
@@ -319,7 +336,7 @@ impl Span {
         unsafe { self.write_books(region, HEADER, len, len) };
         let (usable, base) = (total - HEADER - bytes, HEADER + bytes);
         let node = self.node_words();
-        let header = Header { node, len: total, usable, base, books: HEADER, pieces, single: false };
+        let header = Header { node, len: total, usable, base, books: HEADER, pieces, keep: Keep::IfModerate };
         let joined = Self(region.start.cast());
         // SAFETY: The region has room for the header and is aligned for it, and nobody uses it.
         unsafe { joined.0.write(header) };
