@@ -3,10 +3,12 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use context_allocator::{Allocator, NonZeroLayout, RegionSource, SizeClassAllocator};
+use context_allocator::{
+    Allocator, MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource, SizeClassAllocator,
+};
 
 use super::efficiency::{self, Share};
-use super::{Case, Direct, Role, of_any_size};
+use super::{Case, Direct, Role, of_any_size, of_blocks};
 
 /// Implements [`Direct`] for an allocator over a [`RegionSource`].
 macro_rules! direct {
@@ -38,14 +40,20 @@ macro_rules! direct {
     };
 }
 
+type Tree = MultipleBinarySearchTreeAllocator<RegionSource<'static>>;
+
+direct!("MultipleBinarySearchTreeAllocator", Role::Ours, Tree);
 direct!("SizeClassAllocator", Role::Ours, SizeClassAllocator<RegionSource<'static>>);
 
 /// The cases.
 pub fn cases(cases: &mut Vec<Case>) {
+    of_blocks::<Tree>(cases);
+    of_any_size::<Tree>(cases);
     of_any_size::<SizeClassAllocator<RegionSource<'static>>>(cases);
 }
 
 /// The share of a region that each fills.
 pub fn efficiency(print: &mut impl FnMut(Share)) {
+    print(efficiency::of::<Tree>());
     print(efficiency::of::<SizeClassAllocator<RegionSource<'static>>>());
 }
