@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use super::block::{Block, GRANULE, Link};
-use super::count::{BINNED, bin_of, tree_of};
+use super::count::{BINNED, bin_of, size_of_bin, tree_of};
 use super::free_set::FreeSet;
 use super::merge::Merging;
 use super::red_black::Tree;
@@ -56,13 +56,13 @@ impl<T: TreeCount> FreeSet<T> {
         let (bins, trees) = self.parts();
         let (bins_map, trees_map) = self.maps();
         for (number, bin) in bins.iter().enumerate() {
-            if bin.get().is_some() != (bins_map >> number & 1 == 1) {
+            if bin.get().is_some() != (bins_map[number / 64].get() >> (number % 64) & 1 == 1) {
                 return Err("the map of bins is wrong");
             }
             let mut before = None;
             let mut next = bin.get();
             while let Some(block) = next {
-                let size = (number + 1) * GRANULE;
+                let size = size_of_bin(number);
                 if before.is_some() && block.previous(size) != before {
                     return Err("a link back is wrong");
                 }
@@ -142,7 +142,7 @@ where
                 return Err("a block reaches beyond its span");
             }
             for granule in (span.address()..=span.address() + span.len()).step_by(GRANULE) {
-                if span.is_edge(granule) != edges.contains_key(&granule) {
+                if span.bitmap().has(granule) != edges.contains_key(&granule) {
                     return Err("the bitmap of edges is wrong");
                 }
             }

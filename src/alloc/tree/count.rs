@@ -17,7 +17,7 @@ use super::block::GRANULE;
 
 /// The largest size in bytes that has an exact bin.
 pub(super) const BINNED: usize = BINS * GRANULE;
-pub(super) const BINS: usize = 64;
+pub(super) const BINS: usize = 256;
 
 mod sealed {
     pub trait Sealed {}
@@ -61,6 +61,12 @@ pub(super) const fn tree_of<T: TreeCount>(size: usize) -> usize {
 #[inline(always)]
 pub(super) const fn bin_of(size: usize) -> usize {
     size / GRANULE - 1
+}
+
+/// The size in bytes of the blocks of a bin.
+#[inline(always)]
+pub(super) const fn size_of_bin(number: usize) -> usize {
+    (number + 1) * GRANULE
 }
 
 macro_rules! tree_counts {

@@ -9,11 +9,14 @@ use core::cell::Cell;
 use generic_array::GenericArray;
 
 use super::block::{Block, Link};
-use super::count::{BINNED, BINS, TreeCount, bin_of, tree_of};
+use super::count::{BINNED, BINS, TreeCount, bin_of, size_of_bin, tree_of};
 use super::red_black::Tree;
 
+/// Bits of a word of the bitmaps.
+const WORD: usize = u64::BITS as usize;
+
 pub(super) struct FreeSet<T: TreeCount> {
-    bins_map: Cell<u64>,
+    bins_map: [Cell<u64>; BINS / WORD],
     trees_map: Cell<u64>,
     bins: [Cell<Link>; BINS],
     trees: GenericArray<Tree, T>,
@@ -34,7 +37,7 @@ impl<T: TreeCount> FreeSet<T> {
     pub(super) const fn new() -> Self {
         let trees = core::mem::MaybeUninit::<GenericArray<Tree, T>>::zeroed();
         Self {
-            bins_map: Cell::new(0),
+            bins_map: [const { Cell::new(0) }; BINS / WORD],
             trees_map: Cell::new(0),
             bins: [const { Cell::new(None) }; BINS],
             // SAFETY: The array consists of trees, and a tree of zero bits is an empty one: its root is a link, in which null
@@ -48,6 +51,31 @@ impl<T: TreeCount> FreeSet<T> {
         debug_assert!(number < BINS);
         // SAFETY: `bin_of` gives numbers below BINS for the sizes up to BINNED, and bits of the map are below 64.
         unsafe { self.bins.get_unchecked(number) }
+    }
+
+    /// The word of `bins_map` for a bin.
+    #[inline(always)]
+    fn map_of(&self, number: usize) -> &Cell<u64> {
+        // SAFETY: As for the bins.
+        unsafe { self.bins_map.get_unchecked(number / WORD) }
+    }
+
+    /// Makes `next` the first block of a bin that lost its first.
+    #[inline(always)]
+    fn set_first(&self, number: usize, next: Link) {
+        self.bin(number).set(next);
+        // Without a branch: it would wait for the link, which lies in memory that nobody touched for long.
+        let map = self.map_of(number);
+        map.set(map.get() & !(u64::from(next.is_none()) << (number % WORD)));
+    }
+
+    /// Takes a block out of the bin of `size` bytes, at most `BINNED`.
+    #[inline(always)]
+    pub(super) fn pop(&self, size: usize) -> Link {
+        let number = bin_of(size);
+        let block = self.bin(number).get()?;
+        self.set_first(number, block.next());
+        Some(block)
     }
 
     #[inline(always)]
@@ -65,13 +93,14 @@ impl<T: TreeCount> FreeSet<T> {
             let bin = self.bin(number);
             block.enter_list(size, bin.get());
             bin.set(Some(block));
-            self.bins_map.set(self.bins_map.get() | 1 << number);
+            let map = self.map_of(number);
+            map.set(map.get() | 1 << (number % WORD));
         } else {
             self.insert_in_tree(block, size);
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn insert_in_tree(&self, block: Block, size: usize) {
         let number = tree_of::<T>(size);
         self.tree(number).insert(block, size);
@@ -86,10 +115,7 @@ impl<T: TreeCount> FreeSet<T> {
             let bin = self.bin(number);
             let next = block.next();
             if bin.get() == Some(block) {
-                bin.set(next);
-                if next.is_none() {
-                    self.bins_map.set(self.bins_map.get() & !(1 << number));
-                }
+                self.set_first(number, next);
             } else if let Some(previous) = block.previous(size) {
                 previous.set_next(next);
                 if let Some(next) = next {
@@ -101,7 +127,7 @@ impl<T: TreeCount> FreeSet<T> {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn remove_from_tree(&self, block: Block, size: usize) {
         let number = tree_of::<T>(size);
         let tree = self.tree(number);
@@ -115,17 +141,50 @@ impl<T: TreeCount> FreeSet<T> {
     #[inline(always)]
     pub(super) fn best(&self, size: usize) -> Option<(Block, usize)> {
         if size <= BINNED {
-            let number = bin_of(size);
-            let larger = self.bins_map.get() >> number;
-            if larger != 0 {
-                let skipped = larger.trailing_zeros() as usize;
-                let block = self.bin(number + skipped).get()?;
-                return Some((block, size + skipped * super::block::GRANULE));
+            if let Some(number) = self.first_bin(bin_of(size)) {
+                let block = self.bin(number).get()?;
+                return Some((block, size_of_bin(number)));
             }
             self.smallest_of_trees(self.trees_map.get())
         } else {
             self.best_of_trees(size)
         }
+    }
+
+    /// Takes out the [`best`](Self::best) block.
+    #[inline(always)]
+    pub(super) fn take_best(&self, size: usize) -> Option<(Block, usize)> {
+        if size <= BINNED
+            && let Some(number) = self.first_bin(bin_of(size))
+        {
+            let block = self.bin(number).get()?;
+            self.set_first(number, block.next());
+            return Some((block, size_of_bin(number)));
+        }
+        self.take_best_of_trees(size)
+    }
+
+    #[inline(never)]
+    fn take_best_of_trees(&self, size: usize) -> Option<(Block, usize)> {
+        let (block, found) = if size <= BINNED {
+            self.smallest_of_trees(self.trees_map.get())
+        } else {
+            self.best_of_trees(size)
+        }?;
+        self.remove_from_tree(block, found);
+        Some((block, found))
+    }
+
+    /// The first bin from `number` on that has a block.
+    #[inline(always)]
+    fn first_bin(&self, number: usize) -> Option<usize> {
+        let mut word = number / WORD;
+        let mut map = self.map_of(number).get() >> (number % WORD) << (number % WORD);
+        while map == 0 {
+            word += 1;
+            map = self.bins_map.get(word)?.get();
+        }
+        Some(word * WORD + map.trailing_zeros() as usize)
     }
 
     #[inline]
@@ -153,22 +212,29 @@ impl<T: TreeCount> FreeSet<T> {
             let block = self.tree(number as usize).last(true)?;
             return Some((block, block.key()));
         }
-        let number = self.bins_map.get().checked_ilog2()? as usize;
-        Some((self.bin(number).get()?, (number + 1) * super::block::GRANULE))
+        let number = self.used_bins().last()?;
+        Some((self.bin(number).get()?, size_of_bin(number)))
+    }
+
+    /// The bins that have a block.
+    fn used_bins(&self) -> impl Iterator<Item = usize> {
+        let words = self.bins_map.iter().enumerate();
+        words.flat_map(|(word, map)| ones(map.get()).map(move |number| word * WORD + number))
     }
 
     /// Forgets all blocks.
     pub(super) fn clear(&self) {
-        ones(self.bins_map.replace(0)).for_each(|number| self.bin(number).set(None));
+        self.used_bins().for_each(|number| self.bin(number).set(None));
+        self.bins_map.iter().for_each(|map| map.set(0));
         ones(self.trees_map.replace(0)).for_each(|number| self.tree(number).clear());
     }
 
     /// Calls `f` with each block and its size.
     pub(super) fn for_each(&self, mut f: impl FnMut(Block, usize)) {
-        for number in ones(self.bins_map.get()) {
+        for number in self.used_bins() {
             let mut next = self.bin(number).get();
             while let Some(block) = next {
-                f(block, (number + 1) * super::block::GRANULE);
+                f(block, size_of_bin(number));
                 next = block.next();
             }
         }
@@ -187,7 +253,7 @@ impl<T: TreeCount> FreeSet<T> {
     }
 
     #[cfg(test)]
-    pub(super) fn maps(&self) -> (u64, u64) {
-        (self.bins_map.get(), self.trees_map.get())
+    pub(super) fn maps(&self) -> (&[Cell<u64>], u64) {
+        (&self.bins_map, self.trees_map.get())
     }
 }

@@ -4,6 +4,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::block::{Block, GRANULE};
+use super::count::BINNED;
 use super::merge::Merging;
 use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
@@ -45,14 +46,13 @@ where
     }
 
     /// Takes `size` bytes, in whole granules, from the free blocks.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn take(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        if align <= GRANULE {
-            let (block, found) = self.free.best(size)?;
-            Some(self.cut(block, found, 0, size))
-        } else {
-            self.take_aligned(size, align)
+        if align > GRANULE {
+            return self.take_aligned(size, align);
         }
+        let (block, found) = self.free.take_best(size)?;
+        Some(self.keep(block, found, 0, size))
     }
 
     /// Takes from the best block if it happens to have room at the alignment, otherwise from one that has room anyhow.
@@ -68,25 +68,32 @@ where
     }
 
     /// Cuts `size` bytes out of a free block of `found` bytes, `front` bytes behind its start; what is left over stays free.
-    #[inline(always)]
+    #[inline]
     pub(super) fn cut(&self, block: Block, found: usize, front: usize, size: usize) -> NonNull<u8> {
-        debug_assert!(front + size <= found && size > 0);
         self.free.remove(block, found);
+        self.keep(block, found, front, size)
+    }
+
+    /// As [`cut`](Self::cut), of a block that was just taken out of the free ones.
+    #[inline(always)]
+    fn keep(&self, block: Block, found: usize, front: usize, size: usize) -> NonNull<u8> {
+        debug_assert!(front + size <= found && size > 0);
         // SAFETY: The block is a free one of this allocator.
         let span = unsafe { self.span_of(block.address()) };
         let start = block.address() + front;
         let (end, limit) = (start + size, block.address() + found);
+        let edges = span.bitmap();
         // The first and the last granule of the free block are edges already.
         if front == 0 {
-            span.clear_edge(start);
+            edges.clear(start);
         } else {
-            span.set_edge(start - GRANULE);
+            edges.set(start - GRANULE);
             self.free.insert(block, front);
         }
         if end == limit {
-            span.clear_edge(limit - GRANULE);
+            edges.clear(limit - GRANULE);
         } else {
-            span.set_edge(end);
+            edges.set(end);
             // SAFETY: The bytes from `end` to `limit` are the rest of a free block, which nobody uses; the span's pointer may
             // access them.
             self.free.insert(unsafe { Block::at(span.pointer(end)) }, limit - end);
@@ -100,7 +107,7 @@ where
     /// A live block of the span ends at `end`.
     #[inline(always)]
     pub(super) unsafe fn free_behind(&self, span: Span, end: usize) -> Option<(Block, usize)> {
-        if !span.is_edge(end) {
+        if !span.bitmap().has(end) {
             return None;
         }
         // SAFETY: An edge behind a block that is not free is the first granule of a free block.
@@ -114,28 +121,100 @@ where
     /// The bytes from `start` to `end`, whole granules, lie in the span's range of blocks, are not free, are used by nobody, and their
     /// bits are clear.
     #[inline(always)]
-    pub(super) unsafe fn give_back(&self, span: Span, mut start: usize, mut end: usize) -> usize {
+    unsafe fn merge_and_enter(&self, span: Span, mut start: usize, mut end: usize) -> usize {
+        let edges = span.bitmap();
+        // Each end of the range becomes an edge or, where a neighbour is free, the neighbour's edge moves: its far one stays, the near
+        // one goes, unless both are the same granule.
         // SAFETY: The range ends at `end` and is not free.
         if let Some((above, size)) = unsafe { self.free_behind(span, end) } {
             self.free.remove(above, size);
-            span.clear_edge(end);
+            if size > GRANULE {
+                edges.clear(end);
+            }
             end += size;
+        } else {
+            edges.set(end - GRANULE);
         }
-        if span.is_edge(start - GRANULE) {
+        if edges.has(start - GRANULE) {
             // SAFETY: An edge before a range that is not free is the last granule of a free block.
             let size = unsafe { Block::size_below(span.pointer(start)) };
             // SAFETY: The free block has this size and ends at `start`.
             let below = unsafe { Block::at(span.pointer(start - size)) };
             self.free.remove(below, size);
-            span.clear_edge(start - GRANULE);
+            if size > GRANULE {
+                edges.clear(start - GRANULE);
+            }
             start -= size;
+        } else {
+            edges.set(start);
         }
-        // Now that what was inside is cleared; a neighbour of one granule had one bit for both its ends.
-        span.set_edge(start);
-        span.set_edge(end - GRANULE);
         // SAFETY: The range and its neighbours are free and in no list.
         self.free.insert(unsafe { Block::at(span.pointer(start)) }, end - start);
         end - start
+    }
+
+    /// As [`merge_and_enter`](Self::merge_and_enter), where it need not be fast.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    pub(super) unsafe fn give_back(&self, span: Span, start: usize, end: usize) {
+        // SAFETY: The caller's promises.
+        unsafe { self.merge_and_enter(span, start, end) };
+    }
+
+    /// Frees a block, and releases its span if that was the last one.
+    ///
+    /// # Safety
+    /// The block is a live one of this allocator, of `size` bytes in whole granules, and is not used any more.
+    #[inline(always)]
+    pub(super) unsafe fn free_block(&self, start: usize, size: usize) {
+        // SAFETY: The block is one of this allocator.
+        let span = unsafe { self.span_of(start) };
+        let (edges, end) = (span.bitmap(), start + size);
+        if size > BINNED || edges.has(start - GRANULE) | edges.has(end) | (size == span.usable()) {
+            // SAFETY: The block's range is live, and is given up.
+            return unsafe { self.free_and_merge(span, start, end) };
+        }
+        // Between live blocks, for a bin: the way without a call.
+        edges.set(start);
+        edges.set(end - GRANULE);
+        // SAFETY: The block is given up.
+        self.free.insert(unsafe { Block::at(span.pointer(start)) }, size);
+    }
+
+    /// # Safety
+    /// As [`merge_and_enter`](Self::merge_and_enter).
+    #[inline(never)]
+    unsafe fn free_and_merge(&self, span: Span, start: usize, end: usize) {
+        // SAFETY: The caller's promises.
+        if unsafe { self.merge_and_enter(span, start, end) } == span.usable() {
+            self.emptied(span);
+        }
+    }
+
+    /// Takes a block of exactly `size` bytes, in whole granules, from its bin: the way without a call.
+    #[inline(always)]
+    pub(super) fn take_exact(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        if align > GRANULE || size > BINNED {
+            return None;
+        }
+        let block = self.free.pop(size)?;
+        // SAFETY: The block was a free one of this allocator.
+        let span = unsafe { self.span_of(block.address()) };
+        let edges = span.bitmap();
+        edges.clear(block.address());
+        edges.clear(block.address() + size - GRANULE);
+        Some(block.header())
+    }
+
+    /// Takes a block from the free ones, from its bin if it can.
+    #[inline(always)]
+    pub(super) fn take_at_hand(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        match self.take_exact(size, align) {
+            Some(block) => Some(block),
+            None => self.take(size, align),
+        }
     }
 
     /// A region as the source gave it, for a block of `size` bytes at a multiple of `align`.

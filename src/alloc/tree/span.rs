@@ -11,8 +11,8 @@
 //!   bitmap          0   |   1  0 0 0 0 0 0   1  |  0   |  0   |   1  |  0
 //! ```
 //!
-//! The bitmap has one bit for each granule of 16 bytes from the header on, and at least one more: the bit is set if the granule
-//! is the first or the last of a free block. So the block behind `end` is free if and only if the bit of the granule at `end` is set,
+//! The bitmap has one bit for each granule of 16 bytes from the header on, and at least one more, a word for each KiB of addresses, so
+//! that word and bit follow from the address alone: the bit is set if the granule is the first or the last of a free block. So the block behind `end` is free if and only if the bit of the granule at `end` is set,
 //! and the block before `start` if and only if the bit before is; no test for the ends of the span is needed, since the bits of header
 //! and bitmap and those beyond the end are never set. That is 1/128 of the memory, and live blocks need no header.
 //!
@@ -38,7 +38,52 @@ struct Header {
     /// Bytes from the header to the books.
     books: usize,
     pieces: usize,
+    bitmap: Edges,
     keep: Keep,
+}
+
+/// The bitmap of the free edges of a span, as a pointer to where the word for address 0 would be.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Edges(*mut u64);
+
+impl Edges {
+    /// The bitmap that begins at `first`, of a span at `address`.
+    fn new(first: *mut u64, address: usize) -> Self {
+        Self(ptr::down(first, address / WORD_RANGE * 8))
+    }
+
+    /// The word with the bit for a granule, and the bit.
+    #[inline(always)]
+    fn place(self, address: usize) -> (*mut u64, u64) {
+        (ptr::up(self.0, address / WORD_RANGE * 8), 1 << (address / GRANULE % WORD_BITS))
+    }
+
+    /// Whether the granule at `address`, in the span or right behind it, is the first or last of a free block.
+    #[inline(always)]
+    pub(super) fn has(self, address: usize) -> bool {
+        let (word, bit) = self.place(address);
+        // SAFETY: The bitmap has a bit for each granule of the span and one more.
+        unsafe { word.read() & bit != 0 }
+    }
+
+    #[inline(always)]
+    pub(super) fn set(self, address: usize) {
+        let (word, bit) = self.place(address);
+        // SAFETY: As in `has`; the bitmap is the allocator's alone.
+        let old = unsafe { word.read() };
+        // SAFETY: Likewise.
+        unsafe { word.write(old | bit) };
+    }
+
+    #[inline(always)]
+    pub(super) fn clear(self, address: usize) {
+        let (word, bit) = self.place(address);
+        // SAFETY: As in `has`; the bitmap is the allocator's alone.
+        let old = unsafe { word.read() };
+        // SAFETY: Likewise.
+        unsafe { word.write(old & !bit) };
+    }
 }
 
 /// What becomes of a span of which no block is live, by how it was obtained.
@@ -73,14 +118,18 @@ pub(super) const REGION_ALIGN: usize = GRANULE;
 
 /// Bytes of the books of a span of `len` bytes in `pieces` pieces, a multiple of [`GRANULE`].
 const fn books_bytes(len: usize, pieces: usize) -> usize {
-    let words = len / WORD_RANGE + 1;
-    pieces * PIECE + (words * 8).next_multiple_of(GRANULE)
+    pieces * PIECE + (words(len) * 8).next_multiple_of(GRANULE)
+}
+
+/// Words of the bitmap of a span of `len` bytes, wherever it begins.
+const fn words(len: usize) -> usize {
+    len / WORD_RANGE + 2
 }
 
 /// Bytes that a region needs for one block of `size` bytes; `None` where there are not so many.
 pub(super) fn needed(size: usize) -> Option<usize> {
-    // The bitmap of `n` bytes takes at most n / 128 + 16 bytes, so n = (size + fixed) * 128 / 127 is enough.
-    let fixed = size.checked_add(HEADER + PIECE + 2 * GRANULE)?;
+    // The bitmap of `n` bytes takes at most n / 128 + 32 bytes, so n = (size + fixed) * 128 / 127 is enough.
+    let fixed = size.checked_add(HEADER + PIECE + 3 * GRANULE)?;
     round_up(fixed.checked_add(fixed / 127 + 1)?, GRANULE)
 }
 
@@ -106,6 +155,7 @@ impl Span {
     field!(base, usize);
     field!(books, usize);
     field!(pieces, usize);
+    field!(bitmap, Edges);
     field!(keep, Keep);
 
     /// The span whose header is at `node`.
@@ -144,8 +194,9 @@ impl Span {
         let books = books_bytes(len, 1);
         let usable = len.checked_sub(HEADER + books).filter(|&usable| usable > 0)?;
         let base = HEADER + books;
-        let header =
-            Header { node: [core::ptr::null_mut(); 4], len, usable, base, books: HEADER, pieces: 1, keep };
+        let bitmap = Edges::new(ptr::up(start.as_ptr(), HEADER + PIECE).cast(), start.addr().get());
+        let node = [core::ptr::null_mut(); 4];
+        let header = Header { node, len, usable, base, books: HEADER, pieces: 1, bitmap, keep };
         // SAFETY: The region has room for the header and is aligned for it, and is the caller's.
         unsafe { start.cast::<Header>().write(header) };
         let span = Self(start.cast());
@@ -200,53 +251,18 @@ impl Span {
         (1..pieces).map(record).chain(core::iter::once(home))
     }
 
-    /// The word of the bitmap with the bit for a granule, and the bit.
-    #[inline(always)]
-    fn bit_place(self, address: usize) -> (*mut u64, u64) {
-        let granule = (address - self.address()) / GRANULE;
-        let bitmap = self.address() + self.books() + self.pieces() * PIECE;
-        (self.pointer(bitmap + granule / WORD_BITS * 8).cast(), 1 << (granule % WORD_BITS))
-    }
-
-    /// Whether the granule at `address` is the first or last of a free block.
-    #[inline(always)]
-    pub(super) fn is_edge(self, address: usize) -> bool {
-        let (word, bit) = self.bit_place(address);
-        // SAFETY: The bitmap has a bit for each granule of the span and one more.
-        unsafe { word.read() & bit != 0 }
-    }
-
-    #[inline(always)]
-    pub(super) fn set_edge(self, address: usize) {
-        let (word, bit) = self.bit_place(address);
-        // SAFETY: As in `is_edge`; the bitmap is the allocator's alone.
-        let old = unsafe { word.read() };
-        // SAFETY: Likewise.
-        unsafe { word.write(old | bit) };
-    }
-
-    #[inline(always)]
-    pub(super) fn clear_edge(self, address: usize) {
-        let (word, bit) = self.bit_place(address);
-        // SAFETY: As in `is_edge`; the bitmap is the allocator's alone.
-        let old = unsafe { word.read() };
-        // SAFETY: Likewise.
-        unsafe { word.write(old & !bit) };
-    }
-
     /// Makes every block live.
     pub(super) fn clear_bits(self) {
-        let (first, _) = self.bit_place(self.address());
-        let words = self.len() / WORD_RANGE + 1;
+        let (first, _) = self.bitmap().place(self.address());
         // SAFETY: The bitmap has so many words.
-        unsafe { first.write_bytes(0, words) };
+        unsafe { first.write_bytes(0, words(self.len())) };
     }
 
     /// Whether no block is live.
     pub(super) fn is_wholly_free(self) -> bool {
         let first = self.first_block();
         // SAFETY: The granule's bit is set, so a free block begins there.
-        self.is_edge(first) && unsafe { Block::at(self.pointer(first)) }.size() == self.usable()
+        self.bitmap().has(first) && unsafe { Block::at(self.pointer(first)) }.size() == self.usable()
     }
 }
 
@@ -266,11 +282,11 @@ impl Span {
     }
 
     /// Writes books for this span and `home`, a region of which `len` bytes are used and in which the new books lie, `books`
-    /// bytes from its start. Its granules come `shift` bytes later in the new span than in this one.
+    /// bytes from its start; `address` is where the new span begins. Returns the new bitmap.
     ///
     /// # Safety
     /// The books lie in `home`, which nobody uses.
-    unsafe fn write_books(self, home: Piece, books: usize, len: usize, shift: usize) {
+    unsafe fn write_books(self, home: Piece, books: usize, len: usize, address: usize) -> Edges {
         let records = ptr::up(home.start.as_ptr(), books).cast::<Piece>();
         // SAFETY: The place is the caller's, and large enough.
         unsafe { records.write(home) };
@@ -278,24 +294,17 @@ impl Span {
             // SAFETY: Likewise: the books have a record more than this span has pieces.
             unsafe { ptr::up(records, number * PIECE).write(piece) };
         }
-        let bitmap = ptr::up(records, (self.pieces() + 1) * PIECE).cast::<u64>();
-        let words = (self.len() + len) / WORD_RANGE + 1;
+        let first = ptr::up(records, (self.pieces() + 1) * PIECE).cast::<u64>();
         // SAFETY: Likewise.
-        unsafe { bitmap.write_bytes(0, words) };
-        let (old, _) = self.bit_place(self.address());
-        for number in 0..self.len() / WORD_RANGE + 1 {
-            // SAFETY: The word is one of this span's bitmap.
-            let mut word = unsafe { ptr::up(old, number * 8).read() };
-            while word != 0 {
-                let granule = number * WORD_BITS + word.trailing_zeros() as usize + shift / GRANULE;
-                word &= word - 1;
-                let place = ptr::up(bitmap, granule / WORD_BITS * 8);
-                // SAFETY: The new bitmap covers the granules of both.
-                let bits = unsafe { place.read() };
-                // SAFETY: As above.
-                unsafe { place.write(bits | 1 << (granule % WORD_BITS)) };
-            }
-        }
+        unsafe { first.write_bytes(0, words(self.len() + len)) };
+        let (old, new) = (self.bitmap(), Edges::new(first, address));
+        // A word is for the same addresses in both.
+        let (from, _) = old.place(self.address());
+        let (to, _) = new.place(self.address());
+        let count = (self.address() + self.len()) / WORD_RANGE - self.address() / WORD_RANGE + 1;
+        // SAFETY: Both bitmaps have the words for this span's addresses, and lie in different regions.
+        unsafe { to.copy_from_nonoverlapping(from, count) };
+        new
     }
 
     /// Joins a region that begins where this span ends; returns the range of it that blocks may use.
@@ -307,7 +316,7 @@ impl Span {
         let (total, pieces) = (self.len() + len, self.pieces() + 1);
         let bytes = books_bytes(total, pieces);
         // SAFETY: The caller's promises; the books take the end of the region.
-        unsafe { self.write_books(region, len - bytes, len, 0) };
+        let bitmap = unsafe { self.write_books(region, len - bytes, len, self.address()) };
         let start = self.address() + self.len();
         let node = self.node_words();
         let usable = total - HEADER - bytes;
@@ -318,6 +327,7 @@ impl Span {
             base: HEADER,
             books: total - bytes,
             pieces,
+            bitmap,
             keep: Keep::IfModerate,
         };
         // SAFETY: The header is there, and nobody else uses it.
@@ -333,10 +343,11 @@ impl Span {
         let (total, pieces) = (self.len() + len, self.pieces() + 1);
         let bytes = books_bytes(total, pieces);
         // SAFETY: The caller's promises; the books lie behind the header.
-        unsafe { self.write_books(region, HEADER, len, len) };
+        let bitmap = unsafe { self.write_books(region, HEADER, len, region.start.addr().get()) };
         let (usable, base) = (total - HEADER - bytes, HEADER + bytes);
         let node = self.node_words();
-        let header = Header { node, len: total, usable, base, books: HEADER, pieces, keep: Keep::IfModerate };
+        let header =
+            Header { node, len: total, usable, base, books: HEADER, pieces, bitmap, keep: Keep::IfModerate };
         let joined = Self(region.start.cast());
         // SAFETY: The region has room for the header and is aligned for it, and nobody uses it.
         unsafe { joined.0.write(header) };

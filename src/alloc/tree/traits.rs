@@ -19,26 +19,20 @@ where
     T: TreeCount,
     M: Merging<S>,
 {
-    #[inline]
+    #[inline(always)]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
         let size = rounded(layout.size());
-        let block = match self.take(size, layout.align()) {
+        let block = match self.take_at_hand(size, layout.align()) {
             Some(block) => block,
             None => self.take_from_new_region(size, layout.align())?,
         };
         Ok(ptr::bytes(block, size))
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        let start = block.addr().get();
-        // SAFETY: The block is one of this allocator, as the caller promises.
-        let span = unsafe { self.span_of(start) };
         // SAFETY: The block is live, and its user gives it up; its length is the rounded size of every layout that fits it.
-        let free = unsafe { self.give_back(span, start, start + rounded(layout.size())) };
-        if free == span.usable() {
-            self.emptied(span);
-        }
+        unsafe { self.free_block(block.addr().get(), rounded(layout.size())) };
     }
 
     #[inline]
@@ -177,7 +171,7 @@ where
 
     #[inline(always)]
     fn allocate_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
-        self.take(rounded(layout.size()), layout.align())
+        self.take_at_hand(rounded(layout.size()), layout.align())
     }
 
     #[inline(always)]
