@@ -26,8 +26,9 @@ pub use adapt::{
     AllocToAllocatorAdaptor, AllocatorAdaptor, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,
 };
 pub use alloc::{
-    Allocator, BitSetAllocator, BumpAllocator, Checkpoint, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
-    SizeClassAllocator,
+    AdjoiningSource, Allocator, BitSetAllocator, BumpAllocator, Checkpoint, KeepApart, LocalAllocator,
+    Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns, Reset, ResizeInPlace,
+    SizeClassAllocator, TreeCount,
 };
 pub use error::{AllocError, SourceError};
 pub use layout::{LayoutError, NonZeroLayout};

@@ -39,7 +39,6 @@ pub(crate) fn at<T>(base: *mut T, address: usize) -> *mut T {
 }
 
 /// The pointer with `bits` set in its address, which must be clear there.
-#[cfg(feature = "std")]
 #[inline(always)]
 pub(crate) fn tagged<T>(pointer: *mut T, bits: usize) -> *mut T {
     debug_assert!(pointer.addr() & bits == 0);

@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 
 use context_allocator::size::{U8, U16, U32, U64, U256, U4096, U65536, U262144};
 use context_allocator::{
-    ArenaSource, BitSetAllocator, BlockSize, LocalAllocator, MemorySource, MmapSource, Owns,
-    RegionSource, Reset,
+    ArenaSource, BitSetAllocator, BlockSize, LocalAllocator, MemorySource, MmapSource, Owns, RegionSource,
+    Reset,
 };
 use fastrand::Rng;
 use support::conformance;
@@ -294,7 +294,9 @@ fn large_blocks_have_regions_of_their_own() {
         assert_eq!(source.counts().held, before + 1);
         assert!(allocator.owns(ledger.get(address).start()));
         assert_eq!(allocator.bytes_held(), source.counts().bytes);
-        ledger.resize_in_place(address, layout(ledger.get(address).len(), align), Way::Grow).expect("its region");
+        ledger
+            .resize_in_place(address, layout(ledger.get(address).len(), align), Way::Grow)
+            .expect("its region");
         assert!(ledger.resize_in_place(address, layout(1, 8), Way::Shrink).is_err() || align > 1 << 20);
         ledger.resize(address, layout(1, 8), Way::Shrink).expect("it moves");
         assert_eq!(source.counts().held, 1);

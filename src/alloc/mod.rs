@@ -13,6 +13,7 @@ mod local;
 mod locked;
 mod resize;
 mod size_class;
+mod tree;
 
 pub use bit_set::BitSetAllocator;
 pub use bump::{BumpAllocator, Checkpoint};
@@ -20,6 +21,9 @@ pub use local::LocalAllocator;
 pub use locked::Locked;
 pub(crate) use resize::{grow_or_move, relocate, shrink_or_move};
 pub use size_class::SizeClassAllocator;
+pub use tree::{
+    AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
+};
 
 use core::ptr::NonNull;
 

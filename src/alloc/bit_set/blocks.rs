@@ -381,7 +381,11 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             // SAFETY: The block is allocated, and has a region of its own.
             let len = unsafe { LargeBlocks::len(block) };
             // Half of the region may stay unused, not more.
-            return if new.size() > len / 2 { Ok(ptr::bytes(block, len)) } else { Err(AllocError::NotInPlace) };
+            return if new.size() > len / 2 {
+                Ok(ptr::bytes(block, len))
+            } else {
+                Err(AllocError::NotInPlace)
+            };
         }
         let len = Self::rounded(new.size());
         let (from, to) = (Self::rounded(old.size()) / Self::BLOCK, len / Self::BLOCK);

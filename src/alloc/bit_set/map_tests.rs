@@ -29,7 +29,13 @@ impl Books {
     }
 
     fn map(&self) -> Map<'_> {
-        Map { bits: &self.bits, longest: &self.longest, rows: &self.rows, present: &self.present, groups: row_groups(self.bits.len()) }
+        Map {
+            bits: &self.bits,
+            longest: &self.longest,
+            rows: &self.rows,
+            present: &self.present,
+            groups: row_groups(self.bits.len()),
+        }
     }
 
     fn naive(&self) -> Vec<bool> {
@@ -76,7 +82,8 @@ impl Books {
         let words = self.bits.len();
         let mut present = 0;
         for word in 0..words {
-            let longest = (word * BITS..((word + 1) * BITS).min(self.blocks)).map(run_at).max().unwrap_or(0).min(64);
+            let longest =
+                (word * BITS..((word + 1) * BITS).min(self.blocks)).map(run_at).max().unwrap_or(0).min(64);
             assert_eq!(usize::from(self.longest[word].get()), longest, "word {word}");
             if longest > 0 {
                 present |= 1_u64 << (longest - 1);
@@ -127,7 +134,9 @@ fn any_wanted(random: &mut fastrand::Rng, blocks: usize) -> Wanted {
 /// Runs of random lengths at random multiples are taken and given back; each search is compared, each line of the books checked.
 #[test]
 fn searches_agree_with_looking_at_every_bit() {
-    for (seed, from, blocks) in [(1, 0, 64), (2, 3, 61), (3, 13, 1024), (4, 0, 4095), (5, 70, 4160), (6, 300, 9001)] {
+    for (seed, from, blocks) in
+        [(1, 0, 64), (2, 3, 61), (3, 13, 1024), (4, 0, 4095), (5, 70, 4160), (6, 300, 9001)]
+    {
         let mut random = fastrand::Rng::with_seed(seed);
         let books = Books::new(from, blocks);
         books.check();

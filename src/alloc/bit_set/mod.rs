@@ -120,7 +120,10 @@ const MOST_BLOCKS: usize = BITS * BITS * BITS;
 const MOST_BYTES: usize = 16 << 20;
 impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     const BLOCK: usize = {
-        assert!(B::BYTES <= 1 << 20, "BitSetAllocator<S, B>: a block is at most 1 MiB: choose B up to `U1048576`");
+        assert!(
+            B::BYTES <= 1 << 20,
+            "BitSetAllocator<S, B>: a block is at most 1 MiB: choose B up to `U1048576`"
+        );
         B::BYTES
     };
 
@@ -181,7 +184,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// How many of the [`blocks`](Self::blocks) are free. Takes time in proportion to the number of regions.
     pub fn free_blocks(&self) -> usize {
         let at_hand = self.hand.get().count_ones() as usize;
-        at_hand + self.quick.blocks() + self.regions().map(|region| region.blocks() - region.used.get()).sum::<usize>()
+        at_hand
+            + self.quick.blocks()
+            + self.regions().map(|region| region.blocks() - region.used.get()).sum::<usize>()
     }
 
     /// The length of the longest run of free blocks, in blocks. Takes time in proportion to the number of regions, and of words in

@@ -186,7 +186,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// # Safety
     /// No block is used any more.
     pub(super) unsafe fn free_all_but_one(&self) {
-        let longest = self.regions().filter(|region| !region.is_split).max_by_key(|region| region.obtained.len());
+        let longest =
+            self.regions().filter(|region| !region.is_split).max_by_key(|region| region.obtained.len());
         if let Some(kept) = longest {
             // SAFETY: Every region is on this list.
             unsafe { self.all.remove(kept, |region| &region.all) };

@@ -135,7 +135,10 @@ mod tests {
                 1 => word & random.u64(..) & random.u64(..),
                 2 => word | random.u64(..) | random.u64(..),
                 3 => word | word << 1 | word << 2,
-                _ => mask(random.usize(..32), random.usize(1..=32)) ^ random.u64(..) & random.u64(..) & random.u64(..),
+                _ => {
+                    mask(random.usize(..32), random.usize(1..=32))
+                        ^ random.u64(..) & random.u64(..) & random.u64(..)
+                }
             }
         }))
     }

@@ -3,7 +3,10 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use context_allocator::{Allocator, BitSetAllocator, NonZeroLayout, RegionSource, SizeClassAllocator};
+use context_allocator::{
+    Allocator, BitSetAllocator, MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource,
+    SizeClassAllocator,
+};
 
 use super::efficiency::{self, Share};
 use super::{Case, Direct, Role, of_any_size, of_blocks};
@@ -38,17 +41,23 @@ macro_rules! direct {
     };
 }
 
+type Tree = MultipleBinarySearchTreeAllocator<RegionSource<'static>>;
+
+direct!("MultipleBinarySearchTreeAllocator", Role::Ours, Tree);
 direct!("SizeClassAllocator", Role::Ours, SizeClassAllocator<RegionSource<'static>>);
 direct!("BitSetAllocator", Role::Ours, BitSetAllocator<RegionSource<'static>>);
 
 /// The cases.
 pub fn cases(cases: &mut Vec<Case>) {
     of_blocks::<BitSetAllocator<RegionSource<'static>>>(cases);
+    of_blocks::<Tree>(cases);
+    of_any_size::<Tree>(cases);
     of_any_size::<SizeClassAllocator<RegionSource<'static>>>(cases);
 }
 
 /// The share of a region that each fills.
 pub fn efficiency(print: &mut impl FnMut(Share)) {
     print(efficiency::of::<BitSetAllocator<RegionSource<'static>>>());
+    print(efficiency::of::<Tree>());
     print(efficiency::of::<SizeClassAllocator<RegionSource<'static>>>());
 }

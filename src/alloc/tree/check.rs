@@ -1,0 +1,164 @@
+//! All that always holds, checked: for the tests.
+
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use super::block::{Block, GRANULE, Link};
+use super::count::{BINNED, bin_of, size_of_bin, tree_of};
+use super::free_set::FreeSet;
+use super::merge::Merging;
+use super::red_black::Tree;
+use super::{MultipleBinarySearchTreeAllocator, TreeCount};
+use crate::MemorySource;
+
+impl Tree {
+    /// Checks order, colours, heights and links; returns the nodes in order.
+    pub(super) fn check(&self) -> Result<Vec<Block>, &'static str> {
+        let mut nodes = Vec::new();
+        if let Some(root) = self.root() {
+            if root.is_red() {
+                return Err("the root is red");
+            }
+            black_height(Some(root), None, &mut nodes)?;
+        }
+        if !nodes.is_sorted_by(|a, b| (a.key(), a.address()) < (b.key(), b.address())) {
+            return Err("the keys do not ascend");
+        }
+        let behind = core::iter::successors(self.last(false), |&node| Tree::behind(node));
+        if !behind.eq(nodes.iter().copied()) {
+            return Err("the walk by links differs from the tree");
+        }
+        Ok(nodes)
+    }
+}
+
+fn black_height(link: Link, parent: Link, nodes: &mut Vec<Block>) -> Result<usize, &'static str> {
+    let Some(node) = link else { return Ok(1) };
+    if node.parent() != parent {
+        return Err("a link to a parent is wrong");
+    }
+    if node.is_red() && parent.is_some_and(Block::is_red) {
+        return Err("a red node has a red child");
+    }
+    let left = black_height(node.child(false), link, nodes)?;
+    nodes.push(node);
+    let right = black_height(node.child(true), link, nodes)?;
+    if left != right {
+        return Err("the black heights differ");
+    }
+    Ok(left + usize::from(!node.is_red()))
+}
+
+impl<T: TreeCount> FreeSet<T> {
+    /// Checks bins, trees and bitmaps; returns address and size of each block.
+    fn check(&self) -> Result<BTreeMap<usize, usize>, &'static str> {
+        let mut blocks = Vec::new();
+        let (bins, trees) = self.parts();
+        let (bins_map, trees_map) = self.maps();
+        for (number, bin) in bins.iter().enumerate() {
+            if bin.get().is_some() != (bins_map[number / 64].get() >> (number % 64) & 1 == 1) {
+                return Err("the map of bins is wrong");
+            }
+            let mut before = None;
+            let mut next = bin.get();
+            while let Some(block) = next {
+                let size = size_of_bin(number);
+                if before.is_some() && block.previous(size) != before {
+                    return Err("a link back is wrong");
+                }
+                if block.size() != size || size > BINNED || bin_of(size) != number {
+                    return Err("a block is in the wrong bin");
+                }
+                blocks.push((block, size));
+                (before, next) = (next, block.next());
+            }
+        }
+        for (number, tree) in trees.iter().enumerate() {
+            if tree.is_empty() == (trees_map >> number & 1 == 1) {
+                return Err("the map of trees is wrong");
+            }
+            for node in tree.check()? {
+                if node.key() <= BINNED || tree_of::<T>(node.key()) != number {
+                    return Err("a block is in the wrong tree");
+                }
+                blocks.push((node, node.key()));
+            }
+        }
+        if trees_map.checked_shr(T::TREES as u32).unwrap_or(0) != 0 {
+            return Err("the map has a bit for no tree");
+        }
+        let count = blocks.len();
+        for &(block, size) in &blocks {
+            // SAFETY: The block is free, and `size` bytes long.
+            if unsafe { Block::size_below(block.start().wrapping_add(size)) } != size {
+                return Err("a block's last word is wrong");
+            }
+        }
+        let by_address: BTreeMap<_, _> =
+            blocks.into_iter().map(|(block, size)| (block.address(), size)).collect();
+        if by_address.len() != count { Err("a block is in twice") } else { Ok(by_address) }
+    }
+}
+
+impl<S, T, M> MultipleBinarySearchTreeAllocator<S, T, M>
+where
+    S: MemorySource,
+    T: TreeCount,
+    M: Merging<S>,
+{
+    /// Checks everything, given start and rounded size of each live block.
+    pub(super) fn check(&self, live: &BTreeMap<usize, usize>) -> Result<(), &'static str> {
+        let free = self.free.check()?;
+        self.spans.check()?;
+        let (mut counted, mut held) = (0, 0);
+        for span in self.spans.iter() {
+            held += span.len();
+            if span.regions().map(|piece| piece.len & !(GRANULE - 1)).sum::<usize>() != span.len() {
+                return Err("the pieces do not make up the span");
+            }
+            let (first, end) = (span.first_block(), span.first_block() + span.usable());
+            let mut edges = BTreeMap::new();
+            let mut address = first;
+            let mut before_free = false;
+            while address < end {
+                let (size, is_free) = match (live.get(&address), free.get(&address)) {
+                    (Some(&size), None) => (size, false),
+                    (None, Some(&size)) => (size, true),
+                    (None, None) => return Err("a granule belongs to no block"),
+                    _ => return Err("a block is live and free"),
+                };
+                if is_free && before_free {
+                    return Err("two free blocks are neighbours");
+                }
+                if is_free {
+                    edges.insert(address, ());
+                    edges.insert(address + size - GRANULE, ());
+                }
+                before_free = is_free;
+                counted += 1;
+                address += size;
+            }
+            if address != end {
+                return Err("a block reaches beyond its span");
+            }
+            for granule in (span.address()..=span.address() + span.len()).step_by(GRANULE) {
+                if span.bitmap().has(granule) != edges.contains_key(&granule) {
+                    return Err("the bitmap of edges is wrong");
+                }
+            }
+            if span.is_wholly_free() != (free.get(&first) == Some(&span.usable())) {
+                return Err("a span does not know whether it is free");
+            }
+        }
+        if counted != live.len() + free.len() {
+            return Err("a block lies in no span");
+        }
+        if held != self.bytes_held() || free.values().sum::<usize>() != self.free_bytes() {
+            return Err("the sums are wrong");
+        }
+        if free.values().copied().max().unwrap_or(0) != self.largest_free_block() {
+            return Err("the largest free block is another");
+        }
+        Ok(())
+    }
+}

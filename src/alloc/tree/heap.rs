@@ -1,0 +1,366 @@
+//! What the methods of the allocator are made of: taking from free blocks, giving back with coalescing, obtaining and releasing.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::block::{Block, GRANULE};
+use super::count::BINNED;
+use super::merge::Merging;
+use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
+use super::{MultipleBinarySearchTreeAllocator, TreeCount};
+use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
+
+/// The first region in bytes, and the most that a later one has if nothing larger is needed.
+const FIRST_REGION: usize = 64 * 1024;
+const LAST_REGION: usize = 64 * 1024 * 1024;
+
+/// What is kept in bytes, though no block of it is live and it is most of what is held.
+const MODERATE: usize = 1024 * 1024;
+
+/// `size` in whole granules. It is at most `isize::MAX`, as in every layout, so this does not overflow.
+#[inline(always)]
+pub(super) const fn rounded(size: usize) -> usize {
+    (size + (GRANULE - 1)) & !(GRANULE - 1)
+}
+
+/// What a free block must have, at worst, for `size` bytes (whole granules) at a multiple of `align`.
+#[inline(always)]
+fn with_slack(size: usize, align: usize) -> Option<usize> {
+    if align <= GRANULE { Some(size) } else { size.checked_add(align - GRANULE) }
+}
+
+impl<S, T, M> MultipleBinarySearchTreeAllocator<S, T, M>
+where
+    S: MemorySource,
+    T: TreeCount,
+    M: Merging<S>,
+{
+    /// The span of a block of this allocator.
+    ///
+    /// # Safety
+    /// The address lies in a block, live or free, of this allocator.
+    #[inline(always)]
+    pub(super) unsafe fn span_of(&self, address: usize) -> Span {
+        // SAFETY: Every block lies in a span, as the caller promises of this one.
+        unsafe { self.spans.find(address).unwrap_unchecked() }
+    }
+
+    /// Takes `size` bytes, in whole granules, from the free blocks.
+    #[inline(never)]
+    pub(super) fn take(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        if align > GRANULE {
+            return self.take_aligned(size, align);
+        }
+        let (block, found) = self.free.take_best(size)?;
+        Some(self.keep(block, found, 0, size))
+    }
+
+    /// Takes from the best block if it happens to have room at the alignment, otherwise from one that has room anyhow.
+    #[inline(never)]
+    fn take_aligned(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        let front = |block: Block| ptr::padding(block.address(), align);
+        let (block, found) = self.free.best(size)?;
+        if found - size >= front(block) {
+            return Some(self.cut(block, found, front(block), size));
+        }
+        let (block, found) = self.free.best(with_slack(size, align)?)?;
+        Some(self.cut(block, found, front(block), size))
+    }
+
+    /// Cuts `size` bytes out of a free block of `found` bytes, `front` bytes behind its start; what is left over stays free.
+    #[inline]
+    pub(super) fn cut(&self, block: Block, found: usize, front: usize, size: usize) -> NonNull<u8> {
+        self.free.remove(block, found);
+        self.keep(block, found, front, size)
+    }
+
+    /// As [`cut`](Self::cut), of a block that was just taken out of the free ones.
+    #[inline(always)]
+    fn keep(&self, block: Block, found: usize, front: usize, size: usize) -> NonNull<u8> {
+        debug_assert!(front + size <= found && size > 0);
+        // SAFETY: The block is a free one of this allocator.
+        let span = unsafe { self.span_of(block.address()) };
+        let start = block.address() + front;
+        let (end, limit) = (start + size, block.address() + found);
+        let edges = span.bitmap();
+        // The first and the last granule of the free block are edges already.
+        if front == 0 {
+            edges.clear(start);
+        } else {
+            edges.set(start - GRANULE);
+            self.free.insert(block, front);
+        }
+        if end == limit {
+            edges.clear(limit - GRANULE);
+        } else {
+            edges.set(end);
+            // SAFETY: The bytes from `end` to `limit` are the rest of a free block, which nobody uses; the span's pointer may
+            // access them.
+            self.free.insert(unsafe { Block::at(span.pointer(end)) }, limit - end);
+        }
+        span.block(start)
+    }
+
+    /// The free block that begins at `end`, and its size.
+    ///
+    /// # Safety
+    /// A live block of the span ends at `end`.
+    #[inline(always)]
+    pub(super) unsafe fn free_behind(&self, span: Span, end: usize) -> Option<(Block, usize)> {
+        if !span.bitmap().has(end) {
+            return None;
+        }
+        // SAFETY: An edge behind a block that is not free is the first granule of a free block.
+        let block = unsafe { Block::at(span.pointer(end)) };
+        Some((block, block.size()))
+    }
+
+    /// Makes a range free, merging it with its neighbours, and returns the size of the free block that it is now part of.
+    ///
+    /// # Safety
+    /// The bytes from `start` to `end`, whole granules, lie in the span's range of blocks, are not free, are used by nobody, and their
+    /// bits are clear.
+    #[inline(always)]
+    unsafe fn merge_and_enter(&self, span: Span, mut start: usize, mut end: usize) -> usize {
+        let edges = span.bitmap();
+        // Each end of the range becomes an edge or, where a neighbour is free, the neighbour's edge moves: its far one stays, the near
+        // one goes, unless both are the same granule.
+        // SAFETY: The range ends at `end` and is not free.
+        if let Some((above, size)) = unsafe { self.free_behind(span, end) } {
+            self.free.remove(above, size);
+            if size > GRANULE {
+                edges.clear(end);
+            }
+            end += size;
+        } else {
+            edges.set(end - GRANULE);
+        }
+        if edges.has(start - GRANULE) {
+            // SAFETY: An edge before a range that is not free is the last granule of a free block.
+            let size = unsafe { Block::size_below(span.pointer(start)) };
+            // SAFETY: The free block has this size and ends at `start`.
+            let below = unsafe { Block::at(span.pointer(start - size)) };
+            self.free.remove(below, size);
+            if size > GRANULE {
+                edges.clear(start - GRANULE);
+            }
+            start -= size;
+        } else {
+            edges.set(start);
+        }
+        // SAFETY: The range and its neighbours are free and in no list.
+        self.free.insert(unsafe { Block::at(span.pointer(start)) }, end - start);
+        end - start
+    }
+
+    /// As [`merge_and_enter`](Self::merge_and_enter), where it need not be fast.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(never)]
+    pub(super) unsafe fn give_back(&self, span: Span, start: usize, end: usize) {
+        // SAFETY: The caller's promises.
+        unsafe { self.merge_and_enter(span, start, end) };
+    }
+
+    /// Frees a block, and releases its span if that was the last one.
+    ///
+    /// # Safety
+    /// The block is a live one of this allocator, of `size` bytes in whole granules, and is not used any more.
+    #[inline(always)]
+    pub(super) unsafe fn free_block(&self, start: usize, size: usize) {
+        // SAFETY: The block is one of this allocator.
+        let span = unsafe { self.span_of(start) };
+        let (edges, end) = (span.bitmap(), start + size);
+        if size > BINNED || edges.has(start - GRANULE) | edges.has(end) | (size == span.usable()) {
+            // SAFETY: The block's range is live, and is given up.
+            return unsafe { self.free_and_merge(span, start, end) };
+        }
+        // Between live blocks, for a bin: the way without a call.
+        edges.set(start);
+        edges.set(end - GRANULE);
+        // SAFETY: The block is given up.
+        self.free.insert(unsafe { Block::at(span.pointer(start)) }, size);
+    }
+
+    /// # Safety
+    /// As [`merge_and_enter`](Self::merge_and_enter).
+    #[inline(never)]
+    unsafe fn free_and_merge(&self, span: Span, start: usize, end: usize) {
+        // SAFETY: The caller's promises.
+        if unsafe { self.merge_and_enter(span, start, end) } == span.usable() {
+            self.emptied(span);
+        }
+    }
+
+    /// Takes a block of exactly `size` bytes, in whole granules, from its bin: the way without a call.
+    #[inline(always)]
+    pub(super) fn take_exact(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        if align > GRANULE || size > BINNED {
+            return None;
+        }
+        let block = self.free.pop(size)?;
+        // SAFETY: The block was a free one of this allocator.
+        let span = unsafe { self.span_of(block.address()) };
+        let edges = span.bitmap();
+        edges.clear(block.address());
+        edges.clear(block.address() + size - GRANULE);
+        Some(block.header())
+    }
+
+    /// Takes a block from the free ones, from its bin if it can.
+    #[inline(always)]
+    pub(super) fn take_at_hand(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
+        match self.take_exact(size, align) {
+            Some(block) => Some(block),
+            None => self.take(size, align),
+        }
+    }
+
+    /// A region as the source gave it, for a block of `size` bytes at a multiple of `align`.
+    fn request(&self, size: usize, align: usize) -> Result<(NonNull<[u8]>, Keep), AllocError> {
+        let worst = with_slack(size, align).and_then(needed).ok_or(AllocError::TooLarge)?;
+        let least = NonZeroLayout::from_size_align(worst, REGION_ALIGN)?;
+        let preferred = self.spans.held().clamp(FIRST_REGION, LAST_REGION).min(S::MAX_REGION);
+        if preferred > worst
+            && let Ok(region) = self.source.obtain(least.with_size(preferred)?)
+        {
+            return Ok((region, if region.len() / 2 > preferred { Keep::Alone } else { Keep::IfModerate }));
+        }
+        let region = match self.source.obtain(least) {
+            Err(_) if align > GRANULE => {
+                // Where the source's regions are just large enough, the block may fit by good luck.
+                let lucky = needed(size).ok_or(AllocError::TooLarge)?;
+                self.source.obtain(least.with_size(lucky)?)?
+            }
+            region => region?,
+        };
+        Ok((
+            region,
+            if region.len() / 2 > worst {
+                Keep::Alone
+            } else if worst > preferred {
+                Keep::Never
+            } else {
+                Keep::IfModerate
+            },
+        ))
+    }
+
+    /// Obtains a region and takes a block from it.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn take_from_new_region(&self, size: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
+        let (region, keep) = self.request(size, align)?;
+        if M::MERGES && self.join(region, with_slack(size, align).unwrap_or(size)) {
+            return self.take(size, align).ok_or(AllocError::Source(SourceError::TooLarge));
+        }
+        // SAFETY: The region was just obtained, at that alignment; what a source calls zeroed is.
+        let Some(span) = (unsafe { Span::new(region, keep, S::ZEROED) }) else {
+            // SAFETY: Just obtained, and used by nobody.
+            unsafe { self.release(Piece { start: region.cast(), len: region.len() }) };
+            return Err(AllocError::Source(SourceError::TooLarge));
+        };
+        self.spans.enter(span);
+        let (start, end) = (span.first_block(), span.first_block() + span.usable());
+        // SAFETY: The range is the new span's whole range of blocks, which nobody uses; its bits are clear.
+        unsafe { self.give_back(span, start, end) };
+        match self.take(size, align) {
+            Some(block) => Ok(block),
+            None => {
+                self.release_span(span);
+                Err(AllocError::Source(SourceError::TooLarge))
+            }
+        }
+    }
+
+    /// Decides what becomes of a span of which no block is live any more.
+    ///
+    /// One is kept, so that a program that allocates and frees at the edge of a region does not obtain one each time; but not if it is
+    /// most of what is held, so that memory comes back once nothing is live.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn emptied(&self, span: Span) {
+        if span.keep() == Keep::Never {
+            return self.release_span(span);
+        }
+        let kept = match self.spans.spare().get() {
+            Some(spare) if spare != span && spare.is_wholly_free() => {
+                let (smaller, larger) = if spare.len() < span.len() { (spare, span) } else { (span, spare) };
+                self.release_span(smaller);
+                larger
+            }
+            _ => span,
+        };
+        if kept.keep() == Keep::IfModerate && kept.len() > MODERATE.max(self.spans.held() / 2) {
+            return self.release_span(kept);
+        }
+        self.spans.spare().set(Some(kept));
+    }
+
+    /// Releases a span of which no block is live, so that it is one free block.
+    fn release_span(&self, span: Span) {
+        // SAFETY: All of the span's range of blocks is one free block.
+        let block = unsafe { Block::at(span.pointer(span.first_block())) };
+        self.free.remove(block, span.usable());
+        self.spans.leave(span);
+        // SAFETY: The span is held, has left the spans, and its blocks the free ones.
+        unsafe { self.release_pieces(span) };
+    }
+
+    /// Releases the regions of a span.
+    ///
+    /// # Safety
+    /// The span is held, nothing leads to it or its blocks any more, and it is not used again.
+    pub(super) unsafe fn release_pieces(&self, span: Span) {
+        for piece in span.regions() {
+            // SAFETY: The source holds the region, as it did the whole span.
+            unsafe { self.release(piece) };
+        }
+    }
+
+    /// # Safety
+    /// The piece is a region that the source holds, which nobody uses.
+    unsafe fn release(&self, piece: Piece) {
+        // SAFETY: A source's regions are at most `isize::MAX` long, and this one, at a multiple of REGION_ALIGN, ends inside the
+        // address space.
+        let layout = unsafe { Layout::from_size_align_unchecked(piece.len, REGION_ALIGN) };
+        if let Some(layout) = NonZeroLayout::new(layout) {
+            // SAFETY: The caller's promises; the length is the one that was returned, and the alignment the one asked for.
+            unsafe { self.source.release(ptr::bytes(piece.start, piece.len), layout) };
+        }
+    }
+
+    /// Frees every block and releases every span but the largest.
+    ///
+    /// # Safety
+    /// No block is used any more.
+    pub(super) unsafe fn free_all_but_largest(&self) {
+        let Some(largest) = self.spans.iter().max_by_key(|span| span.len()) else { return };
+        let only = self.spans.any() == Some(largest) && self.spans.held() == largest.len();
+        if only && largest.is_wholly_free() {
+            return;
+        }
+        self.free.clear();
+        if !only {
+            self.spans.leave(largest);
+            self.release_all();
+            self.spans.enter(largest);
+        }
+        largest.clear_bits();
+        let (start, end) = (largest.first_block(), largest.first_block() + largest.usable());
+        // SAFETY: The range is the span's whole range of blocks, which nobody uses, as the caller promises, and which is in no
+        // list; its bits are clear.
+        unsafe { self.give_back(largest, start, end) };
+        self.spans.spare().set(Some(largest));
+    }
+
+    /// Releases all spans; nothing of the allocator's memory is used any more.
+    pub(super) fn release_all(&self) {
+        while let Some(span) = self.spans.any() {
+            self.spans.leave(span);
+            // SAFETY: The span was held and has just left; the callers have forgotten the free blocks.
+            unsafe { self.release_pieces(span) };
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Best fit: red-black trees of free blocks, by size.
+//!
+//! ```text
+//!   MultipleBinarySearchTreeAllocator
+//!   +---------------------+     bins: lists of blocks of one size       trees: blocks of a range of sizes
+//!   | free: FreeSet       | --> 16 . 32 . 48 . ... . 1024               1040.. | 1280.. | 1536.. | ...
+//!   | spans: Spans        | --> header, bitmap of free edges, blocks    (one for each region)
+//!   | source              |
+//!   +---------------------+
+//! ```
+//!
+//! | file        | what                                                                            |
+//! |-------------|---------------------------------------------------------------------------------|
+//! | `block`     | the words inside a free block                                                   |
+//! | `red_black` | trees of blocks                                                                 |
+//! | `count`     | which sizes belong in which bin or tree                                         |
+//! | `free_set`  | bins and trees together: the best block for a size                              |
+//! | `span`      | a region and its bitmap, by which a freed block finds its free neighbours       |
+//! | `spans`     | from an address to its span                                                     |
+//! | `heap`      | cutting blocks, merging them, obtaining and releasing regions                   |
+//! | `merge`, `join` | regions that adjoin each other                                              |
+//! | `traits`    | the traits, on top of `heap`                                                    |
+//!
+//! Always: every granule of a span's range of blocks belongs to one block, live or free; free blocks have no free neighbour, are in
+//! the bin or tree of their size, and their edges and no others are set in the bitmap.
+
+mod block;
+mod count;
+mod free_set;
+mod heap;
+mod join;
+mod merge;
+mod red_black;
+mod span;
+mod spans;
+mod traits;
+
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod tests;
+
+pub use count::TreeCount;
+pub use merge::{AdjoiningSource, KeepApart, MergeAdjacent, Merging};
+
+use core::marker::PhantomData;
+
+use crate::MemorySource;
+use crate::size::U32;
+use free_set::FreeSet;
+use spans::Spans;
+
+/// An allocator of blocks of any size, which takes the best free one and merges what is freed at once.
+///
+/// The smallest free block that is large enough is cut to size. Sizes up to 1 KiB have exact lists; larger free blocks are in `T`
+/// red-black trees, each for a range of sizes, ordered by size and address. Every block takes its size rounded up to 16 bytes
+/// and nothing else: live blocks have no header. A bitmap takes 1/128 of each region, the region's header about 100 bytes.
+///
+/// Allocating and freeing take a fixed number of steps for small sizes, otherwise steps in proportion to the logarithm of the number
+/// of free blocks; where there are many regions, also to the logarithm of their number. Blocks shrink in place always, and grow in place
+/// where what lies behind them is free and large enough.
+///
+/// Regions come from `S` when they are needed: each is as large as all before it together, from 64 KiB to 64 MiB, or as large as
+/// the source's blocks, or as large as a block that would not fit. A region without live blocks is released, but for one:
+/// that is kept if it is at most 1 MiB or half of what is held, or if the source gave far more than it was asked for; never if it was
+/// obtained for a single large block. Regions need no alignment, and any length will
+/// do: a source that gives only one, such as [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
+///
+/// `T` is a number from `U1` to `U64`. `M` says what becomes of regions that lie one behind the other: [`KeepApart`] or
+/// [`MergeAdjacent`].
+///
+/// It is for one thread at a time: it can be sent, not shared.
+///
+/// # Examples
+/// ```
+/// use context_allocator::{Allocator, MmapSource, MultipleBinarySearchTreeAllocator, NonZeroLayout};
+///
+/// let allocator = MultipleBinarySearchTreeAllocator::<MmapSource>::new(MmapSource::new());
+/// let layout = NonZeroLayout::from_size_align(5000, 8)?;
+/// let first = allocator.allocate(layout)?;
+/// let second = allocator.allocate(layout)?;
+/// assert_eq!(second.addr().get() - first.addr().get(), 5008);
+/// // SAFETY: Both were just allocated with this layout, and are not used again.
+/// unsafe { allocator.deallocate(first.cast(), layout) };
+/// // SAFETY: As above.
+/// unsafe { allocator.deallocate(second.cast(), layout) };
+/// // What was freed is one block again.
+/// assert_eq!(allocator.free_bytes(), allocator.largest_free_block());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// In memory that is there already:
+/// ```
+/// use core::mem::MaybeUninit;
+/// use context_allocator::size::U8;
+/// use context_allocator::{Allocator, MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource};
+///
+/// let mut bytes = [MaybeUninit::uninit(); 4096];
+/// let source = RegionSource::new(&mut bytes);
+/// let allocator = MultipleBinarySearchTreeAllocator::<_, U8>::new(source);
+/// let layout = NonZeroLayout::from_size_align(1000, 8)?;
+/// assert_eq!((0..).map_while(|_| allocator.allocate(layout).ok()).count(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct MultipleBinarySearchTreeAllocator<S, T = U32, M = KeepApart>
+where
+    S: MemorySource,
+    T: TreeCount,
+    M: Merging<S>,
+{
+    free: FreeSet<T>,
+    spans: Spans,
+    source: S,
+    merging: PhantomData<fn() -> M>,
+}
+
+// SAFETY: The links lead to blocks and headers in regions that this allocator alone uses, wherever it is.
+unsafe impl<S, T, M> Send for MultipleBinarySearchTreeAllocator<S, T, M>
+where
+    S: MemorySource + Send,
+    T: TreeCount,
+    M: Merging<S>,
+{
+}
+
+impl<S, T, M> MultipleBinarySearchTreeAllocator<S, T, M>
+where
+    S: MemorySource,
+    T: TreeCount,
+    M: Merging<S>,
+{
+    /// An allocator over `source` that holds nothing yet.
+    pub const fn new(source: S) -> Self {
+        Self { free: FreeSet::new(), spans: Spans::new(), source, merging: PhantomData }
+    }
+
+    /// The source of the regions.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Bytes of the regions that it holds, with what they need for themselves.
+    ///
+    /// Takes a fixed number of steps.
+    pub fn bytes_held(&self) -> usize {
+        self.spans.held()
+    }
+
+    /// Bytes of all free blocks.
+    ///
+    /// Goes through all free blocks: takes time in proportion to their number.
+    pub fn free_bytes(&self) -> usize {
+        let mut bytes = 0;
+        self.free.for_each(|_, size| bytes += size);
+        bytes
+    }
+
+    /// The size of the largest free block in bytes, 0 where there is none: the largest size at an alignment of at most 16
+    /// that is served without another region.
+    ///
+    /// Takes time in proportion to the logarithm of the number of free blocks.
+    pub fn largest_free_block(&self) -> usize {
+        self.free.largest().map_or(0, |(_, size)| size)
+    }
+}

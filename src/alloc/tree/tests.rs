@@ -1,0 +1,352 @@
+//! Random operations on small regions, with everything checked after each.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::vec::Vec;
+
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use typenum::consts::{U1, U3, U16, U32, U64};
+
+use super::heap::rounded;
+use super::{
+    AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
+};
+use crate::{
+    Allocator, MemorySource, MmapSource, NonZeroLayout, RegionSource, Reset, ResizeInPlace, SourceError, ptr,
+};
+
+/// xorshift64*, of S. Vigna.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % limit
+    }
+
+    fn size(&mut self, largest: usize) -> usize {
+        let bound = largest >> self.below(8);
+        1 + self.below(bound.max(1))
+    }
+}
+
+fn layout(size: usize, align: usize) -> NonZeroLayout {
+    NonZeroLayout::from_size_align(size, align).unwrap()
+}
+
+/// The live blocks of an allocator, each with a byte that fills it.
+struct Model<'a, S: MemorySource, T: TreeCount, M: Merging<S>> {
+    allocator: &'a MultipleBinarySearchTreeAllocator<S, T, M>,
+    blocks: Vec<(NonNull<u8>, NonZeroLayout, u8)>,
+    refused: usize,
+    in_place: usize,
+}
+
+impl<S: MemorySource, T: TreeCount, M: Merging<S>> Model<'_, S, T, M> {
+    fn check(&self) {
+        let live: BTreeMap<usize, usize> = self
+            .blocks
+            .iter()
+            .map(|(block, layout, _)| (block.addr().get(), rounded(layout.size())))
+            .collect();
+        assert_eq!(live.len(), self.blocks.len());
+        assert_eq!(self.allocator.check(&live), Ok(()));
+    }
+
+    fn fill(block: NonNull<[u8]>, layout: NonZeroLayout, byte: u8) {
+        assert_eq!(block.len(), rounded(layout.size()));
+        assert!(block.cast::<u8>().addr().get().is_multiple_of(layout.align()));
+        // SAFETY: The block is allocated with this length.
+        unsafe { block.cast::<u8>().write_bytes(byte, block.len()) };
+    }
+
+    fn verify(block: NonNull<u8>, len: usize, byte: u8) {
+        // SAFETY: The block is allocated and filled.
+        let bytes = unsafe { core::slice::from_raw_parts(block.as_ptr(), len) };
+        assert!(bytes.iter().all(|&other| other == byte), "a block's contents changed");
+    }
+
+    fn allocate(&mut self, random: &mut Random, largest: usize) {
+        let align = if random.below(4) == 0 { 1 << random.below(9) } else { 8 };
+        let layout = layout(random.size(largest), align);
+        let byte = random.below(256) as u8;
+        match self.allocator.allocate(layout) {
+            Ok(block) => {
+                Self::fill(block, layout, byte);
+                self.blocks.push((block.cast(), layout, byte));
+            }
+            Err(_) => self.refused += 1,
+        }
+    }
+
+    fn free(&mut self, random: &mut Random) {
+        let (block, layout, byte) = self.blocks.swap_remove(random.below(self.blocks.len()));
+        Self::verify(block, rounded(layout.size()), byte);
+        // SAFETY: The block is allocated with this layout, and forgotten here.
+        unsafe { self.allocator.deallocate(block, layout) };
+    }
+
+    fn resize(&mut self, random: &mut Random, largest: usize) {
+        let number = random.below(self.blocks.len());
+        let (block, old, byte) = self.blocks[number];
+        let new = layout(random.size(largest), old.align());
+        let in_place = if new.size() > old.size() {
+            // SAFETY: The block is allocated with this layout.
+            unsafe { self.allocator.grow_in_place(block, old, new) }
+        } else {
+            // SAFETY: As above.
+            unsafe { self.allocator.shrink_in_place(block, old, new) }
+        };
+        self.in_place += usize::from(in_place.is_ok());
+        assert!(new.size() > old.size() || in_place.is_ok(), "a block did not shrink in place");
+        let resized = in_place.or_else(|_| {
+            self.check();
+            // SAFETY: The block is allocated with this layout, and is to grow.
+            unsafe { self.allocator.grow(block, old, new) }
+        });
+        match resized {
+            Ok(resized) => {
+                Self::verify(resized.cast(), old.size().min(new.size()), byte);
+                Self::fill(resized, new, byte);
+                self.blocks[number] = (resized.cast(), new, byte);
+            }
+            Err(_) => self.refused += 1,
+        }
+    }
+
+    fn run(&mut self, seed: u64, operations: usize, largest: usize) {
+        let mut random = Random(seed * 2 + 1);
+        let mut many = 60;
+        for _ in 0..operations {
+            if random.below(200) == 0 {
+                many = 1 + random.below(120);
+            }
+            match random.below(10) {
+                0 | 1 if !self.blocks.is_empty() => self.resize(&mut random, largest),
+                _ if random.below(2 * many) >= self.blocks.len() => self.allocate(&mut random, largest),
+                _ if !self.blocks.is_empty() => self.free(&mut random),
+                _ => {}
+            }
+            self.check();
+        }
+        while !self.blocks.is_empty() {
+            self.free(&mut random);
+            self.check();
+        }
+    }
+}
+
+fn run<S: MemorySource, T: TreeCount, M: Merging<S>>(
+    source: S,
+    seed: u64,
+    operations: usize,
+    largest: usize,
+) -> (usize, usize) {
+    let mut allocator = MultipleBinarySearchTreeAllocator::<S, T, M>::new(source);
+    let mut model = Model { allocator: &allocator, blocks: Vec::new(), refused: 0, in_place: 0 };
+    model.run(seed, operations, largest);
+    let result = (model.refused, model.in_place);
+    allocator.allocate(layout(100, 8)).unwrap();
+    allocator.reset();
+    assert_eq!(allocator.check(&BTreeMap::new()), Ok(()));
+    result
+}
+
+#[test]
+fn every_operation_on_a_fixed_region_keeps_what_always_holds() {
+    let mut bytes = std::vec![MaybeUninit::uninit(); 24 * 1024 + 7];
+    for seed in 0..8 {
+        // Rather full, so that neighbours of all kinds meet; and only small blocks, for the bins.
+        let skew = seed as usize % 8;
+        let (refused, in_place) =
+            run::<_, U32, KeepApart>(RegionSource::new(&mut bytes[skew..]), seed, 4_000, 2_000);
+        assert!(refused > 10 && in_place > 100, "{refused} {in_place}");
+        run::<_, U3, KeepApart>(RegionSource::new(&mut bytes[skew..8000]), seed, 4_000, 100);
+    }
+}
+
+#[test]
+fn every_operation_on_growing_memory_keeps_what_always_holds() {
+    for seed in 0..4 {
+        run::<_, U1, KeepApart>(Cut::<false>::new(4096, 1 << 20), seed, 2_000, 1_500);
+        run::<_, U16, KeepApart>(Cut::<true>::new(4096, 1 << 20), seed, 2_000, 1_500);
+        run::<_, U64, KeepApart>(MmapSource::new(), seed, 300, 30_000);
+    }
+}
+
+/// A source that cuts regions of fixed length off a buffer, from its end down or upward, each adjoining the one before; it gives
+/// larger ones where asked. What is released is given again only when everything was released.
+struct Cut<const DOWN: bool> {
+    bytes: NonNull<u8>,
+    layout: NonZeroLayout,
+    books: RefCell<Books>,
+    step: usize,
+}
+
+#[derive(Default)]
+struct Books {
+    cut: usize,
+    held: BTreeMap<usize, usize>,
+    most: usize,
+    obtained: usize,
+}
+
+impl<const DOWN: bool> Cut<DOWN> {
+    fn new(step: usize, len: usize) -> Self {
+        let layout = layout(len, 4096);
+        // SAFETY: The layout's size is not zero.
+        let bytes = unsafe { std::alloc::alloc(layout.layout()) };
+        Self { bytes: NonNull::new(bytes).unwrap(), layout, books: RefCell::default(), step }
+    }
+}
+
+impl<const DOWN: bool> Drop for Cut<DOWN> {
+    fn drop(&mut self) {
+        assert!(self.books.borrow().held.is_empty(), "a region was not released");
+        // SAFETY: Allocated by `new` with this layout; no region of it is held.
+        unsafe { std::alloc::dealloc(self.bytes.as_ptr(), self.layout.layout()) };
+    }
+}
+
+// SAFETY: Regions are parts of the buffer, cut off one behind the other, so that those held do not overlap.
+unsafe impl<const DOWN: bool> MemorySource for Cut<DOWN> {
+    const MAX_REGION: usize = 16 * 1024;
+
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let mut books = self.books.borrow_mut();
+        // Preferred sizes are refused, so that there are many regions.
+        if layout.size() >= Self::MAX_REGION {
+            return Err(SourceError::TooLarge);
+        }
+        let len = layout.size().next_multiple_of(self.step);
+        assert!(layout.align() <= self.step);
+        if books.cut + len > self.layout.size() {
+            return Err(SourceError::Exhausted);
+        }
+        books.cut += len;
+        let offset = if DOWN { self.layout.size() - books.cut } else { books.cut - len };
+        let start = NonNull::new(ptr::up(self.bytes.as_ptr(), offset)).unwrap();
+        assert_eq!(books.held.insert(start.addr().get(), len), None);
+        books.most = books.most.max(books.held.len());
+        books.obtained += 1;
+        Ok(ptr::bytes(start, len))
+    }
+
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        let mut books = self.books.borrow_mut();
+        let len = books.held.remove(&region.cast::<u8>().addr().get());
+        assert_eq!(len, Some(region.len()), "a region was released that is not held");
+        assert_eq!(layout.size(), region.len());
+        if books.held.is_empty() {
+            books.cut = 0;
+        }
+    }
+}
+
+// SAFETY: All regions are parts of one buffer, and their pointers come from the buffer's.
+unsafe impl<const DOWN: bool> AdjoiningSource for Cut<DOWN> {}
+
+fn merging<const DOWN: bool>() {
+    for seed in 0..4 {
+        let source = Cut::<DOWN>::new(4096, 1 << 20);
+        run::<_, U16, MergeAdjacent>(&source, seed, 2_000, 1_500);
+        let source = Cut::<DOWN>::new(528, 1 << 20);
+        run::<_, U16, MergeAdjacent>(&source, seed, 2_000, 600);
+        assert!(source.books.borrow().most > 3, "too few regions to tell");
+    }
+}
+
+#[test]
+fn every_operation_on_merging_regions_keeps_what_always_holds() {
+    merging::<false>();
+    merging::<true>();
+}
+
+fn adjacent_regions_make_one_block<const DOWN: bool>() {
+    let source = Cut::<DOWN>::new(4096, 1 << 20);
+    let allocator = MultipleBinarySearchTreeAllocator::<_, U16, MergeAdjacent>::new(&source);
+    let small = layout(3500, 8);
+    let blocks: Vec<_> = (0..4).map(|_| allocator.allocate(small).unwrap()).collect();
+    assert_eq!((source.books.borrow().held.len(), allocator.spans.iter().count()), (4, 1));
+    let keeper = blocks[0];
+    for block in &blocks[1..] {
+        // SAFETY: Allocated above with this layout, and not used again.
+        unsafe { allocator.deallocate(block.cast(), small) };
+    }
+    assert_eq!(source.books.borrow().held.len(), 4, "a part of a span was released");
+    // Larger than any of the regions.
+    let large = layout(10_000, 8);
+    let block = allocator.allocate(large).unwrap();
+    assert_eq!(source.books.borrow().held.len(), 4);
+    // SAFETY: The block is allocated with this length.
+    unsafe { block.cast::<u8>().write_bytes(1, block.len()) };
+    // SAFETY: Allocated above with this layout, and not used again.
+    unsafe { allocator.deallocate(block.cast(), large) };
+    // SAFETY: As above.
+    unsafe { allocator.deallocate(keeper.cast(), small) };
+    assert_eq!(allocator.free_bytes(), allocator.largest_free_block());
+    drop(allocator);
+    assert!(source.books.borrow().held.is_empty());
+}
+
+#[test]
+fn regions_merge_whichever_comes_first() {
+    adjacent_regions_make_one_block::<false>();
+    adjacent_regions_make_one_block::<true>();
+}
+
+#[test]
+fn blocks_stay_in_their_region_unless_regions_merge() {
+    let source = Cut::<false>::new(4096, 1 << 20);
+    let allocator = MultipleBinarySearchTreeAllocator::<_, U16, KeepApart>::new(&source);
+    let blocks: Vec<_> = (0..4).map(|_| allocator.allocate(layout(3500, 8)).unwrap()).collect();
+    assert_eq!(allocator.spans.iter().count(), 4);
+    for block in blocks {
+        // SAFETY: Allocated above with this layout, and not used again.
+        unsafe { allocator.deallocate(block.cast(), layout(3500, 8)) };
+    }
+    assert_eq!(source.books.borrow().held.len(), 1, "one free region is kept");
+    assert!(allocator.largest_free_block() < 4096);
+}
+
+/// A region at the edge of two keeps no region from being released, and makes no system call when used again and again.
+#[test]
+fn the_region_kept_spares_requests() {
+    let source = Cut::<false>::new(4096, 1 << 20);
+    let allocator = MultipleBinarySearchTreeAllocator::<_, U16, KeepApart>::new(&source);
+    let keeper = allocator.allocate(layout(3000, 8)).unwrap();
+    for _ in 0..1000 {
+        let block = allocator.allocate(layout(2000, 8)).unwrap();
+        // SAFETY: Just allocated with this layout, and not used again.
+        unsafe { allocator.deallocate(block.cast(), layout(2000, 8)) };
+    }
+    assert_eq!(source.books.borrow().obtained, 2);
+    // SAFETY: Allocated above with this layout, and not used again.
+    unsafe { allocator.deallocate(keeper.cast(), layout(3000, 8)) };
+    assert_eq!(source.books.borrow().held.len(), 1);
+}
+
+#[test]
+fn the_best_block_is_taken_and_of_equals_the_lowest() {
+    let allocator = MultipleBinarySearchTreeAllocator::<MmapSource>::new(MmapSource::new());
+    let sizes = [5_000, 2_000, 3_000, 2_000, 4_000];
+    let blocks: Vec<_> = sizes
+        .iter()
+        .map(|&size| {
+            let block = allocator.allocate(layout(size, 8)).unwrap();
+            allocator.allocate(layout(16, 8)).unwrap();
+            block
+        })
+        .collect();
+    for (block, &size) in blocks.iter().zip(&sizes).rev() {
+        // SAFETY: Allocated above with this layout, and not used again.
+        unsafe { allocator.deallocate(block.cast(), layout(size, 8)) };
+    }
+    let taken = [1_990, 2_000, 2_500, 3_500].map(|size| allocator.allocate(layout(size, 8)).unwrap());
+    let addresses = taken.map(|block| block.cast::<u8>());
+    assert_eq!(addresses, [1, 3, 2, 4].map(|number: usize| blocks[number].cast::<u8>()));
+}
