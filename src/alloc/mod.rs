@@ -10,12 +10,16 @@
 mod bump;
 mod local;
 mod locked;
+#[cfg(feature = "std")]
+mod mmap;
 mod resize;
 mod size_class;
 
 pub use bump::{BumpAllocator, Checkpoint};
 pub use local::LocalAllocator;
 pub use locked::Locked;
+#[cfg(feature = "std")]
+pub use mmap::MmapAllocator;
 pub(crate) use resize::{grow_or_move, relocate, shrink_or_move};
 pub use size_class::SizeClassAllocator;
 
