@@ -181,7 +181,7 @@ impl NumaPolicy {
 
     /// The same nodes even if the process is moved to others; those of them that it may not use are left out (Linux 2.6.26).
     ///
-    /// Only where the policy names nodes: the kernel refuses it otherwise.
+    /// Only where the policy names nodes: otherwise the kernel refuses it, or takes no notice.
     #[must_use]
     pub const fn static_nodes(mut self) -> Self {
         self.mode = self.mode & !RELATIVE_NODES | STATIC_NODES;
@@ -190,7 +190,7 @@ impl NumaPolicy {
 
     /// The numbers are places among the nodes that the process may use, counted from 0 and wrapping around (Linux 2.6.26).
     ///
-    /// Only where the policy names nodes: the kernel refuses it otherwise.
+    /// Only where the policy names nodes: otherwise the kernel refuses it, or takes no notice.
     #[must_use]
     pub const fn relative_nodes(mut self) -> Self {
         self.mode = self.mode & !STATIC_NODES | RELATIVE_NODES;
@@ -244,6 +244,22 @@ mod tests {
     #[should_panic(expected = "at most 1023")]
     fn a_set_holds_no_node_1024() {
         let _ = NodeSet::of(&[1024]);
+    }
+
+    /// No kernel has this policy yet: what an old kernel says of the newer ones.
+    #[test]
+    fn a_policy_that_the_kernel_does_not_know_is_unsupported() {
+        use crate::{MemorySource, MmapSource, NonZeroLayout};
+        let unknown = NumaPolicy::new(99, NodeSet::of(&[0]));
+        assert!(!sys::knows_mode(unknown.mode()) && !sys::knows_mode(unknown.static_nodes().mode()));
+        assert!(sys::knows_mode(BIND) && sys::knows_mode(INTERLEAVE | STATIC_NODES));
+        let layout = NonZeroLayout::from_size_align(4096, 8).unwrap();
+        let strict = MmapSource::builder().numa(unknown).build();
+        assert_eq!(strict.obtain(layout), Err(SourceError::Unsupported));
+        let source = MmapSource::builder().numa(unknown.or_default()).build();
+        // The page is left to the end of the process, since this file has no unsafe code.
+        let (_leaked, report) = source.obtain_reporting(layout).unwrap();
+        assert!(!report.policy);
     }
 
     #[test]
