@@ -21,6 +21,8 @@ pub enum SourceError {
     LimitReached,
     /// The region lies at addresses that the owner map does not cover.
     AddressOutOfRange,
+    /// The operating system lacks what the source was told to ask of it: a placement policy, a kind of page, an advice.
+    Unsupported,
     /// The operating system refused; the value is its error number (`errno`).
     System(i32),
 }
@@ -33,6 +35,7 @@ impl fmt::Display for SourceError {
             Self::AlignmentTooLarge => f.write_str("the memory source gives no region of this alignment"),
             Self::LimitReached => f.write_str("the limit in bytes would be passed"),
             Self::AddressOutOfRange => f.write_str("the region lies beyond the addresses of the owner map"),
+            Self::Unsupported => f.write_str("the operating system lacks what the memory source asks of it"),
             Self::System(errno) => write!(f, "the operating system refused memory (error number {errno})"),
         }
     }

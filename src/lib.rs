@@ -25,6 +25,8 @@ mod sys;
 pub use adapt::{
     AllocToAllocatorAdaptor, AllocatorAdaptor, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,
 };
+#[cfg(feature = "std")]
+pub use alloc::MmapAllocator;
 pub use alloc::{
     AdjoiningSource, Allocator, BitSetAllocator, BumpAllocator, Checkpoint, KeepApart, LocalAllocator,
     Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns, Reset, ResizeInPlace,
@@ -33,11 +35,15 @@ pub use alloc::{
 pub use error::{AllocError, SourceError};
 pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;
-#[cfg(feature = "std")]
-pub use source::MmapSource;
 pub use source::{
-    AllocatorSource, ArenaSource, ArenaUsage, CachingSource, CountingSource, FallbackSource, InlineRegion,
-    LimitSource, MemorySource, OwnsRegions, RefusingSource, RegionSource, SourceCounts,
+    AllocatorSource, ArenaSource, ArenaUsage, CachingSource, CountingSource, Decommit, FallbackSource,
+    InlineRegion, LimitSource, MemorySource, OwnsRegions, RefusingSource, RegionSource, Remapped,
+    SourceCounts,
+};
+#[cfg(feature = "std")]
+pub use source::{
+    MapReport, MmapOptions, MmapSettings, MmapSource, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder,
+    PageLock, PlainPages,
 };
 #[cfg(feature = "std")]
 pub use switch::{

@@ -11,6 +11,8 @@ mod bit_set;
 mod bump;
 mod local;
 mod locked;
+#[cfg(feature = "std")]
+mod mmap;
 mod resize;
 mod size_class;
 mod tree;
@@ -19,6 +21,8 @@ pub use bit_set::BitSetAllocator;
 pub use bump::{BumpAllocator, Checkpoint};
 pub use local::LocalAllocator;
 pub use locked::Locked;
+#[cfg(feature = "std")]
+pub use mmap::MmapAllocator;
 pub(crate) use resize::{grow_or_move, relocate, shrink_or_move};
 pub use size_class::SizeClassAllocator;
 pub use tree::{

@@ -11,6 +11,7 @@
 mod arena;
 mod caching;
 mod counting;
+mod decommit;
 mod fallback;
 mod from_alloc;
 mod inline;
@@ -25,12 +26,16 @@ mod through;
 pub use arena::{ArenaSource, ArenaUsage};
 pub use caching::CachingSource;
 pub use counting::{CountingSource, SourceCounts};
+pub use decommit::Decommit;
 pub use fallback::FallbackSource;
 pub use from_alloc::AllocatorSource;
 pub use inline::InlineRegion;
 pub use limit::LimitSource;
 #[cfg(feature = "std")]
-pub use mmap::MmapSource;
+pub use mmap::{
+    MapReport, MmapOptions, MmapSettings, MmapSource, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder,
+    PageLock, PlainPages,
+};
 pub use refusing::RefusingSource;
 pub use region::RegionSource;
 
@@ -42,6 +47,16 @@ use crate::{NonZeroLayout, SourceError};
 ///
 /// A region that stands in a tier of the switchable allocator covers whole slices.
 pub const SLICE: usize = 64 * 1024;
+
+/// A region that was made larger or smaller; see [`MemorySource::remap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remapped {
+    /// The region, with its real length.
+    pub region: NonNull<[u8]>,
+    /// How many bytes of it were there before: the smaller of both real lengths. Where the source's regions are
+    /// [zeroed](MemorySource::ZEROED), those beyond are zero.
+    pub kept: usize,
+}
 
 /// A source of memory regions.
 ///
@@ -90,6 +105,27 @@ pub unsafe trait MemorySource {
     /// This source holds the region, `region` and `layout` fit it (see the [module](self)), and nobody accesses it
     /// any more.
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout);
+
+    /// Makes a region larger or smaller, in place or elsewhere, without copying its bytes; those that both have keep their values.
+    ///
+    /// A source that succeeds here must find the region from `new` and its new length when it is released. The default is to refuse,
+    /// always: whoever asks then obtains, copies and releases.
+    ///
+    /// # Errors
+    /// [`SourceError::Unsupported`] where the source cannot do it for this region, or why it failed; nothing has changed then.
+    ///
+    /// # Safety
+    /// This source holds the region, `region` and `old` fit it (see the [module](self)), and nobody accesses it meanwhile, nor afterwards
+    /// where it was before. The region is then one that was asked for with `new`.
+    unsafe fn remap(
+        &self,
+        region: NonNull<[u8]>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<Remapped, SourceError> {
+        let _ = (region, old, new);
+        Err(SourceError::Unsupported)
+    }
 
     /// Gives memory that was released to this source back to where it came from, as far as that is possible, and
     /// returns how many bytes that was.

@@ -5,11 +5,11 @@
 
 use core::ptr::NonNull;
 
-use super::{MemorySource, OwnsRegions};
+use super::{Decommit, MemorySource, OwnsRegions, Remapped};
 use crate::{NonZeroLayout, SourceError};
 
 macro_rules! source_through {
-    ($(#[$meta:meta])* [$($generics:tt)*] $type:ty) => {
+    ($(#[$meta:meta])* [$($generics:tt)*] [$($decommit:tt)*] $type:ty) => {
         $(#[$meta])*
         // SAFETY: Every call goes to the one source behind the pointer, which keeps the contract; the pointer
         // keeps that source alive and in place. `BLOCK` and `reclaim` keep their defaults, so that contract asks
@@ -31,6 +31,17 @@ macro_rules! source_through {
                 unsafe { (**self).release(region, layout) }
             }
 
+            #[inline]
+            unsafe fn remap(
+                &self,
+                region: NonNull<[u8]>,
+                old: NonZeroLayout,
+                new: NonZeroLayout,
+            ) -> Result<Remapped, SourceError> {
+                // SAFETY: The same source holds the region; the caller promises the rest.
+                unsafe { (**self).remap(region, old, new) }
+            }
+
             fn before_fork(&self) {
                 (**self).before_fork();
             }
@@ -47,6 +58,24 @@ macro_rules! source_through {
             #[inline]
             fn owns(&self, address: NonNull<u8>) -> bool {
                 (**self).owns(address)
+            }
+        }
+
+        $(#[$meta])*
+        // SAFETY: The same source holds the regions.
+        unsafe impl<$($generics)* + Decommit> Decommit for $type {
+            fn decommit_unit(&self) -> usize {
+                (**self).decommit_unit()
+            }
+
+            unsafe fn decommit(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
+                // SAFETY: The same source holds the region; the caller promises the rest.
+                unsafe { (**self).decommit(range) }
+            }
+
+            unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
+                // SAFETY: The same source holds the region; the caller promises the rest.
+                unsafe { (**self).decommit_lazily(range) }
             }
         }
     };

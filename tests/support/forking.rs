@@ -95,6 +95,20 @@ pub fn in_a_child(f: impl FnOnce()) {
     assert_eq!(wait(child), Some(0), "the child failed");
 }
 
+/// Forks; the child runs `f`. The signal that ends the child; none where it comes to the end of `f`.
+pub fn signal_in_a_child(f: impl FnOnce()) -> Option<i32> {
+    // SAFETY: As in `in_a_child`.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "the process cannot fork");
+    if child == 0 {
+        let _ = catch_unwind(AssertUnwindSafe(f));
+        // SAFETY: Always callable.
+        unsafe { libc::_exit(0) };
+    }
+    let status = wait(child).expect("the child ends");
+    libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status))
+}
+
 /// The exit status of a child; none, and the child killed, if it does not end.
 fn wait(child: libc::pid_t) -> Option<i32> {
     let until = Instant::now() + Duration::from_secs(20);

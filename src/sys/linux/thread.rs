@@ -1,0 +1,95 @@
+//! Threads: futexes, the end of a thread, forks.
+
+use core::ffi::c_void;
+use core::ptr;
+use core::sync::atomic::AtomicU32;
+
+use super::keeping_errno;
+
+/// Sleeps while `word` holds `expected`; may return for no reason.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
+    keeping_errno(|| {
+        // SAFETY: FUTEX_WAIT reads the word, which the reference keeps alive, and no time-out is passed.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+                expected,
+                ptr::null::<libc::timespec>(),
+            )
+        };
+    });
+}
+
+/// Wakes one thread that sleeps on `word`.
+pub(crate) fn futex_wake_one(word: &AtomicU32) {
+    keeping_errno(|| {
+        // SAFETY: FUTEX_WAKE only uses the address of the word as a name.
+        unsafe {
+            libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, 1_i32)
+        };
+    });
+}
+
+/// The name of a value that each thread keeps for itself, with a function that runs when the thread ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExitKey(libc::pthread_key_t);
+
+impl ExitKey {
+    /// A new key; `at_exit` runs at the end of each thread that called [`arm`](Self::arm), after the
+    /// destructors of its Rust thread-locals.
+    ///
+    /// # Errors
+    /// The error number of `pthread_key_create`, `EAGAIN` where the process has no key left.
+    pub(crate) fn new(at_exit: unsafe extern "C" fn(*mut c_void)) -> Result<Self, i32> {
+        let mut key = 0;
+        // SAFETY: `key` is writable, and `at_exit` is a function for as long as the process lives.
+        match unsafe { libc::pthread_key_create(&raw mut key, Some(at_exit)) } {
+            0 => Ok(Self(key)),
+            error => Err(error),
+        }
+    }
+
+    /// Makes the key's function run when the calling thread ends.
+    ///
+    /// # Errors
+    /// The error number of `pthread_setspecific`.
+    pub(crate) fn arm(self) -> Result<(), i32> {
+        let armed = ptr::without_provenance::<c_void>(1);
+        // SAFETY: The key was made by `new` and is never deleted.
+        match unsafe { libc::pthread_setspecific(self.0, armed) } {
+            0 => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// The key as a number.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The key with that number, which [`number`](Self::number) gave.
+    pub(crate) fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// A number that no other running thread of the process has; never 0, and the same in the child of a fork.
+pub(crate) fn thread_name() -> usize {
+    // SAFETY: Always callable.
+    let thread = unsafe { libc::pthread_self() };
+    thread as usize
+}
+
+/// Has `prepare` called before each fork, and `after` behind it in the parent and in the child.
+///
+/// # Errors
+/// The error number of `pthread_atfork`.
+pub(crate) fn at_fork(prepare: unsafe extern "C" fn(), after: unsafe extern "C" fn()) -> Result<(), i32> {
+    // SAFETY: Both are functions for as long as the process lives.
+    match unsafe { libc::pthread_atfork(Some(prepare), Some(after), Some(after)) } {
+        0 => Ok(()),
+        error => Err(error),
+    }
+}

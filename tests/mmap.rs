@@ -1,0 +1,655 @@
+//! Memory maps with options: what each does, as the kernel itself tells, and what happens where it cannot be had.
+
+#![cfg(feature = "std")]
+
+mod support;
+
+use std::fs::File;
+use std::io;
+use std::ptr::NonNull;
+
+use context_allocator::{
+    Decommit, MapReport, MemorySource, MmapOptions, MmapSource, NodeSet, NonZeroLayout, NumaPolicy, OnFork,
+    PageKind, PageLadder, PageLock, SourceError,
+};
+use support::forking::{in_a_child, signal_in_a_child};
+use support::maps::{Map, Pool, policy_at};
+use support::{conformance, layout};
+
+type Source = MmapSource<MmapOptions>;
+
+const MIB: usize = 1 << 20;
+const NODE_0: NodeSet = NodeSet::of(&[0]);
+
+/// A region, with what it was obtained by.
+struct Region<'a> {
+    source: &'a Source,
+    layout: NonZeroLayout,
+    region: NonNull<[u8]>,
+    report: MapReport,
+}
+
+impl<'a> Region<'a> {
+    fn of(source: &'a Source, size: usize) -> Self {
+        Self::aligned(source, size, 8)
+    }
+
+    fn aligned(source: &'a Source, size: usize, align: usize) -> Self {
+        let layout = layout(size, align);
+        let (region, report) = source.obtain_reporting(layout).expect("the kernel gives this");
+        assert!(region.cast::<u8>().addr().get().is_multiple_of(align));
+        Self { source, layout, region, report }
+    }
+
+    fn address(&self) -> usize {
+        self.region.cast::<u8>().addr().get()
+    }
+
+    /// A byte of the region, or, for guards, beside it.
+    fn byte(&self, offset: isize) -> *mut u8 {
+        self.region.cast::<u8>().as_ptr().wrapping_offset(offset)
+    }
+
+    fn write(&self, offset: usize, value: u8) {
+        assert!(offset < self.region.len());
+        // SAFETY: The byte lies in the region, which is held.
+        unsafe { self.byte(offset.cast_signed()).write_volatile(value) };
+    }
+
+    fn read(&self, offset: usize) -> u8 {
+        assert!(offset < self.region.len());
+        // SAFETY: The byte lies in the region, which is held, and maps are zeroed or written.
+        unsafe { self.byte(offset.cast_signed()).read_volatile() }
+    }
+
+    fn fill(&self, value: u8) {
+        // SAFETY: The region is held and writable.
+        unsafe { self.region.cast::<u8>().write_bytes(value, self.region.len()) };
+    }
+
+    fn all_are(&self, range: std::ops::Range<usize>, value: u8) -> bool {
+        range.into_iter().all(|offset| self.read(offset) == value)
+    }
+
+    fn part(&self, range: std::ops::Range<usize>) -> NonNull<[u8]> {
+        assert!(range.end <= self.region.len());
+        let start = NonNull::new(self.byte(range.start.cast_signed())).expect("regions lie above null");
+        NonNull::slice_from_raw_parts(start, range.len())
+    }
+
+    fn nodes(&self) -> Vec<Option<u16>> {
+        nodes(self.region)
+    }
+}
+
+impl Drop for Region<'_> {
+    fn drop(&mut self) {
+        // SAFETY: Obtained from this source with this layout, and this is its end.
+        unsafe { self.source.release(self.region, self.layout) };
+    }
+}
+
+fn nodes(range: NonNull<[u8]>) -> Vec<Option<u16>> {
+    let mut nodes = Vec::new();
+    MmapSource::nodes_of_pages(range, |page, node| {
+        assert_eq!(page, nodes.len());
+        nodes.push(node);
+    })
+    .expect("the kernel says where pages lie");
+    nodes
+}
+
+fn options() -> MmapOptions {
+    MmapSource::builder()
+}
+
+fn refusal(source: &Source, size: usize) -> SourceError {
+    source.obtain(layout(size, 8)).expect_err("the source cannot give this")
+}
+
+/// Every option of one node and base pages at once.
+const EVERYTHING: MmapOptions = MmapSource::builder()
+    .numa(NumaPolicy::bind(NODE_0))
+    .lock_if_possible(PageLock::OnTouch)
+    .named_if_possible(c"context-allocator test")
+    .on_fork(OnFork::Zeroed)
+    .no_core_dump()
+    .guard_pages()
+    .reserve_commit();
+
+#[test]
+fn sources_with_options_conform() {
+    conformance::source(|| options().build(), 1 << 20);
+    conformance::source(|| options().guard_pages().build(), 1 << 18);
+    conformance::source(|| options().numa(NumaPolicy::interleave(NODE_0)).populate().build(), 1 << 18);
+    conformance::source(|| EVERYTHING.build(), 1 << 18);
+    conformance::forwarded_source(|| EVERYTHING.build(), 1 << 15);
+    conformance::source(|| options().pages(PageLadder::LADDER).build(), 3 * MIB);
+    conformance::source(|| options().pages(PageLadder::LADDER).guard_pages().build(), 3 * MIB);
+}
+
+#[test]
+fn sources_of_the_pool_conform() {
+    let Some(_pool) = Pool::of(2 * MIB, 64) else { return };
+    let pages = PageLadder::only(PageKind::Huge2MiB).or(PageKind::Base);
+    // The bigger regions have pages of the pool while it lasts.
+    conformance::source(|| options().pages(pages).build(), 3 * MIB);
+    conformance::source(|| options().pages(pages).guard_pages().build(), 2 * MIB);
+}
+
+#[test]
+fn sources_are_small_and_go_between_threads() {
+    fn goes_anywhere<T: Copy + Send + Sync + 'static>() {}
+    goes_anywhere::<MmapSource>();
+    goes_anywhere::<Source>();
+    const { assert!(size_of::<MmapSource>() == 0 && size_of::<Source>() <= 256) };
+}
+
+/// Each policy, as the kernel names it afterwards, and where it puts pages on one node.
+#[test]
+fn policies_are_set_before_the_first_touch() {
+    let policies = [
+        (NumaPolicy::DEFAULT, "default"),
+        (NumaPolicy::LOCAL, "local"),
+        (NumaPolicy::bind(NODE_0), "bind:0"),
+        (NumaPolicy::bind(NODE_0).static_nodes(), "bind=static:0"),
+        (NumaPolicy::bind(NODE_0).relative_nodes(), "bind=relative:0"),
+        (NumaPolicy::preferred(0), "prefer:0"),
+        (NumaPolicy::preferred(0).static_nodes(), "prefer=static:0"),
+        (NumaPolicy::preferred_many(NODE_0), "prefer (many):0"),
+        (NumaPolicy::preferred_many(NODE_0).relative_nodes(), "prefer (many)=relative:0"),
+        (NumaPolicy::interleave(NODE_0), "interleave:0"),
+        (NumaPolicy::interleave(NODE_0).static_nodes(), "interleave=static:0"),
+        (NumaPolicy::weighted_interleave(NODE_0), "weighted interleave:0"),
+        (NumaPolicy::weighted_interleave(NODE_0).relative_nodes(), "weighted interleave=relative:0"),
+    ];
+    for (policy, name) in policies {
+        // Guards keep the map apart from its neighbours.
+        let source = options().numa(policy).guard_pages().build();
+        let (region, report) = match source.obtain_reporting(layout(64 * 4096, 8)) {
+            Ok(obtained) => obtained,
+            // An older kernel says that it does not know the policy.
+            Err(error) => {
+                assert_eq!(error, SourceError::Unsupported);
+                assert!(name.starts_with("weighted") || name.contains("many"), "{name}");
+                eprintln!("skipped: the kernel does not know {name}");
+                continue;
+            }
+        };
+        let region = Region { source: &source, layout: layout(64 * 4096, 8), region, report };
+        assert!(region.report.policy);
+        assert_eq!(policy_at(region.address()), name);
+        assert_eq!(region.nodes(), [None; 64], "pages were touched before they were asked for");
+        region.fill(1);
+        assert_eq!(region.nodes(), [Some(0); 64]);
+    }
+}
+
+#[test]
+fn nodes_that_do_not_exist_are_an_error_or_the_default() {
+    for node in [900, 1023] {
+        for policy in [
+            NumaPolicy::bind(NodeSet::of(&[node])),
+            NumaPolicy::preferred(node),
+            NumaPolicy::interleave(NodeSet::of(&[node])),
+        ] {
+            assert_eq!(
+                refusal(&options().numa(policy).build(), 4096),
+                SourceError::System(libc::EINVAL),
+                "{policy:?}"
+            );
+            let source = options().numa(policy.or_default()).guard_pages().build();
+            let region = Region::of(&source, 4096);
+            assert!(!region.report.policy);
+            assert_eq!(policy_at(region.address()), "default");
+        }
+    }
+    // Nodes that go with no policy, and a policy that goes with no nodes.
+    for wrong in [NumaPolicy::bind(NodeSet::EMPTY), NumaPolicy::LOCAL.static_nodes()] {
+        assert_eq!(refusal(&options().numa(wrong).build(), 4096), SourceError::System(libc::EINVAL));
+    }
+}
+
+#[test]
+fn nodes_of_this_machine() {
+    let allowed = NodeSet::allowed().expect("the kernel has NUMA");
+    let here = MmapSource::current_node().expect("the kernel says where a thread runs");
+    assert!(NodeSet::current().expect("as above").contains(here));
+    let online = std::fs::read_to_string("/sys/devices/system/node/has_memory").expect("the kernel has NUMA");
+    if online.trim() == "0" {
+        assert_eq!((allowed, here), (NODE_0, 0));
+    }
+    assert!(!allowed.is_empty());
+}
+
+#[test]
+fn pages_are_counted_from_the_one_with_the_first_byte() {
+    let source = options().build();
+    // More than one batch of the system call.
+    let region = Region::of(&source, 300 * 4096);
+    for touched in [0, 127, 128, 299] {
+        region.write(touched * 4096 + 5, 1);
+    }
+    let found = region.nodes();
+    assert_eq!(found.len(), 300);
+    for (page, node) in found.into_iter().enumerate() {
+        assert_eq!(node.is_some(), matches!(page, 0 | 127 | 128 | 299), "page {page}");
+    }
+    // Parts of pages count.
+    assert_eq!(nodes(region.part(127 * 4096 + 4095..128 * 4096 + 1)).len(), 2);
+    assert_eq!(nodes(region.part(126 * 4096..127 * 4096)), [None]);
+    assert!(nodes(region.part(5..5)).len() <= 1);
+    // A page that was only read is not there yet, nor one that is not mapped.
+    assert_eq!(region.read(4096), 0);
+    assert_eq!(nodes(region.part(4096..4097)), [None]);
+    assert_eq!(
+        nodes(NonNull::slice_from_raw_parts(NonNull::without_provenance(4096.try_into().unwrap()), 1)),
+        [None]
+    );
+}
+
+#[test]
+fn populated_pages_are_there() {
+    for options in [options(), options().numa(NumaPolicy::bind(NODE_0)), EVERYTHING] {
+        let source = options.populate().build();
+        let region = Region::aligned(&source, 100 * 4096, 1 << 16);
+        assert_eq!(region.nodes(), [Some(0); 100]);
+        assert!(region.all_are(0..region.region.len(), 0));
+    }
+}
+
+#[test]
+fn locked_pages_stay() {
+    let now = options().lock(PageLock::Now).guard_pages().build();
+    let region = Region::of(&now, 16 * 4096);
+    assert!(region.report.locked);
+    let map = Map::of(region.region);
+    assert!(map.has_flag("lo"), "{map:?}");
+    assert_eq!(map.bytes("Locked:"), 16 * 4096);
+    let on_touch = options().lock(PageLock::OnTouch).guard_pages().build();
+    let region = Region::of(&on_touch, 16 * 4096);
+    region.write(4096, 1);
+    let map = Map::of(region.region);
+    assert!(map.has_flag("lo"), "{map:?}");
+    assert_eq!(map.bytes("Locked:"), 4096);
+    // Locked pages can be given up, if they are given up at once.
+    // SAFETY: The range lies in a region that is held; its contents are not needed.
+    let lazily = unsafe { on_touch.decommit_lazily(region.part(4096..8192)) };
+    assert_eq!(lazily, Err(SourceError::Unsupported));
+    assert_eq!(region.read(4096), 1);
+    // SAFETY: As above.
+    match unsafe { on_touch.decommit(region.part(4096..8192)) } {
+        Ok(()) => assert_eq!(region.read(4096), 0),
+        Err(error) => assert_eq!(error, SourceError::Unsupported, "Linux 5.18 has it"),
+    }
+}
+
+/// A process that may lock nothing: an error, or pages that are not locked, as asked; and nothing is left behind.
+#[test]
+fn locks_that_are_forbidden() {
+    in_a_child(|| {
+        limit(libc::RLIMIT_MEMLOCK, 0);
+        limit(libc::RLIMIT_AS, 64 << 30);
+        // SAFETY: Always callable; it fails where the process is not root, which then has no right to lock either.
+        unsafe { libc::setresuid(65534, 65534, 65534) };
+        for lock in [PageLock::Now, PageLock::OnTouch] {
+            let required = options().lock(lock).guard_pages().build();
+            let refused =
+                |_| matches!(refusal(&required, 1 << 30), SourceError::System(libc::EPERM | libc::ENOMEM));
+            assert!(
+                (0..200).all(refused),
+                "what was mapped before the lock was refused uses up the address space"
+            );
+            let optional = options().lock_if_possible(lock).build();
+            let region = Region::of(&optional, 4096);
+            assert!(!region.report.locked);
+            region.write(0, 1);
+        }
+    });
+}
+
+fn limit(resource: libc::__rlimit_resource_t, most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: The limit is readable.
+    assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
+}
+
+#[test]
+fn flags_of_the_map() {
+    let plain = options().guard_pages().build();
+    let region = Region::of(&plain, 4096);
+    let map = Map::of(region.region);
+    assert!(map.has_flag("nr") && !map.has_flag("ac"), "{map:?}");
+    for absent in ["dd", "dc", "wf", "lo", "hg"] {
+        assert!(!map.has_flag(absent), "{absent} of {map:?}");
+    }
+    let cases: [(MmapOptions, &str); 5] = [
+        (options().no_core_dump(), "dd"),
+        (options().reserve_commit(), "ac"),
+        (options().on_fork(OnFork::Absent), "dc"),
+        (options().on_fork(OnFork::Zeroed), "wf"),
+        (options().pages(PageLadder::only(PageKind::Transparent)), "hg"),
+    ];
+    for (options, flag) in cases {
+        let source = options.guard_pages().build();
+        let region = Region::of(&source, 4096);
+        let map = Map::of(region.region);
+        assert!(map.has_flag(flag), "{flag} of {map:?}");
+    }
+}
+
+#[test]
+fn children_have_a_copy_nothing_or_zeros() {
+    let copied = options().build();
+    let region = Region::of(&copied, 4096);
+    region.write(7, 1);
+    in_a_child(|| assert_eq!(region.read(7), 1));
+    let zeroed = options().on_fork(OnFork::Zeroed).build();
+    let region = Region::of(&zeroed, 4096);
+    region.write(7, 1);
+    in_a_child(|| assert_eq!(region.read(7), 0));
+    assert_eq!(region.read(7), 1);
+    let absent = options().on_fork(OnFork::Absent).build();
+    let region = Region::of(&absent, 4096);
+    region.write(7, 1);
+    assert_eq!(signal_in_a_child(|| assert_eq!(region.read(7), 0)), Some(libc::SIGSEGV));
+}
+
+#[test]
+fn names_are_shown_or_refused() {
+    let required = options().named(c"request heap").guard_pages().build();
+    let optional = options().named_if_possible(c"request heap").guard_pages().build();
+    match required.obtain(layout(4096, 8)) {
+        Ok(region) => {
+            assert!(Map::of(region).head().ends_with("[anon:request heap]"));
+            assert!(Region::of(&optional, 4096).report.named);
+            // SAFETY: Just obtained with this layout, and not used again.
+            unsafe { required.release(region, layout(4096, 8)) };
+        }
+        Err(error) => {
+            eprintln!("the kernel has no names for maps (CONFIG_ANON_VMA_NAME)");
+            assert_eq!(error, SourceError::Unsupported);
+            let region = Region::of(&optional, 4096);
+            assert!(!region.report.named);
+            assert!(Map::of(region.region).head().trim_end().ends_with(" 0"));
+        }
+    }
+}
+
+#[test]
+fn names_that_the_kernel_would_refuse_do_not_get_there() {
+    let long = c"12345678901234567890123456789012345678901234567890123456789012345678901234567890";
+    for wrong in [c"", c"[heap]", c"a$b", c"a\\b", c"a`b", c"a\nb", c"\xff", long] {
+        assert!(std::panic::catch_unwind(|| options().named(wrong)).is_err(), "{wrong:?}");
+    }
+    let _longest = options().named(&long[1..]);
+}
+
+#[test]
+fn guards_stop_who_runs_over_the_ends() {
+    for options in [options().guard_pages(), options().guard_pages().pages(PageLadder::LADDER), EVERYTHING] {
+        let source = options.build();
+        for (size, align) in [(4096, 8), (10_000, 1 << 16), (3 * MIB, 1 << 22)] {
+            let region = Region::aligned(&source, size, align);
+            let len = region.region.len();
+            region.write(0, 1);
+            region.write(len - 1, 1);
+            for offset in [-1, -4096, len.cast_signed(), len.cast_signed() + 4095] {
+                let beside = region.byte(offset);
+                // SAFETY: Nothing lies there that a program could change; this is to end the child.
+                let touch = || assert_eq!(unsafe { beside.read_volatile() }, 0);
+                assert_eq!(signal_in_a_child(touch), Some(libc::SIGSEGV), "{offset} of {len}");
+            }
+        }
+    }
+}
+
+/// Kept, what surrounds a region would use up the address space, or the process's maps, here.
+#[test]
+fn guards_and_slack_go_with_the_region() {
+    for source in [options().guard_pages().build(), options().guard_pages().pages(PageLadder::LADDER).build()]
+    {
+        // Of many sizes and alignments, so that what is left behind is not just what the next one needs.
+        let mut random = fastrand::Rng::with_seed(5);
+        let mut held = Vec::new();
+        for _ in 0..20_000 {
+            held.push(Region::aligned(&source, random.usize(1..100_000), 1 << random.u32(30..38)));
+            if held.len() > 8 {
+                held.swap_remove(random.usize(..8));
+            }
+        }
+        drop(held);
+        for _ in 0..70_000 {
+            drop(Region::of(&source, 4096));
+        }
+    }
+}
+
+#[test]
+fn the_error_number_is_left_alone() {
+    assert!(File::open("/nonexistent").is_err());
+    let before = io::Error::last_os_error().raw_os_error();
+    let source = options().numa(NumaPolicy::bind(NodeSet::of(&[1023]))).build();
+    let region = source.obtain(layout(4096, 8));
+    let misaligned = NonNull::slice_from_raw_parts(NonNull::<u64>::dangling().cast(), 1);
+    // SAFETY: What is no whole page is refused.
+    let decommitted = unsafe { source.decommit(misaligned) };
+    let asked = nodes(misaligned);
+    let optional = EVERYTHING.numa(NumaPolicy::bind(NodeSet::of(&[1023])).or_default()).build();
+    drop(Region::of(&optional, 4096));
+    let after = io::Error::last_os_error().raw_os_error();
+    assert_eq!(after, before);
+    assert_eq!(region, Err(SourceError::System(libc::EINVAL)));
+    assert_eq!(decommitted, Err(SourceError::System(libc::EINVAL)));
+    assert_eq!(asked, [None]);
+}
+
+#[test]
+fn decommitted_memory_is_zero_and_gone() {
+    let source = options().guard_pages().build();
+    let region = Region::of(&source, 64 * 4096);
+    region.fill(7);
+    assert_eq!(Map::of(region.region).bytes("Rss:"), 64 * 4096);
+    assert_eq!(source.decommit_unit(), 4096);
+    // SAFETY: The range lies in a region that is held; its contents are not needed.
+    unsafe { source.decommit(region.part(4096..33 * 4096)) }.expect("whole pages can be given up");
+    assert_eq!(Map::of(region.region).bytes("Rss:"), 32 * 4096);
+    assert!(region.nodes().iter().enumerate().all(|(page, node)| node.is_none() == (1..33).contains(&page)));
+    assert!(region.all_are(0..4096, 7) && region.all_are(33 * 4096..64 * 4096, 7));
+    assert!(region.all_are(4096..33 * 4096, 0));
+    // It can be used again, and given up again.
+    region.fill(9);
+    // SAFETY: As above.
+    unsafe { source.decommit(region.region) }.expect("whole pages can be given up");
+    assert!(region.all_are(0..region.region.len(), 0));
+}
+
+#[test]
+fn lazily_decommitted_memory_is_old_or_zero_until_written() {
+    let source = options().guard_pages().build();
+    let region = Region::of(&source, 64 * 4096);
+    region.fill(7);
+    // SAFETY: The range lies in a region that is held; its contents are not needed.
+    unsafe { source.decommit_lazily(region.region) }.expect("Linux 4.5 has it");
+    let lazy = Map::of(region.region).bytes("LazyFree:");
+    assert!(lazy > 32 * 4096, "only {lazy} bytes may be taken");
+    for page in 0..64 {
+        assert!(
+            region.all_are(page * 4096..page * 4096 + 8, 7)
+                || region.all_are(page * 4096..page * 4096 + 8, 0)
+        );
+        region.write(page * 4096, 9);
+    }
+    assert_eq!(Map::of(region.region).bytes("LazyFree:"), 0);
+    assert!((0..64).all(|page| region.read(page * 4096) == 9));
+}
+
+/// The kernel would round the length up, and take what was not meant.
+#[test]
+fn parts_of_pages_are_not_decommitted() {
+    let source = options().build();
+    let region = Region::of(&source, 4 * 4096);
+    region.fill(7);
+    for range in [1..4096, 0..4095, 4096..8193, 100..200] {
+        // SAFETY: The range lies in a region that is held; its contents are not needed.
+        let refused = unsafe { source.decommit(region.part(range.clone())) };
+        assert_eq!(refused, Err(SourceError::System(libc::EINVAL)), "{range:?}");
+        // SAFETY: As above.
+        let refused = unsafe { source.decommit_lazily(region.part(range)) };
+        assert_eq!(refused, Err(SourceError::System(libc::EINVAL)));
+    }
+    assert!(region.all_are(0..4 * 4096, 7));
+}
+
+#[test]
+fn decommit_goes_through_pointers() {
+    fn through<S: Decommit>(source: &S) {
+        let wanted = layout(4 * 4096, 8);
+        let region = source.obtain(wanted).expect("the kernel gives this");
+        // SAFETY: The region is held and writable.
+        unsafe { region.cast::<u8>().write_bytes(7, 4 * 4096) };
+        // SAFETY: The region is held; its contents are not needed.
+        unsafe { source.decommit_lazily(region) }.expect("whole pages can be given up");
+        // SAFETY: As above.
+        unsafe { source.decommit(region) }.expect("whole pages can be given up");
+        assert_eq!((nodes(region), source.decommit_unit()), (vec![None; 4], 4096));
+        // SAFETY: Obtained with this layout, and not used again.
+        unsafe { source.release(region, wanted) };
+    }
+    let source = options().build();
+    through(&&source);
+    through(&std::rc::Rc::new(source));
+    through(&std::sync::Arc::new(MmapSource::new()));
+}
+
+#[test]
+fn the_ladder_says_what_it_got() {
+    let ladder = options().pages(PageLadder::LADDER).build();
+    let only = options().pages(PageLadder::only(PageKind::Huge2MiB)).build();
+    if let Some(pool) = Pool::of(2 * MIB, 3) {
+        let region = Region::of(&ladder, 3 * MIB);
+        assert_eq!((region.report.pages, region.region.len()), (PageKind::Huge2MiB, 4 * MIB));
+        assert_eq!(Map::of(region.region).bytes("KernelPageSize:"), 2 * MIB);
+        region.fill(1);
+        assert_eq!(Region::of(&ladder, 2 * MIB - 1).report.pages, PageKind::Base, "less than a page");
+        // One page is left.
+        assert_eq!(refusal(&only, 3 * MIB), SourceError::System(libc::ENOMEM));
+        let small = Region::of(&only, 1);
+        assert_eq!((small.report.pages, small.region.len()), (PageKind::Huge2MiB, 2 * MIB));
+        let next = Region::of(&ladder, 2 * MIB);
+        assert_eq!(next.report.pages, PageKind::Transparent, "the pool is empty");
+        assert!(next.address().is_multiple_of(2 * MIB));
+        drop((region, small));
+        assert_eq!(Region::of(&ladder, 6 * MIB).report.pages, PageKind::Huge2MiB, "the pages came back");
+        drop(pool);
+    }
+    if let Some(_empty) = Pool::of(2 * MIB, 0) {
+        assert_eq!(refusal(&only, 1), SourceError::System(libc::ENOMEM));
+        assert_eq!(Region::of(&ladder, 5 * MIB).report.pages, PageKind::Transparent);
+        assert_eq!(Region::of(&ladder, 5000).report.pages, PageKind::Base);
+    }
+}
+
+#[test]
+fn transparent_pages_are_huge_once_touched() {
+    let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    if enabled.is_empty() || enabled.contains("[never]") {
+        eprintln!("skipped: transparent huge pages are off");
+        return;
+    }
+    let source = options().pages(PageLadder::only(PageKind::Transparent)).populate().guard_pages().build();
+    let region = Region::of(&source, 7 * MIB);
+    assert_eq!((region.report.pages, region.region.len()), (PageKind::Transparent, 8 * MIB));
+    assert_eq!(Map::of(region.region).bytes("AnonHugePages:"), 8 * MIB);
+}
+
+#[test]
+fn pages_of_the_pool_between_guards_and_at_any_alignment() {
+    let Some(_pool) = Pool::of(2 * MIB, 4) else { return };
+    let only = PageLadder::only(PageKind::Huge2MiB);
+    for options in
+        [options(), options().guard_pages(), options().guard_pages().numa(NumaPolicy::bind(NODE_0))]
+    {
+        let source = options.pages(only).build();
+        for align in [1, 2 * MIB, 8 * MIB, 1 << 30] {
+            let region = Region::aligned(&source, 3 * MIB, align);
+            assert_eq!(Map::of(region.region).bytes("KernelPageSize:"), 2 * MIB);
+            assert!(region.all_are(0..4096, 0));
+            region.fill(3);
+            // SAFETY: This lies beside the region; it ends the child before anything is read.
+            let touch = || assert_eq!(unsafe { region.byte(-1).read_volatile() }, 0);
+            if options != MmapSource::builder() {
+                assert_eq!(signal_in_a_child(touch), Some(libc::SIGSEGV));
+            }
+        }
+    }
+    // What was reserved came back each time.
+    let source = options().pages(only).build();
+    let region = Region::of(&source, 8 * MIB);
+    region.fill(1);
+    // The unit is a page of the pool, and less of it is refused.
+    assert_eq!(source.decommit_unit(), 2 * MIB);
+    // SAFETY: The range lies in a region that is held; its contents are not needed.
+    assert!(unsafe { source.decommit(region.part(0..4096)) }.is_err());
+    // SAFETY: As above.
+    match unsafe { source.decommit(region.part(2 * MIB..4 * MIB)) } {
+        Ok(()) => assert!(region.all_are(2 * MIB..4 * MIB, 0)),
+        Err(error) => assert_eq!(error, SourceError::Unsupported, "Linux 5.18 has it"),
+    }
+    assert!(region.all_are(0..2 * MIB, 1) && region.all_are(4 * MIB..8 * MIB, 1));
+}
+
+/// What does not go with pages of the pool is refused, or makes the ladder go down, rather than left out.
+#[test]
+fn options_that_the_pool_does_not_have() {
+    let Some(_pool) = Pool::of(2 * MIB, 2) else { return };
+    let only = options().pages(PageLadder::only(PageKind::Huge2MiB));
+    let ladder = options().pages(PageLadder::LADDER);
+    assert_eq!(refusal(&only.on_fork(OnFork::Zeroed).build(), 1), SourceError::Unsupported);
+    assert_eq!(
+        Region::of(&ladder.on_fork(OnFork::Zeroed).build(), 2 * MIB).report.pages,
+        PageKind::Transparent
+    );
+    assert!(matches!(
+        refusal(&only.named(c"pool").build(), 1),
+        SourceError::System(libc::EBADF) | SourceError::Unsupported
+    ));
+    let source =
+        only.named_if_possible(c"pool").lock(PageLock::Now).no_core_dump().on_fork(OnFork::Absent).build();
+    let region = Region::of(&source, 1);
+    assert!(!region.report.named);
+    let map = Map::of(region.region);
+    assert!(map.has_flag("dd") && map.has_flag("dc") && map.has_flag("ht"), "{map:?}");
+}
+
+#[test]
+fn a_page_of_a_gibibyte() {
+    let Some(_pool) = Pool::of(1 << 30, 1) else { return };
+    let source = options().pages(PageLadder::LADDER.or(PageKind::Huge1GiB)).build();
+    let region = Region::of(&source, 1 << 30);
+    assert_eq!((region.report.pages, region.region.len()), (PageKind::Huge1GiB, 1 << 30));
+    assert_eq!(Map::of(region.region).bytes("KernelPageSize:"), 1 << 30);
+    region.write((1 << 30) - 1, 1);
+    let second = Region::of(&source, (1 << 30) + 1);
+    assert_ne!(second.report.pages, PageKind::Huge1GiB, "the pool is empty");
+    assert_eq!(second.region.len(), 2 << 30);
+}
+
+/// Every system call that maps is refused in turn: a limit on addresses that each source meets at another of its calls.
+#[test]
+fn a_full_address_space_is_an_error() {
+    in_a_child(|| {
+        let every = [options(), options().guard_pages(), options().pages(PageLadder::LADDER), EVERYTHING];
+        limit(libc::RLIMIT_AS, 8 << 30);
+        for options in every {
+            let source = options.build();
+            assert_eq!(refusal(&source, 64 << 30), SourceError::System(libc::ENOMEM));
+            assert_eq!(refusal(&source, isize::MAX as usize - 4095), SourceError::System(libc::ENOMEM));
+            let large = layout(1, 1 << 40);
+            assert_eq!(source.obtain(large), Err(SourceError::System(libc::ENOMEM)));
+            for _ in 0..100 {
+                drop(Region::of(&source, 1 << 30));
+            }
+        }
+    });
+}
