@@ -48,8 +48,8 @@ use crate::{AllocError, MemorySource, MmapSource, NonZeroLayout, ptr};
 ///
 /// Placed on a node, in a collection:
 /// ```
-/// # #[cfg(feature = "allocator-api2")] {
-/// use allocator_api2::vec::Vec;
+/// # #[cfg(feature = "allocator-api2-02")] {
+/// use allocator_api2_02::vec::Vec;
 /// use context_allocator::{Allocator, MmapAllocator, MmapSource, NodeSet, NumaPolicy};
 ///
 /// let near = NodeSet::current().map_or(NumaPolicy::LOCAL, NumaPolicy::bind);

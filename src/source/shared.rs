@@ -9,7 +9,7 @@ use super::{Decommit, MemorySource, OwnsRegions, Remapped};
 use crate::{NonZeroLayout, SourceError};
 
 macro_rules! source_through {
-    ($(#[$meta:meta])* [$($generics:tt)*] [$($decommit:tt)*] $type:ty) => {
+    ($(#[$meta:meta])* [$($generics:tt)*] $type:ty) => {
         $(#[$meta])*
         // SAFETY: Every call goes to the one source behind the pointer, which keeps the contract; the pointer
         // keeps that source alive and in place. `BLOCK` and `reclaim` keep their defaults, so that contract asks
