@@ -32,6 +32,7 @@ pub use alloc::{
     Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns, Reset, ResizeInPlace,
     SizeClassAllocator, TreeCount,
 };
+pub use alloc::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
 pub use error::{AllocError, SourceError};
 pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;

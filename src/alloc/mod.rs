@@ -9,6 +9,7 @@
 
 mod bit_set;
 mod bump;
+mod context;
 mod local;
 mod locked;
 #[cfg(feature = "std")]
@@ -19,6 +20,7 @@ mod tree;
 
 pub use bit_set::BitSetAllocator;
 pub use bump::{BumpAllocator, Checkpoint};
+pub use context::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
 pub use local::LocalAllocator;
 pub use locked::Locked;
 #[cfg(feature = "std")]
