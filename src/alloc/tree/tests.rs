@@ -169,6 +169,22 @@ fn every_operation_on_a_fixed_region_keeps_what_always_holds() {
     }
 }
 
+/// Blocks that are too large for the bins, so that there is much in the trees.
+fn in_trees<T: TreeCount>(largest: usize) {
+    let mut bytes = std::vec![MaybeUninit::uninit(); 400_000];
+    for seed in 10..13 {
+        run::<_, T, KeepApart>(RegionSource::new(&mut bytes), seed, 3_000, largest);
+    }
+}
+
+#[test]
+fn every_operation_with_large_blocks_keeps_what_always_holds() {
+    in_trees::<U1>(40_000);
+    in_trees::<U3>(20_000);
+    in_trees::<U32>(40_000);
+    in_trees::<U64>(100_000);
+}
+
 #[test]
 fn every_operation_on_growing_memory_keeps_what_always_holds() {
     for seed in 0..4 {
