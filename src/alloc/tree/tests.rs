@@ -247,6 +247,9 @@ unsafe impl<const DOWN: bool> MemorySource for Cut<DOWN> {
         let offset = if DOWN { self.layout.size() - books.cut } else { books.cut - len };
         let start = NonNull::new(ptr::up(self.bytes.as_ptr(), offset)).unwrap();
         assert_eq!(books.held.insert(start.addr().get(), len), None);
+        // What a source that does not say otherwise gives is full of anything.
+        // SAFETY: The bytes are the buffer's, and nobody holds them yet.
+        unsafe { start.write_bytes(0xA5, len) };
         books.most = books.most.max(books.held.len());
         books.obtained += 1;
         Ok(ptr::bytes(start, len))
