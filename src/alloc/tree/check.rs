@@ -117,7 +117,7 @@ where
                 return Err("the pieces do not make up the span");
             }
             let (first, end) = (span.first_block(), span.first_block() + span.usable());
-            let mut edges = BTreeMap::new();
+            let mut edges = Vec::new();
             let mut address = first;
             let mut before_free = false;
             while address < end {
@@ -131,8 +131,8 @@ where
                     return Err("two free blocks are neighbours");
                 }
                 if is_free {
-                    edges.insert(address, ());
-                    edges.insert(address + size - GRANULE, ());
+                    edges.push(address);
+                    edges.push(address + size - GRANULE);
                 }
                 before_free = is_free;
                 counted += 1;
@@ -141,8 +141,10 @@ where
             if address != end {
                 return Err("a block reaches beyond its span");
             }
+            edges.dedup();
+            let mut edges = edges.into_iter().peekable();
             for granule in (span.address()..=span.address() + span.len()).step_by(GRANULE) {
-                if span.bitmap().has(granule) != edges.contains_key(&granule) {
+                if span.bitmap().has(granule) != edges.next_if_eq(&granule).is_some() {
                     return Err("the bitmap of edges is wrong");
                 }
             }

@@ -1,11 +1,11 @@
 //! How many trees there are, and which sizes belong in which.
 //!
-//! Sizes up to [`BINNED`] bytes have exact bins; the trees share what is larger, `STEPS` of them to each doubling, the
+//! Sizes up to [`BINNED`] bytes have exact bins; the trees share what is larger, up to eight of them to each doubling, the
 //! last one taking all that is left:
 //!
 //! ```text
-//!   bin     0   1   2  ..   63      tree (of 32)  0      1      2      3      4    ..   31
-//!   bytes  16  32  48  .. 1024      bytes from    1040   1280   1536   1792   2048 ..   224 KiB
+//!   bin     0   1   2  ..  255      tree (of 32)  0      1      2      3      4    ..   31
+//!   bytes  16  32  48  .. 4096      bytes from    4112   5120   6144   7168   8192 ..   896 KiB
 //! ```
 
 #![forbid(unsafe_code)]

@@ -69,13 +69,18 @@ impl<T: TreeCount> FreeSet<T> {
         map.set(map.get() & !(u64::from(next.is_none()) << (number % WORD)));
     }
 
-    /// Takes a block out of the bin of `size` bytes, at most `BINNED`.
+    /// Takes out the best block for a size of at most `BINNED` bytes, if one of the bins next to its own has it.
     #[inline(always)]
-    pub(super) fn pop(&self, size: usize) -> Link {
+    pub(super) fn take_near(&self, size: usize) -> Option<(Block, usize)> {
         let number = bin_of(size);
+        let map = self.map_of(number).get() >> (number % WORD);
+        if map == 0 {
+            return None;
+        }
+        let number = number + map.trailing_zeros() as usize;
         let block = self.bin(number).get()?;
         self.set_first(number, block.next());
-        Some(block)
+        Some((block, size_of_bin(number)))
     }
 
     #[inline(always)]
@@ -89,15 +94,21 @@ impl<T: TreeCount> FreeSet<T> {
     #[inline(always)]
     pub(super) fn insert(&self, block: Block, size: usize) {
         if size <= BINNED {
-            let number = bin_of(size);
-            let bin = self.bin(number);
-            block.enter_list(size, bin.get());
-            bin.set(Some(block));
-            let map = self.map_of(number);
-            map.set(map.get() | 1 << (number % WORD));
+            self.insert_in_bin(block, size);
         } else {
             self.insert_in_tree(block, size);
         }
+    }
+
+    /// As [`insert`](Self::insert), for a size of at most `BINNED`.
+    #[inline(always)]
+    pub(super) fn insert_in_bin(&self, block: Block, size: usize) {
+        let number = bin_of(size);
+        let bin = self.bin(number);
+        block.enter_list(size, bin.get());
+        bin.set(Some(block));
+        let map = self.map_of(number);
+        map.set(map.get() | 1 << (number % WORD));
     }
 
     #[inline(never)]

@@ -193,28 +193,33 @@ where
         }
     }
 
-    /// Takes a block of exactly `size` bytes, in whole granules, from its bin: the way without a call.
-    #[inline(always)]
-    pub(super) fn take_exact(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        if align > GRANULE || size > BINNED {
-            return None;
-        }
-        let block = self.free.pop(size)?;
-        // SAFETY: The block was a free one of this allocator.
-        let span = unsafe { self.span_of(block.address()) };
-        let edges = span.bitmap();
-        edges.clear(block.address());
-        edges.clear(block.address() + size - GRANULE);
-        Some(block.header())
-    }
-
-    /// Takes a block from the free ones, from its bin if it can.
+    /// Takes a block from the free ones; without a call if one is in the bin of its size.
     #[inline(always)]
     pub(super) fn take_at_hand(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        match self.take_exact(size, align) {
-            Some(block) => Some(block),
-            None => self.take(size, align),
+        if align <= GRANULE
+            && size <= BINNED
+            && let Some((block, found)) = self.free.take_near(size)
+        {
+            // SAFETY: The block was a free one of this allocator.
+            let span = unsafe { self.span_of(block.address()) };
+            let (edges, end) = (span.bitmap(), block.address() + size);
+            edges.clear(block.address());
+            if found == size {
+                edges.clear(end - GRANULE);
+            } else {
+                self.keep_rest(span, end, found - size);
+            }
+            return Some(block.header());
         }
+        self.take(size, align)
+    }
+
+    /// Makes free what is left of a block that was taken out of a bin: `size` bytes at `start`, whose last granule is an edge already.
+    #[inline(never)]
+    fn keep_rest(&self, span: Span, start: usize, size: usize) {
+        span.bitmap().set(start);
+        // SAFETY: The bytes are the rest of a free block, which nobody uses; the span's pointer may access them.
+        self.free.insert_in_bin(unsafe { Block::at(span.pointer(start)) }, size);
     }
 
     /// A region as the source gave it, for a block of `size` bytes at a multiple of `align`.

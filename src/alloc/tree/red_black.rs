@@ -288,3 +288,53 @@ impl Tree {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::vec::Vec;
+
+    /// Room for a node.
+    #[repr(C, align(16))]
+    struct Room([*mut u8; 4]);
+
+    /// Nodes whose keys are often equal go in and out at random; everything is checked after each step.
+    #[test]
+    fn a_tree_is_a_sorted_set() {
+        let mut rooms: Vec<Room> = (0..600).map(|_| Room([core::ptr::null_mut(); 4])).collect();
+        let start = rooms.as_mut_ptr();
+        // SAFETY: Each room is one of the vector, which is used through these nodes only.
+        let nodes: Vec<Block> =
+            (0..600).map(|number| unsafe { Block::at(start.wrapping_add(number).cast()) }).collect();
+        let tree = Tree::new();
+        let mut model = BTreeSet::new();
+        let mut random = 1_u64;
+        let mut deepest = 0;
+        for step in 0..60_000_u64 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let node = nodes[(random >> 33) as usize % nodes.len()];
+            // Now it grows, now it shrinks.
+            let grows = (step / 3_000).is_multiple_of(2);
+            let is_in = model.contains(&(node.key(), node.address()));
+            if is_in && (!grows || random >> 20 & 3 == 0) {
+                tree.remove(node);
+                model.remove(&(node.key(), node.address()));
+            } else if !is_in && (grows || random >> 20 & 3 == 0) {
+                node.set_key(4096 + 16 * (random >> 24 & 63) as usize);
+                tree.insert_header(node);
+                assert!(model.insert((node.key(), node.address())));
+            }
+            if step % 8 == 0 {
+                let found = tree.check().unwrap();
+                assert!(found.iter().map(|node| (node.key(), node.address())).eq(model.iter().copied()));
+                deepest = deepest.max(found.len());
+            }
+            let size = 4096 + 16 * (random >> 40 & 63) as usize;
+            let best = model.range((size, 0)..).next().copied();
+            assert_eq!(tree.best(size).map(|node| (node.key(), node.address())), best);
+            assert_eq!(tree.last(true).map(Block::address), model.last().map(|&(_, address)| address));
+        }
+        assert!(deepest > 400, "{deepest} nodes at most");
+    }
+}

@@ -169,6 +169,22 @@ fn every_operation_on_a_fixed_region_keeps_what_always_holds() {
     }
 }
 
+/// Blocks that are too large for the bins, so that there is much in the trees.
+fn in_trees<T: TreeCount>(largest: usize) {
+    let mut bytes = std::vec![MaybeUninit::uninit(); 400_000];
+    for seed in 10..13 {
+        run::<_, T, KeepApart>(RegionSource::new(&mut bytes), seed, 3_000, largest);
+    }
+}
+
+#[test]
+fn every_operation_with_large_blocks_keeps_what_always_holds() {
+    in_trees::<U1>(40_000);
+    in_trees::<U3>(20_000);
+    in_trees::<U32>(40_000);
+    in_trees::<U64>(100_000);
+}
+
 #[test]
 fn every_operation_on_growing_memory_keeps_what_always_holds() {
     for seed in 0..4 {
@@ -231,6 +247,9 @@ unsafe impl<const DOWN: bool> MemorySource for Cut<DOWN> {
         let offset = if DOWN { self.layout.size() - books.cut } else { books.cut - len };
         let start = NonNull::new(ptr::up(self.bytes.as_ptr(), offset)).unwrap();
         assert_eq!(books.held.insert(start.addr().get(), len), None);
+        // What a source that does not say otherwise gives is full of anything.
+        // SAFETY: The bytes are the buffer's, and nobody holds them yet.
+        unsafe { start.write_bytes(0xA5, len) };
         books.most = books.most.max(books.held.len());
         books.obtained += 1;
         Ok(ptr::bytes(start, len))

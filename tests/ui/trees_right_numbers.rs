@@ -1,0 +1,14 @@
+//! Every number of trees from one to as many as the bitmap holds, and the bare name.
+
+use context_allocator::size::U8;
+use context_allocator::{MergeAdjacent, MmapSource, MultipleBinarySearchTreeAllocator};
+
+static OF_DEFAULT: std::sync::Mutex<MultipleBinarySearchTreeAllocator<MmapSource>> =
+    std::sync::Mutex::new(MultipleBinarySearchTreeAllocator::new(MmapSource::new()));
+
+fn main() {
+    drop(OF_DEFAULT.lock());
+    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, typenum::U1>::new(MmapSource::new());
+    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, typenum::U64>::new(MmapSource::new());
+    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, U8, MergeAdjacent>::new(MmapSource::new());
+}
