@@ -22,8 +22,10 @@ pub mod switch;
 mod sync;
 mod sys;
 
-pub use adapt::{
-    AllocToAllocatorAdaptor, AllocatorAdaptor, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,
+pub use adapt::{AllocToAllocatorAdaptor, AllocatorAdaptor, Api2, GlobalAllocToAllocatorAdaptor, Nightly};
+pub use alloc::{
+    Allocator, BitSetAllocator, BlockCount, BumpAllocator, Checkpoint, FixedBitSetAllocator, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
+    SizeClassAllocator,
 };
 #[cfg(feature = "std")]
 pub use alloc::MmapAllocator;

@@ -2,7 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::map::{UNSETTLED, Wanted};
+use super::bits::Wanted;
+use super::map::UNSETTLED;
 use super::region::Region;
 use super::word::{self, BITS};
 use super::{BitSetAllocator, LargeBlocks, Quick, quick};
@@ -142,23 +143,11 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         self.reopen(region);
     }
 
-    /// What a run for `layout` must be like in `region`.
-    #[inline]
-    fn wanted(region: &Region, layout: NonZeroLayout) -> Wanted {
-        let len = Self::rounded(layout.size()) / Self::BLOCK;
-        if layout.align() <= Self::BLOCK {
-            return Wanted { len, step: 1, remainder: 0 };
-        }
-        let step = layout.align() / Self::BLOCK;
-        let remainder = (region.start().addr() / Self::BLOCK).wrapping_neg() & (step - 1);
-        Wanted { len, step, remainder }
-    }
-
     /// Takes a run out of a region's map.
     #[inline]
     fn take_run_from(&self, region: &Region, layout: NonZeroLayout) -> Option<NonNull<u8>> {
         let map = region.map();
-        let wanted = Self::wanted(region, layout);
+        let wanted = Wanted::new(layout.size(), layout.align(), Self::BLOCK, region.start().addr());
         let at = map.find(wanted)?;
         map.take(at, wanted.len);
         region.used.set(region.used.get() + wanted.len);
@@ -346,12 +335,12 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             return false;
         }
         let map = region.map();
-        if !map.is_free(at, len) {
+        if !map.bits.is_free(at, len) {
             if self.hand.get() == 0 || !core::ptr::eq(self.hand_region.get(), region) {
                 return false;
             }
             self.flush();
-            if !map.is_free(at, len) {
+            if !map.bits.is_free(at, len) {
                 return false;
             }
         }

@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use std::vec::Vec;
 
-use super::{Map, ROWS, UNSETTLED, Wanted, row_groups, row_words};
+use super::{Bits, Map, ROWS, UNSETTLED, Wanted, row_groups, row_words};
 use crate::alloc::bit_set::word::BITS;
 
 struct Books {
@@ -29,13 +29,7 @@ impl Books {
     }
 
     fn map(&self) -> Map<'_> {
-        Map {
-            bits: &self.bits,
-            longest: &self.longest,
-            rows: &self.rows,
-            present: &self.present,
-            groups: row_groups(self.bits.len()),
-        }
+        Map { bits: Bits(&self.bits), longest: &self.longest, rows: &self.rows, present: &self.present, groups: row_groups(self.bits.len()) }
     }
 
     fn naive(&self) -> Vec<bool> {

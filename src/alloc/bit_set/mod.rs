@@ -20,6 +20,7 @@
 //! | file      | what                                                          |
 //! |-----------|---------------------------------------------------------------|
 //! | `word`    | sixty-four blocks                                             |
+//! | `bits`    | words of them in a row                                        |
 //! | `map`     | a region's blocks: bits, runs, summaries                      |
 //! | `region`  | the books in the region's memory; lists of regions            |
 //! | `regions` | obtaining and releasing                                       |
@@ -28,13 +29,17 @@
 //! | `large`   | blocks with a region of their own                             |
 //! | `fixed`   | the allocator whose bits stand in its own value               |
 
+mod bits;
 mod blocks;
+mod fixed;
 mod large;
 mod map;
 mod quick;
 mod region;
 mod regions;
 mod word;
+
+pub use fixed::{BlockCount, FixedBitSetAllocator};
 
 use core::cell::Cell;
 use core::fmt;

@@ -15,6 +15,7 @@ use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 use core::slice;
 
+use super::bits::Bits;
 use super::map::{Map, row_groups, row_words};
 use super::word::BITS;
 use crate::ptr;
@@ -176,7 +177,7 @@ impl Region {
         let rows = unsafe { slice::from_raw_parts(rows, self.row_words) };
         // SAFETY: And behind those a length for each word, at `longest`.
         let longest = unsafe { slice::from_raw_parts(self.longest, self.words) };
-        Map { bits, longest, rows, present: &self.present, groups: self.groups }
+        Map { bits: Bits(bits), longest, rows, present: &self.present, groups: self.groups }
     }
 
     /// The bits of `word`, and its longest run.
