@@ -24,8 +24,8 @@ mod sys;
 
 pub use adapt::{AllocToAllocatorAdaptor, AllocatorAdaptor, Api2, GlobalAllocToAllocatorAdaptor, Nightly};
 pub use alloc::{
-    Allocator, BitSetAllocator, BlockCount, BumpAllocator, Checkpoint, FixedBitSetAllocator, LocalAllocator, Locked, Owns, Reset, ResizeInPlace,
-    SizeClassAllocator,
+    Allocator, BitSetAllocator, BlockCount, BumpAllocator, Checkpoint, FixedBitSetAllocator, LocalAllocator,
+    Locked, Owns, Reset, ResizeInPlace, SizeClassAllocator,
 };
 #[cfg(feature = "std")]
 pub use alloc::MmapAllocator;

@@ -46,6 +46,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     }
 
     /// Takes the next word to the hand, which is empty; `false` where no region has a free block.
+    #[inline]
     fn refill(&self) -> bool {
         let Some(region) = self.first_open() else { return false };
         let map = region.map();

@@ -94,7 +94,9 @@ impl<S: MemorySource, B: BlockSize, N: BlockCount> FixedBitSetAllocator<S, B, N>
         );
         match NonZeroLayout::from_size_align(N::COUNT.saturating_mul(B::BYTES), B::BYTES) {
             Ok(layout) => layout,
-            Err(_) => panic!("FixedBitSetAllocator<S, B, N>: N blocks of B bytes are more than there are addresses"),
+            Err(_) => {
+                panic!("FixedBitSetAllocator<S, B, N>: N blocks of B bytes are more than there are addresses")
+            }
         }
     };
 
@@ -141,7 +143,10 @@ impl<S: MemorySource, B: BlockSize, N: BlockCount> FixedBitSetAllocator<S, B, N>
             let start = bits.last_run(word);
             if start == (word + 1) * BITS { 0 } else { bits.end_of(start, usize::MAX) - start }
         };
-        (0..self.bits.len()).map(|word| word::longest_run(bits.get(word)).max(across(word))).max().unwrap_or(0)
+        (0..self.bits.len())
+            .map(|word| word::longest_run(bits.get(word)).max(across(word)))
+            .max()
+            .unwrap_or(0)
     }
 
     /// Bytes of the region that it holds, as the source gave it.

@@ -199,7 +199,7 @@ impl Map<'_> {
     }
 
     /// Takes every free block of `word`: its bits.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_word(self, word: usize) -> u64 {
         let bits = self.bits.0[word].replace(0);
         self.set_longest(word, 0);
@@ -216,6 +216,7 @@ impl Map<'_> {
     }
 
     /// Notes that blocks of `word` became free.
+    #[inline(always)]
     pub(super) fn unsettle(self, word: usize) {
         self.set_longest(word, UNSETTLED);
     }
@@ -241,7 +242,7 @@ impl Map<'_> {
 
     /// Settles an unsettled word, and the one before as far as its run ends in this one.
     fn settle_word(self, word: usize) {
-        self.set_longest(word, self.compute_longest(word));
+        self.change_longest(word, self.compute_longest(word));
         if self.bits.0[word].get() & 1 != 0 {
             self.settle_before(word);
         }
@@ -251,7 +252,7 @@ impl Map<'_> {
     fn settle(self, at: usize, len: usize) {
         let (first, last) = (at / BITS, (at + len - 1) / BITS);
         for word in first + 1..=last {
-            self.set_longest(word, self.compute_longest(word));
+            self.change_longest(word, self.compute_longest(word));
         }
         self.settle_one(first, self.bits.0[first].get(), at % BITS);
     }
@@ -260,7 +261,7 @@ impl Map<'_> {
     #[inline]
     fn settle_one(self, word: usize, bits: u64, at: usize) {
         let was_unsettled = self.longest[word].get() == UNSETTLED;
-        self.set_longest(word, self.compute_longest(word));
+        self.change_longest(word, self.compute_longest(word));
         // Where all blocks before these are free too, the word before may have a run that ends here.
         if was_unsettled || word::prefix(bits) >= at {
             self.settle_before(word);
@@ -291,11 +292,17 @@ impl Map<'_> {
         let run = run.min(LONG) as u8;
         // Unsettled is more than any run.
         if run > self.longest[word].get() {
-            self.set_longest(word, run);
+            self.change_longest(word, run);
         }
     }
 
-    #[inline]
+    #[inline(never)]
+    fn change_longest(self, word: usize, new: u8) {
+        self.set_longest(word, new);
+    }
+
+    /// Inlined where single blocks are taken and given, whose new length is known.
+    #[inline(always)]
     fn set_longest(self, word: usize, new: u8) {
         let old = self.longest[word].replace(new);
         if old == new {
@@ -320,7 +327,7 @@ impl Map<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn enter(self, row: usize, word: usize) {
         let groups = self.groups;
         let mut place = word;
@@ -333,7 +340,7 @@ impl Map<'_> {
     }
 
     /// Takes the word off the row, and says whether the row has none now.
-    #[inline]
+    #[inline(always)]
     fn leave(self, row: usize, word: usize) -> bool {
         let groups = self.groups;
         let mut place = word;

@@ -29,7 +29,13 @@ impl Books {
     }
 
     fn map(&self) -> Map<'_> {
-        Map { bits: Bits(&self.bits), longest: &self.longest, rows: &self.rows, present: &self.present, groups: row_groups(self.bits.len()) }
+        Map {
+            bits: Bits(&self.bits),
+            longest: &self.longest,
+            rows: &self.rows,
+            present: &self.present,
+            groups: row_groups(self.bits.len()),
+        }
     }
 
     fn naive(&self) -> Vec<bool> {
