@@ -190,7 +190,6 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     pub fn free_blocks(&self) -> usize {
         let at_hand = self.hand.get().count_ones() as usize;
         at_hand
-            + self.quick.blocks()
             + self.regions().map(|region| region.blocks() - region.used.get()).sum::<usize>()
     }
 

@@ -23,10 +23,8 @@ use crate::ptr;
 /// What a region begins with.
 #[repr(C)]
 pub(super) struct Region {
-    /// Blocks that are not free in the map: allocated, or at the allocator's hand.
+    /// Blocks that are allocated, or in the allocator's hand.
     pub(super) used: Cell<usize>,
-    /// Of those, blocks of runs that wait to be wanted again.
-    pub(super) waiting: Cell<usize>,
     /// See [`Map`].
     present: Cell<u64>,
     longest: *mut Cell<u8>,
@@ -108,7 +106,6 @@ impl Region {
         unsafe { longest.write_bytes(0, words) };
         let region = Self {
             used: Cell::new(0),
-            waiting: Cell::new(0),
             present: Cell::new(0),
             longest,
             words,
@@ -144,10 +141,22 @@ impl Region {
         self.pointer().cast()
     }
 
-    /// Whether no block is allocated or at hand.
+    /// Whether no block is allocated or in the hand.
     #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
-        self.used.get() == self.waiting.get()
+        self.used.get() == 0
+    }
+
+    /// Notes that `len` blocks were allocated, or taken to the hand.
+    #[inline(always)]
+    pub(super) fn add_used(&self, len: usize) {
+        self.used.set(self.used.get() + len);
+    }
+
+    /// Notes that `len` blocks were freed.
+    #[inline(always)]
+    pub(super) fn sub_used(&self, len: usize) {
+        self.used.set(self.used.get() - len);
     }
 
     /// Blocks for use.
@@ -195,12 +204,11 @@ impl Region {
         (bits, longest)
     }
 
-    /// Makes every block free, whatever was allocated.
+    /// Makes every block free, whatever was allocated; none waits.
     pub(super) fn start_over(&self) {
         if self.used.get() > 0 {
             self.map().start_over(self.first, self.end);
             self.used.set(0);
-            self.waiting.set(0);
         }
         self.cursor.set(0);
     }

@@ -186,6 +186,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// # Safety
     /// No block is used any more.
     pub(super) unsafe fn free_all_but_one(&self) {
+        self.flush_quick();
         let longest =
             self.regions().filter(|region| !region.is_split).max_by_key(|region| region.obtained.len());
         if let Some(kept) = longest {
