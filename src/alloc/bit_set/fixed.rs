@@ -60,7 +60,7 @@ where
 ///
 /// # Examples
 /// ```
-/// use context_allocator::size::{U64, U256};
+/// use context_allocator::size::U256;
 /// use context_allocator::{Allocator, FixedBitSetAllocator, Locked, MmapSource, NonZeroLayout, SpinFutexLock};
 ///
 /// static BUFFERS: Locked<SpinFutexLock, FixedBitSetAllocator<MmapSource, U256, typenum::U100>> =
@@ -69,7 +69,6 @@ where
 /// let layout = NonZeroLayout::of::<[u8; 256]>().unwrap();
 /// let buffers: Vec<_> = std::iter::from_fn(|| BUFFERS.allocate(layout).ok()).collect();
 /// assert_eq!(buffers.len(), 100);
-/// # let _ = U64::default();
 /// ```
 pub struct FixedBitSetAllocator<S: MemorySource, B: BlockSize, N: BlockCount> {
     source: S,
