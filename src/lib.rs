@@ -22,17 +22,15 @@ pub mod switch;
 mod sync;
 mod sys;
 
-pub use adapt::{AllocToAllocatorAdaptor, AllocatorAdaptor, Api2, GlobalAllocToAllocatorAdaptor, Nightly};
-pub use alloc::{
-    Allocator, BitSetAllocator, BlockCount, BumpAllocator, Checkpoint, FixedBitSetAllocator, LocalAllocator,
-    Locked, Owns, Reset, ResizeInPlace, SizeClassAllocator,
+pub use adapt::{
+    AllocToAllocatorAdaptor, AllocatorAdaptor, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,
 };
 #[cfg(feature = "std")]
 pub use alloc::MmapAllocator;
 pub use alloc::{
-    AdjoiningSource, Allocator, BitSetAllocator, BumpAllocator, Checkpoint, KeepApart, LocalAllocator,
-    Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns, Reset, ResizeInPlace,
-    SizeClassAllocator, TreeCount,
+    AdjoiningSource, Allocator, BitSetAllocator, BlockCount, BumpAllocator, Checkpoint, FixedBitSetAllocator,
+    KeepApart, LocalAllocator, Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns,
+    Reset, ResizeInPlace, SizeClassAllocator, TreeCount,
 };
 pub use alloc::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
 pub use error::{AllocError, SourceError};
