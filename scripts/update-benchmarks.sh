@@ -45,6 +45,7 @@ need valgrind valgrind
 need strace strace
 need objdump binutils
 fast_paths=$("$scripts/check-fast-paths.sh")
+bits=$("$scripts/show-bits.sh")
 calls=$("$scripts/check-no-syscalls.sh")
 figures=$("$scripts/figures.sh" "$@")
 lto=$("$scripts/figures.sh" --lto "$@")
@@ -55,3 +56,4 @@ replace "figures with link-time optimisation" <<< "$lto"
 replace parse_sources <<< "$sources"
 replace "fast paths" <<< "$fast_paths"
 replace "system calls" <<< "$calls"
+replace bits <<< '```'$'\n'"$bits"$'\n''```'

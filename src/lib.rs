@@ -28,9 +28,9 @@ pub use adapt::{
 #[cfg(feature = "std")]
 pub use alloc::MmapAllocator;
 pub use alloc::{
-    AdjoiningSource, Allocator, BitSetAllocator, BumpAllocator, Checkpoint, KeepApart, LocalAllocator,
-    Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns, Reset, ResizeInPlace,
-    SizeClassAllocator, TreeCount,
+    AdjoiningSource, Allocator, BitSetAllocator, BlockCount, BumpAllocator, Checkpoint, FixedBitSetAllocator,
+    KeepApart, LocalAllocator, Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns,
+    Reset, ResizeInPlace, SizeClassAllocator, TreeCount,
 };
 pub use alloc::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
 pub use error::{AllocError, SourceError};

@@ -8,8 +8,8 @@ use std::mem::MaybeUninit;
 
 use context_allocator::size::{U8, U16, U32, U64, U256, U4096, U65536, U262144};
 use context_allocator::{
-    ArenaSource, BitSetAllocator, BlockSize, LocalAllocator, MemorySource, MmapSource, Owns, RegionSource,
-    Reset,
+    Allocator, ArenaSource, BitSetAllocator, BlockCount, BlockSize, FixedBitSetAllocator, LocalAllocator,
+    Locked, MemorySource, MmapSource, Owns, RegionSource, Reset, SpinFutexLock,
 };
 use fastrand::Rng;
 use support::conformance;
@@ -24,6 +24,7 @@ fn over_maps<B: BlockSize>() -> BitSetAllocator<MmapSource, B> {
 
 const fn sent<T: Send>() {}
 const _: () = sent::<BitSetAllocator<ArenaSource<MmapSource>, U64>>();
+const _: () = sent::<FixedBitSetAllocator<MmapSource, U64, U256>>();
 
 fn conforms<B: BlockSize>() {
     conformance::allocator(over_maps::<B>);
@@ -333,4 +334,89 @@ fn a_refused_region_is_asked_for_again_smaller() {
     assert!(ledger.allocate(layout(65_536, 8)).is_err());
     assert_eq!(BitSetAllocator::<&ArenaSource<MmapSource>, U64>::LARGEST, 32_768);
     ledger.free_all();
+}
+
+fn fixed<B: BlockSize, N: BlockCount>() -> FixedBitSetAllocator<MmapSource, B, N> {
+    FixedBitSetAllocator::new(MmapSource::new())
+}
+
+#[test]
+fn fixed_conforms() {
+    conformance::allocator(fixed::<U4096, U4096>);
+    conformance::forwarded_allocator(fixed::<U4096, U4096>);
+    conformance::owns(fixed::<U64, U4096>);
+    conformance::reset(fixed::<U64, U4096>);
+    let (grown, shrunk) = conformance::resize_in_place(fixed::<U64, U4096>);
+    assert!(grown > 1000 && shrunk > 1000, "runs grow and shrink in place: {grown} {shrunk}");
+}
+
+fn fixed_model_of<B: BlockSize, N: BlockCount>(profile: Profile) {
+    let source = CountingSource::new(MmapSource::new());
+    let mut allocator = FixedBitSetAllocator::<_, B, N>::new(&source);
+    assert_eq!((source.counts().obtained, allocator.free_blocks()), (0, N::COUNT));
+    let tally = model::run(&allocator, profile.refusals());
+    assert!(tally.refused > 0, "{tally:?}");
+    assert_eq!((allocator.free_blocks(), allocator.longest_free_run()), (N::COUNT, N::COUNT));
+    assert_eq!(source.counts().obtained, 1);
+    Ledger::new(&allocator).allocate(layout(B::BYTES, 1)).expect("a block");
+    assert_eq!(allocator.free_blocks(), N::COUNT - 1);
+    allocator.reset();
+    assert_eq!(allocator.longest_free_run(), N::COUNT);
+    drop(allocator);
+    source.assert_all_released();
+}
+
+#[test]
+fn fixed_against_the_model() {
+    let small = Profile { live: 400, ..Profile::SMALL.operations(300_000) };
+    fixed_model_of::<U64, typenum::U1000>(small);
+    fixed_model_of::<U8, U4096>(Profile { live: 600, ..small });
+    fixed_model_of::<U16, typenum::U1>(small.operations(50_000));
+    fixed_model_of::<U16, typenum::U65>(small.operations(50_000));
+    fixed_model_of::<U256, U4096>(Profile { live: 100, ..Profile::MIXED.operations(100_000) });
+}
+
+/// Every byte of the region is a block's, and bits behind the last block are none's.
+#[test]
+fn fixed_is_filled_to_the_last_block() {
+    let mut bytes = vec![MaybeUninit::uninit(); 999 * 64 + 63];
+    let allocator = FixedBitSetAllocator::<_, U64, typenum::U999>::new(RegionSource::new(&mut bytes));
+    let mut ledger = Ledger::new(&allocator);
+    let blocks: Vec<usize> = std::iter::from_fn(|| ledger.allocate(layout(64, 64)).ok()).collect();
+    assert_eq!(blocks.len(), 999);
+    assert_eq!((allocator.free_blocks(), allocator.longest_free_run()), (0, 0));
+    blocks.iter().step_by(2).for_each(|&address| ledger.free(address));
+    assert_eq!((allocator.free_blocks(), allocator.longest_free_run()), (500, 1));
+    assert!(ledger.allocate(layout(65, 1)).is_err());
+    assert!(ledger.allocate(layout(64 * 1000, 1)).is_err());
+    ledger.verify();
+    ledger.free_all();
+    assert_eq!(allocator.longest_free_run(), 999);
+    ledger.allocate(layout(64 * 999, 1)).expect("all of it");
+    ledger.free_all();
+}
+
+#[test]
+fn fixed_survives_every_refusal() {
+    let requests = fault::every_request(|source| {
+        let allocator = FixedBitSetAllocator::<_, U64, U4096>::new(source.clone());
+        fault::work(&allocator, 4096);
+    });
+    assert_eq!(requests, 1, "there is one region");
+}
+
+/// It stands in a static, for many threads.
+#[test]
+fn fixed_in_a_static() {
+    static SHARED: Locked<SpinFutexLock, FixedBitSetAllocator<MmapSource, U64, U4096>> =
+        Locked::new(FixedBitSetAllocator::new(MmapSource::new()));
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            scope.spawn(move || {
+                let profile = Profile { live: 100, ..Profile::SMALL.operations(50_000).seed(seed) };
+                model::run(&SHARED, profile.refusals())
+            });
+        }
+    });
+    assert!(SHARED.allocate(layout(4096 * 64, 8)).is_ok(), "blocks were lost");
 }

@@ -18,7 +18,7 @@ mod resize;
 mod size_class;
 mod tree;
 
-pub use bit_set::BitSetAllocator;
+pub use bit_set::{BitSetAllocator, BlockCount, FixedBitSetAllocator};
 pub use bump::{BumpAllocator, Checkpoint};
 pub use context::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
 pub use local::LocalAllocator;

@@ -2,7 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::map::{UNSETTLED, Wanted};
+use super::bits::Wanted;
+use super::map::UNSETTLED;
 use super::region::Region;
 use super::word::{self, BITS};
 use super::{BitSetAllocator, LargeBlocks, Quick, quick};
@@ -18,9 +19,15 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         if most < quick::LONGEST { most } else { quick::LONGEST }
     };
 
-    /// Takes a block from the hand.
+    /// Takes a block that waits, or one from the hand.
     #[inline(always)]
     pub(super) fn pop(&self) -> Option<NonNull<u8>> {
+        if let Some(block) = self.quick.pop(1) {
+            // SAFETY: What waits lies in a region that is held.
+            let (region, _) = unsafe { self.place_of(block) };
+            region.add_used(1);
+            return Some(block);
+        }
         let hand = self.hand.get();
         if hand == 0 {
             return None;
@@ -45,12 +52,13 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     }
 
     /// Takes the next word to the hand, which is empty; `false` where no region has a free block.
+    #[inline]
     fn refill(&self) -> bool {
         let Some(region) = self.first_open() else { return false };
         let map = region.map();
         let Some(word) = map.next_for_single(region.cursor.get()) else { return false };
         let bits = map.take_word(word);
-        region.used.set(region.used.get() + bits.count_ones() as usize);
+        region.add_used(bits.count_ones() as usize);
         region.cursor.set(word + 1);
         self.hand.set(bits);
         self.hand_start.set(ptr::up(region.start(), word * Self::WORD));
@@ -80,7 +88,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         let region = unsafe { &*self.hand_region.get() };
         let word = (self.hand_start.get().addr() - region.start().addr()) / Self::WORD;
         region.map().give_word(word, hand);
-        region.used.set(region.used.get() - hand.count_ones() as usize);
+        region.sub_used(hand.count_ones() as usize);
         self.reopen(region);
     }
 
@@ -90,7 +98,6 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             while let Some(run) = self.quick.pop(len) {
                 // SAFETY: A run that waits lies in a region that is held: one is released only after all runs went back.
                 let (region, at) = unsafe { self.place_of(run) };
-                region.waiting.set(region.waiting.get() - len);
                 self.give_to(region, at, len);
             }
         }
@@ -115,13 +122,25 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// As [`Allocator::deallocate`](crate::Allocator::deallocate).
     #[inline(always)]
     pub(super) unsafe fn give_single(&self, block: NonNull<u8>) {
-        let offset = block.addr().get().wrapping_sub(self.hand_start.get().addr());
-        if offset < Self::WORD {
-            self.hand.set(self.hand.get() | 1 << (offset / Self::BLOCK));
-            return;
-        }
         // SAFETY: The caller's promises; a block of `B` bytes has no region of its own.
         let (region, at) = unsafe { self.place_of(block) };
+        // SAFETY: The caller gives the block up; its region is released only after all that waits went back to the maps.
+        if !unsafe { self.quick.push(1, block) } {
+            // SAFETY: The block is in the region.
+            unsafe { self.give_single_back(region, at) };
+        }
+        region.sub_used(1);
+        if region.is_empty() {
+            self.emptied(region);
+        }
+    }
+
+    /// Gives a block back to its region's map.
+    ///
+    /// # Safety
+    /// The block with this number is in the region, and allocated.
+    #[inline(always)]
+    unsafe fn give_single_back(&self, region: &Region, at: usize) {
         let (word, at) = (at / BITS, at % BITS);
         // SAFETY: The block is in the region, so its word is.
         let (bits, longest) = unsafe { region.word(word) };
@@ -129,39 +148,23 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         if longest.get() != UNSETTLED {
             self.unsettle(region, word);
         }
-        region.used.set(region.used.get() - 1);
-        if region.is_empty() {
-            self.emptied(region);
-        }
     }
 
-    /// Does what `give_single` leaves for the first free block since the word was settled.
+    /// Does what `give_single_back` leaves for the first free block since the word was settled.
     #[inline(never)]
     fn unsettle(&self, region: &Region, word: usize) {
         region.map().unsettle(word);
         self.reopen(region);
     }
 
-    /// What a run for `layout` must be like in `region`.
-    #[inline]
-    fn wanted(region: &Region, layout: NonZeroLayout) -> Wanted {
-        let len = Self::rounded(layout.size()) / Self::BLOCK;
-        if layout.align() <= Self::BLOCK {
-            return Wanted { len, step: 1, remainder: 0 };
-        }
-        let step = layout.align() / Self::BLOCK;
-        let remainder = (region.start().addr() / Self::BLOCK).wrapping_neg() & (step - 1);
-        Wanted { len, step, remainder }
-    }
-
     /// Takes a run out of a region's map.
     #[inline]
     fn take_run_from(&self, region: &Region, layout: NonZeroLayout) -> Option<NonNull<u8>> {
         let map = region.map();
-        let wanted = Self::wanted(region, layout);
+        let wanted = Wanted::new(layout.size(), layout.align(), Self::BLOCK, region.start().addr());
         let at = map.find(wanted)?;
         map.take(at, wanted.len);
-        region.used.set(region.used.get() + wanted.len);
+        region.add_used(wanted.len);
         if map.is_full() {
             self.close(region);
         }
@@ -215,7 +218,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         {
             // SAFETY: A run that waits lies in a region that is held.
             let (region, _) = unsafe { self.place_of(run) };
-            region.waiting.set(region.waiting.get() - len);
+            region.add_used(len);
             return Some(run);
         }
         self.take_run_held(layout)
@@ -236,7 +239,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
 
     /// Takes a run after everything that is free went back to its map.
     fn take_run_after_flush(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
-        if self.hand.get() == 0 && self.quick.blocks() == 0 {
+        if self.hand.get() == 0 && self.quick.is_empty() {
             return None;
         }
         self.flush();
@@ -273,7 +276,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             let (region, _) = unsafe { self.place_of(block) };
             // SAFETY: The caller gives the run up; its region is released only after all runs that wait went back to their maps.
             if unsafe { self.quick.push(len, block) } {
-                region.waiting.set(region.waiting.get() + len);
+                region.sub_used(len);
                 if region.is_empty() {
                     self.emptied(region);
                 }
@@ -297,7 +300,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         }
         // SAFETY: The caller's promises; the block has no region of its own.
         let (region, at) = unsafe { self.place_of(block) };
-        self.give_to(region, at, Self::rounded(layout.size()) / Self::BLOCK);
+        let len = Self::rounded(layout.size()) / Self::BLOCK;
+        self.give_to(region, at, len);
+        region.sub_used(len);
         if region.is_empty() {
             self.emptied(region);
         }
@@ -305,7 +310,6 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
 
     fn give_to(&self, region: &Region, at: usize, len: usize) {
         region.map().give(at, len);
-        region.used.set(region.used.get() - len);
         self.reopen(region);
     }
 
@@ -346,17 +350,17 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             return false;
         }
         let map = region.map();
-        if !map.is_free(at, len) {
+        if !map.bits.is_free(at, len) {
             if self.hand.get() == 0 || !core::ptr::eq(self.hand_region.get(), region) {
                 return false;
             }
             self.flush();
-            if !map.is_free(at, len) {
+            if !map.bits.is_free(at, len) {
                 return false;
             }
         }
         map.take(at, len);
-        region.used.set(region.used.get() + len);
+        region.add_used(len);
         if map.is_full() {
             self.close(region);
         }
@@ -393,6 +397,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             // SAFETY: The block is allocated, and has no region of its own.
             let (region, at) = unsafe { self.place_of(block) };
             self.give_to(region, at + to, from - to);
+            region.sub_used(from - to);
         }
         Ok(ptr::bytes(block, len))
     }

@@ -23,6 +23,7 @@
 
 use core::cell::Cell;
 
+use super::bits::{Bits, Wanted};
 use super::word::{self, BITS};
 
 /// Rows of the summary: lengths 1 to 64, and row 0.
@@ -44,28 +45,10 @@ pub(super) const fn row_words(words: usize) -> usize {
     ROWS + ROWS * row_groups(words)
 }
 
-/// What a run must be like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// Blocks.
-    pub(super) len: usize,
-    /// Its first block's number leaves `remainder` when divided by this power of two.
-    pub(super) step: usize,
-    /// Less than `step`.
-    pub(super) remainder: usize,
-}
-
-impl Wanted {
-    /// The first block from `at` on at which the run may begin.
-    const fn first_from(self, at: usize) -> usize {
-        at + (self.remainder.wrapping_sub(at) & (self.step - 1))
-    }
-}
-
 /// The books of a region.
 #[derive(Clone, Copy)]
 pub(super) struct Map<'a> {
-    pub(super) bits: &'a [Cell<u64>],
+    pub(super) bits: Bits<'a>,
     pub(super) longest: &'a [Cell<u8>],
     pub(super) rows: &'a [Cell<u64>],
     pub(super) present: &'a Cell<u64>,
@@ -76,7 +59,7 @@ pub(super) struct Map<'a> {
 impl Map<'_> {
     /// Makes the blocks from `from` to `to` free and all others used, whatever was there.
     pub(super) fn start_over(self, from: usize, to: usize) {
-        self.bits.iter().for_each(|bits| bits.set(0));
+        self.bits.0.iter().for_each(|bits| bits.set(0));
         self.longest.iter().for_each(|longest| longest.set(0));
         self.rows.iter().for_each(|row| row.set(0));
         self.present.set(0);
@@ -89,11 +72,6 @@ impl Map<'_> {
     #[inline(always)]
     pub(super) fn is_full(self) -> bool {
         self.present.get() == 0 && self.rows[UNSETTLED_ROW].get() == 0
-    }
-
-    /// Whether the `len` blocks from `at` on are free; they lie in the map.
-    pub(super) fn is_free(self, at: usize, len: usize) -> bool {
-        pieces(at, len).all(|(word, mask)| self.bits[word].get() & mask == mask)
     }
 
     /// The run to take for `wanted`.
@@ -114,7 +92,7 @@ impl Map<'_> {
             lengths = self.present.get() >> (len - 1);
         }
         let word = self.first_in(len + word::lowest(lengths))?;
-        let bits = self.bits[word].get();
+        let bits = self.bits.0[word].get();
         let starts = word::run_starts(bits, len);
         // Where the word alone has no such run, it ends in the next word.
         Some(word * BITS + if starts != 0 { word::lowest(starts) } else { BITS - word::suffix(bits) })
@@ -133,69 +111,24 @@ impl Map<'_> {
             }
             return self.find_at_multiple(wanted);
         }
-        if len <= LONG { self.find_at_distant_multiple(wanted) } else { self.find_long(wanted) }
+        if len <= LONG {
+            return self.bits.find_at_distant_multiple(wanted);
+        }
+        self.bits.find_long(wanted, |word| self.next_in(LONG, word))
     }
 
     /// A run of up to 64 blocks at a multiple of up to 64: looks through the words that have a run of this length.
     fn find_at_multiple(self, wanted: Wanted) -> Option<usize> {
-        let Wanted { len, step, remainder } = wanted;
-        let places = word::every(step, remainder);
-        for length in len..=LONG {
+        for length in wanted.len..=LONG {
             let mut from = 0;
             while let Some(word) = self.next_in(length, from) {
-                let starts = word::run_starts_across(self.bits[word].get(), self.bits_at(word + 1), len);
-                if starts & places != 0 {
-                    return Some(word * BITS + word::lowest(starts & places));
+                if let Some(at) = self.bits.find_from(word, wanted) {
+                    return Some(at);
                 }
                 from = word + 1;
             }
         }
         None
-    }
-
-    /// A run at a multiple beyond 64 blocks: looks at each such multiple.
-    fn find_at_distant_multiple(self, wanted: Wanted) -> Option<usize> {
-        let end = self.bits.len() * BITS;
-        let mut at = wanted.remainder;
-        while at + wanted.len <= end {
-            if self.is_free(at, wanted.len) {
-                return Some(at);
-            }
-            at += wanted.step;
-        }
-        None
-    }
-
-    /// A run beyond 64 blocks: looks through the runs of at least 64.
-    fn find_long(self, wanted: Wanted) -> Option<usize> {
-        let mut from = 0;
-        while let Some(start) = self.next_long(from) {
-            let at = wanted.first_from(start);
-            let end = self.end_of(start, at + wanted.len);
-            if end >= at + wanted.len {
-                return Some(at);
-            }
-            from = end;
-        }
-        None
-    }
-
-    /// The first run of at least 64 blocks that begins in the word of block `from` or later.
-    fn next_long(self, from: usize) -> Option<usize> {
-        // The word in which the last run ended may be the one in which the next begins.
-        let word = self.next_in(LONG, from / BITS)?;
-        Some(word * BITS + BITS - word::suffix(self.bits[word].get()))
-    }
-
-    /// Where the run that has block `start` ends, or a block behind `enough` if it goes on there.
-    fn end_of(self, start: usize, enough: usize) -> usize {
-        let mut word = start / BITS;
-        let mut end = start + word::prefix(self.bits[word].get() >> (start % BITS));
-        while end == (word + 1) * BITS && end < enough {
-            word += 1;
-            end += word::prefix(self.bits_at(word));
-        }
-        end
     }
 
     /// The length of the longest run of free blocks, in blocks. Looks at every word where that is beyond 64.
@@ -207,8 +140,10 @@ impl Map<'_> {
         }
         let mut longest = known;
         let mut from = 0;
-        while let Some(start) = self.next_long(from) {
-            from = self.end_of(start, usize::MAX);
+        // The word in which a run ends may be the one in which the next begins.
+        while let Some(word) = self.next_in(LONG, from / BITS) {
+            let start = self.bits.last_run(word);
+            from = self.bits.end_of(start, usize::MAX);
             longest = longest.max(from - start);
         }
         longest
@@ -219,18 +154,14 @@ impl Map<'_> {
     pub(super) fn take(self, at: usize, len: usize) {
         if at % BITS + len <= BITS {
             let (word, at) = (at / BITS, at % BITS);
-            let bits = self.bits[word].get();
+            let bits = self.bits.0[word].get();
             debug_assert!(bits & word::mask(at, len) == word::mask(at, len), "only free blocks are taken");
             let bits = bits & !word::mask(at, len);
-            self.bits[word].set(bits);
+            self.bits.0[word].set(bits);
             self.settle_one(word, bits, at);
             return;
         }
-        for (word, mask) in pieces(at, len) {
-            let bits = self.bits[word].get();
-            debug_assert!(bits & mask == mask, "only free blocks are taken");
-            self.bits[word].set(bits & !mask);
-        }
+        self.bits.take(at, len);
         self.settle(at, len);
     }
 
@@ -239,16 +170,13 @@ impl Map<'_> {
     pub(super) fn give(self, at: usize, len: usize) {
         if at % BITS + len <= BITS {
             let (word, at) = (at / BITS, at % BITS);
-            let bits = self.bits[word].get();
+            let bits = self.bits.0[word].get();
             debug_assert!(bits & word::mask(at, len) == 0, "only used blocks are given back");
             let bits = bits | word::mask(at, len);
-            self.bits[word].set(bits);
+            self.bits.0[word].set(bits);
             self.given(word, bits, at);
         } else {
-            for (word, mask) in pieces(at, len) {
-                debug_assert!(self.bits[word].get() & mask == 0, "only used blocks are given back");
-                self.bits[word].set(self.bits[word].get() | mask);
-            }
+            self.bits.give(at, len);
             self.settle(at, len);
         }
     }
@@ -259,11 +187,11 @@ impl Map<'_> {
         let (up, down) = word::around(bits, at);
         let mut run = up + down - 1;
         if at + up == BITS {
-            run += word::prefix(self.bits_at(word + 1));
+            run += word::prefix(self.bits.get(word + 1));
         }
         self.raise(word, run);
         if down == at + 1 && word > 0 {
-            let before = word::suffix(self.bits[word - 1].get());
+            let before = word::suffix(self.bits.0[word - 1].get());
             if before > 0 {
                 self.raise(word - 1, before + up + at);
             }
@@ -271,9 +199,9 @@ impl Map<'_> {
     }
 
     /// Takes every free block of `word`: its bits.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_word(self, word: usize) -> u64 {
-        let bits = self.bits[word].replace(0);
+        let bits = self.bits.0[word].replace(0);
         self.set_longest(word, 0);
         if bits & 1 != 0 {
             self.settle_before(word);
@@ -283,11 +211,12 @@ impl Map<'_> {
 
     /// Gives back the blocks `bits` of `word`, at least one.
     pub(super) fn give_word(self, word: usize, bits: u64) {
-        self.bits[word].set(self.bits[word].get() | bits);
+        self.bits.0[word].set(self.bits.0[word].get() | bits);
         self.unsettle(word);
     }
 
     /// Notes that blocks of `word` became free.
+    #[inline(always)]
     pub(super) fn unsettle(self, word: usize) {
         self.set_longest(word, UNSETTLED);
     }
@@ -313,8 +242,8 @@ impl Map<'_> {
 
     /// Settles an unsettled word, and the one before as far as its run ends in this one.
     fn settle_word(self, word: usize) {
-        self.set_longest(word, self.compute_longest(word));
-        if self.bits[word].get() & 1 != 0 {
+        self.change_longest(word, self.compute_longest(word));
+        if self.bits.0[word].get() & 1 != 0 {
             self.settle_before(word);
         }
     }
@@ -323,16 +252,16 @@ impl Map<'_> {
     fn settle(self, at: usize, len: usize) {
         let (first, last) = (at / BITS, (at + len - 1) / BITS);
         for word in first + 1..=last {
-            self.set_longest(word, self.compute_longest(word));
+            self.change_longest(word, self.compute_longest(word));
         }
-        self.settle_one(first, self.bits[first].get(), at % BITS);
+        self.settle_one(first, self.bits.0[first].get(), at % BITS);
     }
 
     /// Computes the longest run of `word`, whose bits from `at` on changed to `bits`, and of the word before as far as it depends on it.
     #[inline]
     fn settle_one(self, word: usize, bits: u64, at: usize) {
         let was_unsettled = self.longest[word].get() == UNSETTLED;
-        self.set_longest(word, self.compute_longest(word));
+        self.change_longest(word, self.compute_longest(word));
         // Where all blocks before these are free too, the word before may have a run that ends here.
         if was_unsettled || word::prefix(bits) >= at {
             self.settle_before(word);
@@ -342,7 +271,7 @@ impl Map<'_> {
     /// Computes the longest run of the word before `word`, if that can depend on `word` and is settled.
     fn settle_before(self, word: usize) {
         if word > 0
-            && self.bits[word - 1].get() >> (BITS - 1) != 0
+            && self.bits.0[word - 1].get() >> (BITS - 1) != 0
             && self.longest[word - 1].get() != UNSETTLED
         {
             self.set_longest(word - 1, self.compute_longest(word - 1));
@@ -350,11 +279,11 @@ impl Map<'_> {
     }
 
     fn compute_longest(self, word: usize) -> u8 {
-        let bits = self.bits[word].get();
+        let bits = self.bits.0[word].get();
         let own = word::longest_run(bits);
         let across = match word::suffix(bits) {
             0 => 0,
-            suffix => suffix + word::prefix(self.bits_at(word + 1)),
+            suffix => suffix + word::prefix(self.bits.get(word + 1)),
         };
         own.max(across).min(LONG) as u8
     }
@@ -363,11 +292,17 @@ impl Map<'_> {
         let run = run.min(LONG) as u8;
         // Unsettled is more than any run.
         if run > self.longest[word].get() {
-            self.set_longest(word, run);
+            self.change_longest(word, run);
         }
     }
 
-    #[inline]
+    #[inline(never)]
+    fn change_longest(self, word: usize, new: u8) {
+        self.set_longest(word, new);
+    }
+
+    /// Inlined where single blocks are taken and given, whose new length is known.
+    #[inline(always)]
     fn set_longest(self, word: usize, new: u8) {
         let old = self.longest[word].replace(new);
         if old == new {
@@ -392,11 +327,7 @@ impl Map<'_> {
         }
     }
 
-    fn bits_at(self, word: usize) -> u64 {
-        self.bits.get(word).map_or(0, Cell::get)
-    }
-
-    #[inline]
+    #[inline(always)]
     fn enter(self, row: usize, word: usize) {
         let groups = self.groups;
         let mut place = word;
@@ -409,7 +340,7 @@ impl Map<'_> {
     }
 
     /// Takes the word off the row, and says whether the row has none now.
-    #[inline]
+    #[inline(always)]
     fn leave(self, row: usize, word: usize) -> bool {
         let groups = self.groups;
         let mut place = word;
@@ -444,7 +375,7 @@ impl Map<'_> {
     /// The first word of the row from `from` on.
     #[inline]
     fn next_in(self, row: usize, from: usize) -> Option<usize> {
-        if from >= self.bits.len() {
+        if from >= self.bits.0.len() {
             return None;
         }
         let top = self.rows[row].get();
@@ -466,17 +397,6 @@ impl Map<'_> {
         let group = word::lowest(rest);
         Some(group * BITS + word::lowest(self.rows[ROWS + row * groups + group].get()))
     }
-}
-
-/// The words that `len` blocks from `at` on touch, and which bits of them.
-#[inline]
-fn pieces(at: usize, len: usize) -> impl Iterator<Item = (usize, u64)> {
-    let end = at + len;
-    (at / BITS..=(end - 1) / BITS).map(move |word| {
-        let from = at.max(word * BITS);
-        let to = end.min((word + 1) * BITS);
-        (word, word::mask(from % BITS, to - from))
-    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use core::cell::Cell;
 use std::vec::Vec;
 
-use super::{Map, ROWS, UNSETTLED, Wanted, row_groups, row_words};
+use super::{Bits, Map, ROWS, UNSETTLED, Wanted, row_groups, row_words};
 use crate::alloc::bit_set::word::BITS;
 
 struct Books {
@@ -30,7 +30,7 @@ impl Books {
 
     fn map(&self) -> Map<'_> {
         Map {
-            bits: &self.bits,
+            bits: Bits(&self.bits),
             longest: &self.longest,
             rows: &self.rows,
             present: &self.present,

@@ -9,17 +9,18 @@
 //!     +-- word of one of these ---> +------+     +------+           +------+
 //! ```
 //!
-//! A single block comes from the *hand*, the free blocks of a word that were taken all at once, so that to allocate is to find and
-//! clear the lowest bit of a word; when the hand is empty it takes the next word, going round in the region. A short run comes from the
-//! list of those of its length that were freed just now, or from the hand; any other from the word whose longest run is the shortest that is
-//! long enough. A block that is freed in the hand's word returns to the hand, a short run to its list while there is room, everything else to its region's map.
+//! What was freed last, single blocks and short runs, waits on a list for each length, and is handed out first. Otherwise a single block
+//! comes from the *hand*, the free blocks of a word that were taken all at once, so that to allocate is to find and clear the lowest bit of
+//! a word; when the hand is empty it takes the next word, going round in the region. A run comes from the hand where it fits
+//! there, and else from the word whose longest run is the shortest that is long enough. What finds its list full goes back to its region's map.
 //!
-//! Always: a block is allocated, or at hand, or waits on one of the lists, or is free in its region's map; a region is on the open list where its map has a
+//! Always: a block is allocated, or in the hand, or waits on a list, or is free in its region's map; a region is on the open list where its map has a
 //! free block, and only then; every region starts at a multiple of `WINDOW` plus the phase, and is not longer.
 //!
 //! | file      | what                                                          |
 //! |-----------|---------------------------------------------------------------|
 //! | `word`    | sixty-four blocks                                             |
+//! | `bits`    | words of them in a row                                        |
 //! | `map`     | a region's blocks: bits, runs, summaries                      |
 //! | `region`  | the books in the region's memory; lists of regions            |
 //! | `regions` | obtaining and releasing                                       |
@@ -28,13 +29,17 @@
 //! | `large`   | blocks with a region of their own                             |
 //! | `fixed`   | the allocator whose bits stand in its own value               |
 
+mod bits;
 mod blocks;
+mod fixed;
 mod large;
 mod map;
 mod quick;
 mod region;
 mod regions;
 mod word;
+
+pub use fixed::{BlockCount, FixedBitSetAllocator};
 
 use core::cell::Cell;
 use core::fmt;
@@ -52,25 +57,28 @@ use word::BITS;
 /// An allocator of blocks of `B` bytes and of runs of adjacent blocks, with one bit for each block.
 ///
 /// A block costs nothing but its bit: no header, no rounding beyond a multiple of `B`, so that a region can be filled with live blocks
-/// to the last one. Neighbours that are free are one run again, whatever they were before; up to sixteen runs of each length from 2 to
+/// to the last one. Neighbours that are free are one run again, whatever they were before; up to sixteen of each length from 1 to
 /// 16 blocks are kept as they are until they are wanted again, or space is.
 ///
 /// | operation | looks at |
 /// |---|---|
-/// | allocate a block; free a block | one word of bits and, now and then, its summaries: a fixed number of steps |
-/// | allocate a run of up to 64 blocks | the same: the shortest run that is long enough is found in three steps |
+/// | allocate a block, free a block | at most one word of bits and its summaries: a fixed number of steps |
+/// | allocate a run of up to 64 blocks | the shortest run that is long enough is found in three steps; while none is known, a word that single blocks were freed in, and each such word once |
 /// | free, grow or shrink a run in place | the words that it has bits in, and one at each end |
-/// | allocate a run of more than 64 blocks | at most the region's words, 64 blocks at a time |
+/// | allocate more than 64 blocks | at most the region's words, of 64 blocks each (4,096 at most) |
 /// | allocate at a multiple of `a` blocks | as a run, where there is one of `a - 1` blocks more; else at most the region's words |
 ///
 /// None of them takes time in proportion to the number of live blocks or of regions: eight regions are tried for a run, then a new one is
-/// obtained (all are tried before a request is refused).
+/// obtained; all are tried before a request is refused.
 ///
 /// Regions come from `S` when they are needed. The first is 256 KiB, each later one four times the last, up to 262,144 blocks or 16 MiB,
-/// whichever is less; or as large as the source gives, whatever it gives is used. A request that no region holds gets one of its own. A
-/// region's books (bits, lengths of runs and their summaries) lie at its start. They take 832 bytes of 64 KiB in blocks of 64 bytes (1.3 %) and 73 KiB of 16 MiB
-/// (0.45 %); in blocks of 8 bytes 3.6 %. One region without live blocks is kept beside the one in use; others go back to
-/// the source.
+/// whichever is less; or as large as the source gives: whatever it gives is used. A request that no region holds gets one of its own. A
+/// region's books (bits, lengths of runs and their summaries) lie at its start. In blocks of 64 bytes they take 832 bytes of 64 KiB (1.3 %) and 70 KiB of
+/// 16 MiB (0.42 %); in blocks of 8 bytes 3.4 % of 2 MiB. One region without live blocks is kept beside the one in use; others go back to the source.
+///
+/// A source of pages, or of blocks of equal size, gives as many regions as are wanted. Any other is best one that gives one region, which is then used
+/// from its first byte whatever its address: further regions must lie at the same distance from a multiple of 16 MiB (or of the largest
+/// region), and up to that much more is asked for to reach one.
 ///
 /// `B` is at most 1 MiB. Under a tier of the switchable allocator it is at least 16 bytes. It is for one thread at a time: it can be sent, not shared.
 ///
@@ -130,9 +138,6 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// Bytes of a word's blocks.
     const WORD: usize = Self::BLOCK * BITS;
 
-    /// Where the word at hand is before there is one: a word's bytes below 0, so that no address is in it.
-    const NOWHERE: *mut u8 = core::ptr::without_provenance_mut(Self::WORD.wrapping_neg());
-
     /// What regions start at multiples of, but for the phase, and do not pass, in bytes; a power of two.
     const WINDOW: usize = {
         let most = MOST_BLOCKS.saturating_mul(Self::BLOCK);
@@ -157,7 +162,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         let _ = Self::BOOKS;
         Self {
             hand: Cell::new(0),
-            hand_start: Cell::new(Self::NOWHERE),
+            hand_start: Cell::new(null_mut()),
             phase: Cell::new(0),
             hand_region: Cell::new(null_mut()),
             spare: Cell::new(null_mut()),
@@ -184,9 +189,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// How many of the [`blocks`](Self::blocks) are free. Takes time in proportion to the number of regions.
     pub fn free_blocks(&self) -> usize {
         let at_hand = self.hand.get().count_ones() as usize;
-        at_hand
-            + self.quick.blocks()
-            + self.regions().map(|region| region.blocks() - region.used.get()).sum::<usize>()
+        at_hand + self.regions().map(|region| region.blocks() - region.used.get()).sum::<usize>()
     }
 
     /// The length of the longest run of free blocks, in blocks. Takes time in proportion to the number of regions, and of words in

@@ -1,17 +1,17 @@
-//! Short runs that were freed just now, by length, before their maps hear of it.
+//! Blocks and short runs that were freed just now, by length, before their maps hear of it.
 //!
 //! To find a run and to join a freed one with its neighbours takes some hundred instructions; a run that is freed is often wanted again at
-//! the same length. So up to [`MOST`] runs of each length from 2 to 16 blocks wait on lists (as in quick fit: C. Weinstock and W. Wulf,
+//! the same length, and its memory is near the processor. So up to [`MOST`] runs of each length from 1 to 16 blocks wait on lists (as in quick fit: C. Weinstock and W. Wulf,
 //! Quick Fit: An Efficient Algorithm for Heap Storage Allocation, 1988). They go back to their maps before a region is obtained or released, and
 //! before anybody is told what is free.
 //!
-//! Always: a run on a list is not free in its region's map, and counted in the region's `waiting`.
+//! Always: a run on a list is not free in its region's map, and not counted as used there.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
 /// The shortest and the longest run that waits, in blocks.
-const SHORTEST: usize = 2;
+const SHORTEST: usize = 1;
 pub(super) const LONGEST: usize = 16;
 /// How many runs of a length wait.
 const MOST: u8 = 16;
@@ -60,15 +60,15 @@ impl Quick {
         count.set(count.get() + 1);
         let list = &self.lists[len - SHORTEST];
         let run = run.cast::<Waiting>();
-        // SAFETY: The run is the caller's, at least 16 bytes, and aligned.
+        // SAFETY: The run is the caller's, at least 8 bytes, and aligned.
         unsafe { run.write(Waiting { next: list.get() }) };
         list.set(run.as_ptr());
         true
     }
 
-    /// How many blocks wait here.
-    pub(super) fn blocks(&self) -> usize {
-        self.counts.iter().zip(SHORTEST..).map(|(count, len)| usize::from(count.get()) * len).sum()
+    /// Whether nothing waits here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lists.iter().all(|list| list.get().is_null())
     }
 
     /// The lengths of which there may be runs here.

@@ -15,6 +15,7 @@ use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 use core::slice;
 
+use super::bits::Bits;
 use super::map::{Map, row_groups, row_words};
 use super::word::BITS;
 use crate::ptr;
@@ -22,10 +23,8 @@ use crate::ptr;
 /// What a region begins with.
 #[repr(C)]
 pub(super) struct Region {
-    /// Blocks that are not free in the map: allocated, or at the allocator's hand.
+    /// Blocks that are allocated, or in the allocator's hand.
     pub(super) used: Cell<usize>,
-    /// Of those, blocks of runs that wait to be wanted again.
-    pub(super) waiting: Cell<usize>,
     /// See [`Map`].
     present: Cell<u64>,
     longest: *mut Cell<u8>,
@@ -107,7 +106,6 @@ impl Region {
         unsafe { longest.write_bytes(0, words) };
         let region = Self {
             used: Cell::new(0),
-            waiting: Cell::new(0),
             present: Cell::new(0),
             longest,
             words,
@@ -143,10 +141,22 @@ impl Region {
         self.pointer().cast()
     }
 
-    /// Whether no block is allocated or at hand.
+    /// Whether no block is allocated or in the hand.
     #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
-        self.used.get() == self.waiting.get()
+        self.used.get() == 0
+    }
+
+    /// Notes that `len` blocks were allocated, or taken to the hand.
+    #[inline(always)]
+    pub(super) fn add_used(&self, len: usize) {
+        self.used.set(self.used.get() + len);
+    }
+
+    /// Notes that `len` blocks were freed.
+    #[inline(always)]
+    pub(super) fn sub_used(&self, len: usize) {
+        self.used.set(self.used.get() - len);
     }
 
     /// Blocks for use.
@@ -176,7 +186,7 @@ impl Region {
         let rows = unsafe { slice::from_raw_parts(rows, self.row_words) };
         // SAFETY: And behind those a length for each word, at `longest`.
         let longest = unsafe { slice::from_raw_parts(self.longest, self.words) };
-        Map { bits, longest, rows, present: &self.present, groups: self.groups }
+        Map { bits: Bits(bits), longest, rows, present: &self.present, groups: self.groups }
     }
 
     /// The bits of `word`, and its longest run.
@@ -194,12 +204,11 @@ impl Region {
         (bits, longest)
     }
 
-    /// Makes every block free, whatever was allocated.
+    /// Makes every block free, whatever was allocated; none waits.
     pub(super) fn start_over(&self) {
         if self.used.get() > 0 {
             self.map().start_over(self.first, self.end);
             self.used.set(0);
-            self.waiting.set(0);
         }
         self.cursor.set(0);
     }

@@ -186,6 +186,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// # Safety
     /// No block is used any more.
     pub(super) unsafe fn free_all_but_one(&self) {
+        self.flush_quick();
         let longest =
             self.regions().filter(|region| !region.is_split).max_by_key(|region| region.obtained.len());
         if let Some(kept) = longest {
@@ -212,7 +213,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         // SAFETY: The caller's promise.
         unsafe { self.large.release_all(&self.source) };
         self.hand.set(0);
-        self.hand_start.set(Self::NOWHERE);
+        self.hand_start.set(null_mut());
         self.hand_region.set(null_mut());
         self.spare.set(null_mut());
         self.last.set(0);
