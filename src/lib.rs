@@ -42,6 +42,8 @@ pub use source::{
     SourceCounts,
 };
 #[cfg(feature = "std")]
+pub use source::{FileSource, MemfdSource};
+#[cfg(feature = "std")]
 pub use source::{
     MapReport, MmapOptions, MmapSettings, MmapSource, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder,
     PageLock, PlainPages,

@@ -21,6 +21,8 @@ mod mmap;
 mod refusing;
 mod region;
 mod shared;
+#[cfg(feature = "std")]
+mod shared_map;
 mod through;
 
 pub use arena::{ArenaSource, ArenaUsage};
@@ -38,6 +40,8 @@ pub use mmap::{
 };
 pub use refusing::RefusingSource;
 pub use region::RegionSource;
+#[cfg(feature = "std")]
+pub use shared_map::{FileSource, MemfdSource};
 
 use core::ptr::NonNull;
 

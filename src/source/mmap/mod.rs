@@ -184,7 +184,7 @@ impl<O: MmapSettings> MmapSource<O> {
 }
 
 /// The smallest page of the platforms that Linux runs on; regions start at multiples of at least this.
-const SMALLEST_PAGE: usize = 4096;
+pub(super) const SMALLEST_PAGE: usize = 4096;
 
 // SAFETY: The kernel gives each mapping addresses that nothing else has, zeroed and writable, page aligned;
 // `obtain` cuts it at page boundaries only, and nothing unmaps the rest before `release`. The length of the map follows from any length that

@@ -23,6 +23,8 @@ pub(crate) enum Advice {
     DiscardLocked = 24,
     /// The memory may be taken before the pages are next written to; they then read as zero (4.5).
     DiscardLazily = libc::MADV_FREE,
+    /// Give the memory of a shared map up, and make a hole in its file (2.6.16; not in every file system).
+    Remove = libc::MADV_REMOVE,
     /// Touch every page for writing (5.14).
     Populate = 23,
 }
@@ -33,7 +35,7 @@ pub(crate) enum Advice {
 /// The error number of `madvise`: `EINVAL` where the kernel does not know the advice.
 ///
 /// # Safety
-/// The range consists of whole pages of private anonymous maps that are the caller's, and whatever the advice does to their
+/// The range consists of whole pages of maps that are the caller's, and whatever the advice does to their
 /// contents is what the caller wants.
 pub(crate) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> Result<(), i32> {
     // SAFETY: The pages are the caller's, as the caller promises.

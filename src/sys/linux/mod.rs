@@ -3,6 +3,7 @@
 //! ```text
 //!   map      maps made, moved, protected, given back
 //!   advice   what the kernel is told about a map: huge pages, dumps, forks, locks, names, pages given up
+//!   file     maps of files, which several processes can share
 //!   numa     policies, nodes, where a page lies
 //!   thread   futexes, thread exit, forks
 //! ```
@@ -11,11 +12,13 @@
 //! afterwards what it was before: an allocation must not change it.
 
 mod advice;
+mod file;
 mod map;
 mod numa;
 mod thread;
 
 pub(crate) use advice::*;
+pub(crate) use file::*;
 pub(crate) use map::*;
 pub(crate) use numa::*;
 pub(crate) use thread::*;
