@@ -46,17 +46,20 @@ use crate::{AllocError, MemorySource, MmapSource, NonZeroLayout, ptr};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Placed on a node, in a collection:
+/// Placed on the node of the thread, as the memory of any collection that takes an allocator (here by `GlobalAlloc`):
 /// ```
-/// # #[cfg(feature = "allocator-api2-02")] {
-/// use allocator_api2_02::vec::Vec;
+/// use std::alloc::{GlobalAlloc, Layout};
 /// use context_allocator::{Allocator, MmapAllocator, MmapSource, NodeSet, NumaPolicy};
 ///
 /// let near = NodeSet::current().map_or(NumaPolicy::LOCAL, NumaPolicy::bind);
 /// let source = MmapSource::builder().numa(near.or_default()).build();
-/// let mut table = Vec::new_in(MmapAllocator::new_in(source).adapt());
-/// table.resize(1_000_000, 0_u64);
-/// # }
+/// let table = MmapAllocator::new_in(source).adapt();
+/// let layout = Layout::new::<[u64; 100_000]>();
+/// // SAFETY: The layout has a size.
+/// let block = unsafe { table.alloc_zeroed(layout) };
+/// assert!(!block.is_null());
+/// // SAFETY: The block was just allocated there with this layout.
+/// unsafe { table.dealloc(block, layout) };
 /// ```
 #[doc(alias = "MemoryMapAllocator")]
 #[derive(Clone, Copy, Debug, Default)]

@@ -28,5 +28,6 @@ fn main() -> ExitCode {
     cases.extend(cases::bump::cases());
     cases.extend(cases::alone::cases());
     cases.extend(cases::region::arenas());
+    cases.extend(cases::growth::cases());
     subject::main(&cases)
 }

@@ -4,6 +4,7 @@ pub mod alone;
 pub mod bump;
 pub mod classes;
 pub mod direct;
+pub mod growth;
 pub mod pair;
 pub mod region;
 pub mod remote;

@@ -1,0 +1,82 @@
+//! A vector that grows to 16 MiB, twice as large each time: how much a large block costs to resize.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::hint::black_box;
+
+use context_allocator::{AllocatorAdaptor, MmapAllocator, MmapOptions, MmapSource, PageKind, PageLadder};
+
+use super::{Case, Role};
+
+const FIRST: usize = 64;
+const LAST: usize = 16 << 20;
+const PAGE: usize = 4096;
+
+/// Grows a block by doubling, as `Vec` does, and writes what is new: a byte on each page, or only the last byte.
+#[inline(always)]
+fn grow<G: GlobalAlloc>(allocator: &G, every_page: bool) {
+    let of = |size| Layout::from_size_align(size, 8).expect("a layout");
+    // SAFETY: The size is not zero.
+    let mut block = black_box(unsafe { allocator.alloc(of(FIRST)) });
+    let mut size = FIRST;
+    while size < LAST {
+        // SAFETY: The block was returned for this layout, and the new size is not zero.
+        block = black_box(unsafe { allocator.realloc(block, of(size), 2 * size) });
+        assert!(!block.is_null(), "memory for 16 MiB");
+        let first = if every_page { size } else { 2 * size - 1 };
+        for offset in (first..2 * size).step_by(PAGE) {
+            // SAFETY: The offset is less than the size of the block.
+            let byte = unsafe { block.add(offset) };
+            // SAFETY: The byte lies in the block.
+            unsafe { byte.write_volatile(1) };
+        }
+        size *= 2;
+    }
+    // SAFETY: The block was returned for this layout, and is not used again.
+    unsafe { allocator.dealloc(block, of(size)) };
+}
+
+static OURS: AllocatorAdaptor<MmapAllocator> = AllocatorAdaptor::new(MmapAllocator::new());
+
+static HUGE: AllocatorAdaptor<MmapAllocator<MmapSource<MmapOptions>>> = {
+    let pages = PageLadder::only(PageKind::Transparent).or(PageKind::Base);
+    AllocatorAdaptor::new(MmapAllocator::new_in(MmapSource::builder().pages(pages).build()))
+};
+
+unsafe extern "C" {
+    /// Of the GNU C library.
+    safe fn mallopt(parameter: i32, value: i32) -> i32;
+}
+
+/// Has the system's allocator map every block from 128 KiB on, as it does at first. Left alone it raises that border to the largest
+/// block freed so far, and then neither asks the kernel for such memory nor gives it back. Each case is a process of its own.
+fn keep_mapping() {
+    const M_MMAP_THRESHOLD: i32 = -3;
+    assert_eq!(mallopt(M_MMAP_THRESHOLD, 128 << 10), 1, "the C library takes the option");
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    // The pages are the same work for all of them; without them, what is left is the resizing.
+    const TOUCHED: &str = "vector grown to 16 MiB";
+    const UNTOUCHED: &str = "vector grown to 16 MiB, its pages not touched";
+    const MAPPED: &str = "system, mapping each time";
+    const KEPT: &str = "system, keeping what was freed";
+    let case = |name, allocator, role, run| Case::new(name, allocator, role, run).of_blocks(20_000);
+    vec![
+        case(TOUCHED, "MmapAllocator", Role::Ours, |times| (0..times).for_each(|_| grow(&OURS, true))),
+        case(TOUCHED, "MmapAllocator, huge pages", Role::Ours, |times| {
+            (0..times).for_each(|_| grow(&HUGE, true));
+        }),
+        case(TOUCHED, MAPPED, Role::Peer, |times| {
+            keep_mapping();
+            (0..times).for_each(|_| grow(&System, true));
+        }),
+        case(TOUCHED, KEPT, Role::Other, |times| (0..times).for_each(|_| grow(&System, true))),
+        case(UNTOUCHED, "MmapAllocator", Role::Ours, |times| (0..times).for_each(|_| grow(&OURS, false))),
+        case(UNTOUCHED, MAPPED, Role::Peer, |times| {
+            keep_mapping();
+            (0..times).for_each(|_| grow(&System, false));
+        }),
+        case(UNTOUCHED, KEPT, Role::Other, |times| (0..times).for_each(|_| grow(&System, false))),
+    ]
+}
