@@ -9,103 +9,16 @@ use std::io;
 use std::ptr::NonNull;
 
 use context_allocator::{
-    Decommit, MapReport, MemorySource, MmapOptions, MmapSource, NodeSet, NonZeroLayout, NumaPolicy, OnFork,
-    PageKind, PageLadder, PageLock, SourceError,
+    Decommit, MemorySource, MmapOptions, MmapSource, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder,
+    PageLock, SourceError,
 };
 use support::forking::{in_a_child, signal_in_a_child};
-use support::maps::{Map, Pool, policy_at};
+use support::mapped::{Region, Source, nodes, options, refusal};
+use support::maps::{Map, policy_at};
 use support::{conformance, layout};
-
-type Source = MmapSource<MmapOptions>;
 
 const MIB: usize = 1 << 20;
 const NODE_0: NodeSet = NodeSet::of(&[0]);
-
-/// A region, with what it was obtained by.
-struct Region<'a> {
-    source: &'a Source,
-    layout: NonZeroLayout,
-    region: NonNull<[u8]>,
-    report: MapReport,
-}
-
-impl<'a> Region<'a> {
-    fn of(source: &'a Source, size: usize) -> Self {
-        Self::aligned(source, size, 8)
-    }
-
-    fn aligned(source: &'a Source, size: usize, align: usize) -> Self {
-        let layout = layout(size, align);
-        let (region, report) = source.obtain_reporting(layout).expect("the kernel gives this");
-        assert!(region.cast::<u8>().addr().get().is_multiple_of(align));
-        Self { source, layout, region, report }
-    }
-
-    fn address(&self) -> usize {
-        self.region.cast::<u8>().addr().get()
-    }
-
-    /// A byte of the region, or, for guards, beside it.
-    fn byte(&self, offset: isize) -> *mut u8 {
-        self.region.cast::<u8>().as_ptr().wrapping_offset(offset)
-    }
-
-    fn write(&self, offset: usize, value: u8) {
-        assert!(offset < self.region.len());
-        // SAFETY: The byte lies in the region, which is held.
-        unsafe { self.byte(offset.cast_signed()).write_volatile(value) };
-    }
-
-    fn read(&self, offset: usize) -> u8 {
-        assert!(offset < self.region.len());
-        // SAFETY: The byte lies in the region, which is held, and maps are zeroed or written.
-        unsafe { self.byte(offset.cast_signed()).read_volatile() }
-    }
-
-    fn fill(&self, value: u8) {
-        // SAFETY: The region is held and writable.
-        unsafe { self.region.cast::<u8>().write_bytes(value, self.region.len()) };
-    }
-
-    fn all_are(&self, range: std::ops::Range<usize>, value: u8) -> bool {
-        range.into_iter().all(|offset| self.read(offset) == value)
-    }
-
-    fn part(&self, range: std::ops::Range<usize>) -> NonNull<[u8]> {
-        assert!(range.end <= self.region.len());
-        let start = NonNull::new(self.byte(range.start.cast_signed())).expect("regions lie above null");
-        NonNull::slice_from_raw_parts(start, range.len())
-    }
-
-    fn nodes(&self) -> Vec<Option<u16>> {
-        nodes(self.region)
-    }
-}
-
-impl Drop for Region<'_> {
-    fn drop(&mut self) {
-        // SAFETY: Obtained from this source with this layout, and this is its end.
-        unsafe { self.source.release(self.region, self.layout) };
-    }
-}
-
-fn nodes(range: NonNull<[u8]>) -> Vec<Option<u16>> {
-    let mut nodes = Vec::new();
-    MmapSource::nodes_of_pages(range, |page, node| {
-        assert_eq!(page, nodes.len());
-        nodes.push(node);
-    })
-    .expect("the kernel says where pages lie");
-    nodes
-}
-
-fn options() -> MmapOptions {
-    MmapSource::builder()
-}
-
-fn refusal(source: &Source, size: usize) -> SourceError {
-    source.obtain(layout(size, 8)).expect_err("the source cannot give this")
-}
 
 /// Every option of one node and base pages at once.
 const EVERYTHING: MmapOptions = MmapSource::builder()
@@ -126,15 +39,6 @@ fn sources_with_options_conform() {
     conformance::forwarded_source(|| EVERYTHING.build(), 1 << 15);
     conformance::source(|| options().pages(PageLadder::LADDER).build(), 3 * MIB);
     conformance::source(|| options().pages(PageLadder::LADDER).guard_pages().build(), 3 * MIB);
-}
-
-#[test]
-fn sources_of_the_pool_conform() {
-    let Some(_pool) = Pool::of(2 * MIB, 64) else { return };
-    let pages = PageLadder::only(PageKind::Huge2MiB).or(PageKind::Base);
-    // The bigger regions have pages of the pool while it lasts.
-    conformance::source(|| options().pages(pages).build(), 3 * MIB);
-    conformance::source(|| options().pages(pages).guard_pages().build(), 2 * MIB);
 }
 
 #[test]
@@ -166,8 +70,8 @@ fn policies_are_set_before_the_first_touch() {
     for (policy, name) in policies {
         // Guards keep the map apart from its neighbours.
         let source = options().numa(policy).guard_pages().build();
-        let (region, report) = match source.obtain_reporting(layout(64 * 4096, 8)) {
-            Ok(obtained) => obtained,
+        let region = match Region::try_of(&source, layout(64 * 4096, 8)) {
+            Ok(region) => region,
             // An older kernel says that it does not know the policy.
             Err(error) => {
                 assert_eq!(error, SourceError::Unsupported);
@@ -176,7 +80,6 @@ fn policies_are_set_before_the_first_touch() {
                 continue;
             }
         };
-        let region = Region { source: &source, layout: layout(64 * 4096, 8), region, report };
         assert!(region.report.policy);
         assert_eq!(policy_at(region.address()), name);
         assert_eq!(region.nodes(), [None; 64], "pages were touched before they were asked for");
@@ -520,119 +423,6 @@ fn decommit_goes_through_pointers() {
     through(&&source);
     through(&std::rc::Rc::new(source));
     through(&std::sync::Arc::new(MmapSource::new()));
-}
-
-#[test]
-fn the_ladder_says_what_it_got() {
-    let ladder = options().pages(PageLadder::LADDER).build();
-    let only = options().pages(PageLadder::only(PageKind::Huge2MiB)).build();
-    if let Some(pool) = Pool::of(2 * MIB, 3) {
-        let region = Region::of(&ladder, 3 * MIB);
-        assert_eq!((region.report.pages, region.region.len()), (PageKind::Huge2MiB, 4 * MIB));
-        assert_eq!(Map::of(region.region).bytes("KernelPageSize:"), 2 * MIB);
-        region.fill(1);
-        assert_eq!(Region::of(&ladder, 2 * MIB - 1).report.pages, PageKind::Base, "less than a page");
-        // One page is left.
-        assert_eq!(refusal(&only, 3 * MIB), SourceError::System(libc::ENOMEM));
-        let small = Region::of(&only, 1);
-        assert_eq!((small.report.pages, small.region.len()), (PageKind::Huge2MiB, 2 * MIB));
-        let next = Region::of(&ladder, 2 * MIB);
-        assert_eq!(next.report.pages, PageKind::Transparent, "the pool is empty");
-        assert!(next.address().is_multiple_of(2 * MIB));
-        drop((region, small));
-        assert_eq!(Region::of(&ladder, 6 * MIB).report.pages, PageKind::Huge2MiB, "the pages came back");
-        drop(pool);
-    }
-    if let Some(_empty) = Pool::of(2 * MIB, 0) {
-        assert_eq!(refusal(&only, 1), SourceError::System(libc::ENOMEM));
-        assert_eq!(Region::of(&ladder, 5 * MIB).report.pages, PageKind::Transparent);
-        assert_eq!(Region::of(&ladder, 5000).report.pages, PageKind::Base);
-    }
-}
-
-#[test]
-fn transparent_pages_are_huge_once_touched() {
-    let enabled = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
-    if enabled.is_empty() || enabled.contains("[never]") {
-        eprintln!("skipped: transparent huge pages are off");
-        return;
-    }
-    let source = options().pages(PageLadder::only(PageKind::Transparent)).populate().guard_pages().build();
-    let region = Region::of(&source, 7 * MIB);
-    assert_eq!((region.report.pages, region.region.len()), (PageKind::Transparent, 8 * MIB));
-    assert_eq!(Map::of(region.region).bytes("AnonHugePages:"), 8 * MIB);
-}
-
-#[test]
-fn pages_of_the_pool_between_guards_and_at_any_alignment() {
-    let Some(_pool) = Pool::of(2 * MIB, 4) else { return };
-    let only = PageLadder::only(PageKind::Huge2MiB);
-    for options in
-        [options(), options().guard_pages(), options().guard_pages().numa(NumaPolicy::bind(NODE_0))]
-    {
-        let source = options.pages(only).build();
-        for align in [1, 2 * MIB, 8 * MIB, 1 << 30] {
-            let region = Region::aligned(&source, 3 * MIB, align);
-            assert_eq!(Map::of(region.region).bytes("KernelPageSize:"), 2 * MIB);
-            assert!(region.all_are(0..4096, 0));
-            region.fill(3);
-            // SAFETY: This lies beside the region; it ends the child before anything is read.
-            let touch = || assert_eq!(unsafe { region.byte(-1).read_volatile() }, 0);
-            if options != MmapSource::builder() {
-                assert_eq!(signal_in_a_child(touch), Some(libc::SIGSEGV));
-            }
-        }
-    }
-    // What was reserved came back each time.
-    let source = options().pages(only).build();
-    let region = Region::of(&source, 8 * MIB);
-    region.fill(1);
-    // The unit is a page of the pool, and less of it is refused.
-    assert_eq!(source.decommit_unit(), 2 * MIB);
-    // SAFETY: The range lies in a region that is held; its contents are not needed.
-    assert!(unsafe { source.decommit(region.part(0..4096)) }.is_err());
-    // SAFETY: As above.
-    match unsafe { source.decommit(region.part(2 * MIB..4 * MIB)) } {
-        Ok(()) => assert!(region.all_are(2 * MIB..4 * MIB, 0)),
-        Err(error) => assert_eq!(error, SourceError::Unsupported, "Linux 5.18 has it"),
-    }
-    assert!(region.all_are(0..2 * MIB, 1) && region.all_are(4 * MIB..8 * MIB, 1));
-}
-
-/// What does not go with pages of the pool is refused, or makes the ladder go down, rather than left out.
-#[test]
-fn options_that_the_pool_does_not_have() {
-    let Some(_pool) = Pool::of(2 * MIB, 2) else { return };
-    let only = options().pages(PageLadder::only(PageKind::Huge2MiB));
-    let ladder = options().pages(PageLadder::LADDER);
-    assert_eq!(refusal(&only.on_fork(OnFork::Zeroed).build(), 1), SourceError::Unsupported);
-    assert_eq!(
-        Region::of(&ladder.on_fork(OnFork::Zeroed).build(), 2 * MIB).report.pages,
-        PageKind::Transparent
-    );
-    assert!(matches!(
-        refusal(&only.named(c"pool").build(), 1),
-        SourceError::System(libc::EBADF) | SourceError::Unsupported
-    ));
-    let source =
-        only.named_if_possible(c"pool").lock(PageLock::Now).no_core_dump().on_fork(OnFork::Absent).build();
-    let region = Region::of(&source, 1);
-    assert!(!region.report.named);
-    let map = Map::of(region.region);
-    assert!(map.has_flag("dd") && map.has_flag("dc") && map.has_flag("ht"), "{map:?}");
-}
-
-#[test]
-fn a_page_of_a_gibibyte() {
-    let Some(_pool) = Pool::of(1 << 30, 1) else { return };
-    let source = options().pages(PageLadder::LADDER.or(PageKind::Huge1GiB)).build();
-    let region = Region::of(&source, 1 << 30);
-    assert_eq!((region.report.pages, region.region.len()), (PageKind::Huge1GiB, 1 << 30));
-    assert_eq!(Map::of(region.region).bytes("KernelPageSize:"), 1 << 30);
-    region.write((1 << 30) - 1, 1);
-    let second = Region::of(&source, (1 << 30) + 1);
-    assert_ne!(second.report.pages, PageKind::Huge1GiB, "the pool is empty");
-    assert_eq!(second.region.len(), 2 << 30);
 }
 
 /// Every system call that maps is refused in turn: a limit on addresses that each source meets at another of its calls.

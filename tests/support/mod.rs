@@ -8,6 +8,7 @@
 //!   stress        threads that work in all tiers of the switchable allocator
 //!      |
 //!   ledger        the blocks of one allocator: the only place that calls its unsafe methods
+//!   mapped        regions of memory maps with options
 //!   maps          what the kernel says of memory maps
 //!   sources       sources that count, check and refuse
 //!   pattern       the bytes that tell one block from another
@@ -21,6 +22,7 @@ pub mod conformance;
 pub mod fault;
 pub mod forking;
 pub mod ledger;
+pub mod mapped;
 pub mod maps;
 pub mod model;
 pub mod pattern;

@@ -102,3 +102,30 @@ pub(crate) unsafe fn touch(start: NonNull<u8>, len: usize, page: usize) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys;
+
+    /// What kernels before 5.14 are served by.
+    #[test]
+    fn touching_makes_pages_be_there_and_leaves_them_zero() {
+        let page = sys::page_size();
+        let start = sys::map(4 * page).unwrap();
+        let pages: [*const u8; 4] =
+            std::array::from_fn(|index| start.as_ptr().wrapping_add(index * page).cast_const());
+        let mut status = [0; 4];
+        sys::nodes_of_pages(&pages, &mut status).unwrap();
+        assert_eq!(status, [-libc::ENOENT; 4]);
+        // SAFETY: Just mapped, whole pages that nobody else uses.
+        unsafe { touch(start, 4 * page, page) };
+        sys::nodes_of_pages(&pages, &mut status).unwrap();
+        assert!(status.iter().all(|&node| node >= 0), "{status:?}");
+        // SAFETY: Mapped and zeroed.
+        let contents = unsafe { std::slice::from_raw_parts(start.as_ptr(), 4 * page) };
+        assert!(contents.iter().all(|&byte| byte == 0));
+        // SAFETY: Not used again.
+        unsafe { sys::unmap(start, 4 * page) };
+    }
+}
