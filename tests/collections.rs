@@ -1,6 +1,7 @@
 //! Collections of other crates on each allocator.
 
-#![cfg(all(feature = "std", feature = "allocator-api2-02"))]
+#![cfg(all(feature = "std", feature = "collections"))]
+#![cfg_attr(feature = "nightly", feature(allocator_api, btreemap_alloc))]
 
 mod support;
 
@@ -14,10 +15,11 @@ use allocator_api2_02::alloc::{Allocator as ForeignAllocator, Global};
 use allocator_api2_02::boxed::Box;
 use allocator_api2_02::vec::Vec;
 use context_allocator::{
-    AllocToAllocatorAdaptor, Allocator, AllocatorAdaptor, BumpAllocator, GlobalAllocToAllocatorAdaptor,
-    Locked, MmapSource, Reset, SizeClassAllocator, SpinFutexLock,
+    AllocToAllocatorAdaptor, Allocator, AllocatorAdaptor, BitSetAllocator, BumpAllocator, ContextAllocator,
+    GlobalAllocToAllocatorAdaptor, Lifetime, Locked, MmapAllocator, MmapSource,
+    MultipleBinarySearchTreeAllocator, Reset, SizeClassAllocator, SpinFutexLock, collections,
 };
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 use support::sources::CountingSource;
 
 type Source = CountingSource<MmapSource>;
@@ -62,6 +64,45 @@ fn use_collections<A: Allocator>(allocator: &A, most: usize) {
     assert!(map.iter().all(|(name, number)| *name == number.to_string()));
     assert_eq!(map.len(), (count / 8).div_ceil(2));
     assert!(!map.contains_key("1"));
+    let mut odd: collections::HashSet<u64, _> = HashSet::with_hasher_in(DefaultHashBuilder::default(), lent);
+    odd.extend((0..count as u64 / 8).filter(|number| number % 2 == 1));
+    assert_eq!(odd.len(), count / 16);
+    let mut text = collections::String::new_in(allocator);
+    text.extend(["one", " and ", "two"]);
+    let shared: collections::Rc<str, _> = collections::Rc::from_str_in(&text, allocator);
+    let owners = [shared.clone(), shared];
+    assert!(owners.iter().all(|owner| **owner == *text));
+    #[cfg(feature = "nightly")]
+    use_the_standard_librarys(allocator, count as u64 / 8);
+}
+
+/// The same with what takes an allocator on nightly only.
+#[cfg(feature = "nightly")]
+fn use_the_standard_librarys<A: Allocator>(allocator: &A, count: u64) {
+    use context_allocator::collections::nightly;
+    let lent = AllocatorAdaptor::new(allocator);
+    let mut sorted: nightly::BTreeMap<u64, std::string::String, _> = nightly::BTreeMap::new_in(lent);
+    (0..count).rev().for_each(|number| _ = sorted.insert(number * 7 % 101, number.to_string()));
+    assert!(sorted.keys().is_sorted());
+    let mut queue: nightly::VecDeque<u64, _> = nightly::VecDeque::new_in(lent);
+    for number in 0..count {
+        queue.push_back(number);
+        if number % 3 == 2 {
+            queue.pop_front();
+        }
+    }
+    assert_eq!(queue.front(), Some(&(count / 3)));
+    let mut heap: nightly::BinaryHeap<u64, _> = nightly::BinaryHeap::new_in(lent);
+    heap.extend(queue.iter().copied());
+    assert_eq!(heap.pop(), Some(count - 1));
+    let shared: nightly::Rc<_, _> = nightly::Rc::new_in([1_u8; 33], lent);
+    assert_eq!(nightly::Rc::strong_count(&shared.clone()), 2);
+    let shared: nightly::Arc<_, _> = nightly::Arc::new_in(7, lent);
+    assert_eq!(*shared.clone(), 7);
+    let mut numbers: nightly::Vec<u64, _> = nightly::Vec::new_in(lent);
+    numbers.extend(queue.iter().copied());
+    let boxed: nightly::Box<u64, _> = nightly::Box::new_in(numbers.iter().sum(), lent);
+    assert_eq!(*boxed, queue.iter().sum());
 }
 
 #[test]
@@ -76,6 +117,17 @@ fn collections_on_each_allocator() {
     (0..5).for_each(|_| use_collections(&size_class, 32 << 10));
     assert!(source.counts().bytes <= 2 * held, "freed blocks are used again");
     drop(size_class);
+    let bit_set = BitSetAllocator::<_>::new(&source);
+    use_collections(&bit_set, 1 << 20);
+    drop(bit_set);
+    let tree = MultipleBinarySearchTreeAllocator::<_>::new(&source);
+    use_collections(&tree, 1 << 20);
+    drop(tree);
+    for lifetime in [Lifetime::Short, Lifetime::Medium, Lifetime::Long] {
+        use_collections(&ContextAllocator::new(&source, lifetime), 1 << 20);
+    }
+    use_collections(&MmapAllocator::new_in(&source), 32 << 10);
+    source.assert_all_released();
     let locked: Locked<SpinFutexLock, _> = Locked::new(SizeClassAllocator::new(&source));
     thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| use_collections(&locked, 32 << 10)))));
     drop(locked);
