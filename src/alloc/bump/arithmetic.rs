@@ -19,21 +19,37 @@ pub(super) const fn rounded(size: usize) -> usize {
     (size + (MIN_ALIGN - 1)) & !(MIN_ALIGN - 1)
 }
 
-/// Where a block of `size` bytes at a multiple of `align` goes, between `cursor` and `limit`: the bytes to skip before
-/// it, and the bytes to advance in all. `None` where it does not fit.
+/// Whether all addresses of a program lie in the lower half, so that an address, a size and an alignment add up without overflow: Linux gives
+/// programs nothing else on 64-bit processors. A kernel or a microcontroller may have its memory anywhere.
+const LOWER_HALF: bool = cfg!(all(target_os = "linux", target_pointer_width = "64"));
+
+/// Where a block of `size` bytes at a multiple of `align` goes, between `cursor` and `limit`: where it starts and where it ends. `None` where
+/// it does not fit.
 ///
 /// `cursor` is at most `limit` and a multiple of [`MIN_ALIGN`]; `size` is already [`rounded`] and with `align` comes from
-/// a layout, so that `size + align` passes `isize::MAX` by less than [`MIN_ALIGN`] and nothing overflows.
+/// a layout, so that together they pass `isize::MAX` by less than [`MIN_ALIGN`].
 ///
 /// There is no test for small alignments: a caller that tells the compiler that `cursor` is aligned has the padding computed away
 /// where the alignment is known.
 #[inline(always)]
 pub(super) const fn place(cursor: usize, limit: usize, size: usize, align: usize) -> Option<(usize, usize)> {
+    place_within::<LOWER_HALF>(cursor, limit, size, align)
+}
+
+#[inline(always)]
+const fn place_within<const LOWER_HALF: bool>(
+    cursor: usize,
+    limit: usize,
+    size: usize,
+    align: usize,
+) -> Option<(usize, usize)> {
     debug_assert!(cursor <= limit);
     debug_assert!(cursor.is_multiple_of(MIN_ALIGN));
-    let padding = cursor.wrapping_neg() & (align - 1);
-    let advance = padding + size;
-    if advance > limit - cursor { None } else { Some((padding, advance)) }
+    let start = cursor.wrapping_add(align - 1) & align.wrapping_neg();
+    let end = start.wrapping_add(size);
+    // The distance to the end does not overflow wherever the cursor is: the padding is less than `align`.
+    let fits = if LOWER_HALF { end <= limit } else { end.wrapping_sub(cursor) <= limit - cursor };
+    if fits { Some((start, end)) } else { None }
 }
 
 /// The size of the region to obtain after one of `last` bytes (0 for the first), if nothing larger is needed.
@@ -66,13 +82,14 @@ mod tests {
                     for align in [1, 2, 4, 8, 16, 32, 64, 128] {
                         let start = cursor.next_multiple_of(align.max(MIN_ALIGN));
                         let fits = start + size <= limit;
-                        match place(cursor, limit, size, align) {
-                            Some((padding, advance)) => {
-                                assert!(fits);
-                                assert_eq!((cursor + padding, cursor + advance), (start, start + size));
-                            }
-                            None => assert!(!fits),
-                        }
+                        let expected = fits.then_some((start, start + size));
+                        assert_eq!(place_within::<true>(cursor, limit, size, align), expected);
+                        assert_eq!(place_within::<false>(cursor, limit, size, align), expected);
+                        let high = usize::MAX - 1023;
+                        assert_eq!(
+                            place_within::<false>(high + cursor, high + limit, size, align),
+                            expected.map(|(start, end)| (high + start, high + end))
+                        );
                     }
                 }
             }
@@ -82,10 +99,18 @@ mod tests {
     #[test]
     fn the_largest_layouts_do_not_overflow() {
         let size = rounded(isize::MAX as usize);
-        assert_eq!(place(usize::MAX - 7, usize::MAX - 7, size, 1), None);
         let align = 1 << (usize::BITS - 2);
-        assert_eq!(place(8, 16, rounded(isize::MAX as usize - (align - 1)), align), None);
-        assert_eq!(place(8, 8, MIN_ALIGN, 1), None);
+        let with_align = rounded(isize::MAX as usize - (align - 1));
+        for cursor in [usize::MAX - 7, isize::MAX as usize + 1, isize::MAX as usize - 63, 8] {
+            assert_eq!(place_within::<false>(cursor, cursor, size, 1), None);
+            assert_eq!(place_within::<false>(cursor, cursor | 8, with_align, align), None);
+        }
+        // The last page that Linux gives a program ends below this, with the widest page tables there are.
+        for cursor in [(1 << (usize::BITS - 7)) - 64, 8] {
+            assert_eq!(place_within::<true>(cursor, cursor, size, 1), None);
+            assert_eq!(place_within::<true>(cursor, cursor | 8, with_align, align), None);
+            assert_eq!(place_within::<true>(cursor, cursor, MIN_ALIGN, 1), None);
+        }
     }
 
     #[test]

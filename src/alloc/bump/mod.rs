@@ -300,10 +300,10 @@ impl<S: MemorySource> BumpAllocator<S> {
         // rounded, and padding to a smaller alignment is 0.
         unsafe { core::hint::assert_unchecked(cursor.addr().is_multiple_of(MIN_ALIGN)) };
         let size = rounded(layout.size());
-        let (padding, advance) = place(cursor.addr(), self.limit.get().addr(), size, layout.align())?;
-        self.cursor.set(ptr::up(cursor, advance));
-        // SAFETY: The cursor is never null: it lies in a region or is the dangling start.
-        Some(unsafe { NonNull::new_unchecked(ptr::up(cursor, padding)) })
+        let (start, end) = place(cursor.addr(), self.limit.get().addr(), size, layout.align())?;
+        self.cursor.set(ptr::at(cursor, end));
+        // SAFETY: The start is not null: it is at least the cursor, which lies in a region or is dangling, and at most the limit.
+        Some(unsafe { NonNull::new_unchecked(ptr::at(cursor, start)) })
     }
 
     #[cold]
