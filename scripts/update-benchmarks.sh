@@ -35,7 +35,7 @@ conditions() {
     echo "- $(rustc --version), profile \`release\` with its defaults"
     echo "- $(valgrind --version); peers:" \
         "$(cargo metadata --format-version 1 --locked --manifest-path "$root/Cargo.toml" |
-            grep -o '"name":"\(bumpalo\|bump-scope\|mimalloc\)","version":"[^"]*"' | sort -u |
+            grep -o '"name":"\(buddy_system_allocator\|bumpalo\|bump-scope\|mimalloc\|rlsf\|talc\)","version":"[^"]*"' | sort -u |
             sed 's/"name":"\([^"]*\)","version":"\([^"]*\)"/\1 \2/' | paste -s -d, | sed 's/,/, /g')," \
         "glibc $(getconf GNU_LIBC_VERSION | cut -d ' ' -f 2)"
 }
@@ -48,11 +48,13 @@ fast_paths=$("$scripts/check-fast-paths.sh")
 bits=$("$scripts/show-bits.sh")
 calls=$("$scripts/check-no-syscalls.sh")
 figures=$("$scripts/figures.sh" "$@")
+efficiency=$("$scripts/efficiency.sh")
 lto=$("$scripts/figures.sh" --lto "$@")
 sources=$("$scripts/parse_sources_peers.sh" "$@")
 conditions | replace conditions
 replace figures <<< "$figures"
 replace "figures with link-time optimisation" <<< "$lto"
+replace efficiency <<< "$efficiency"
 replace parse_sources <<< "$sources"
 replace "fast paths" <<< "$fast_paths"
 replace "system calls" <<< "$calls"

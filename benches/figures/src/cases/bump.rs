@@ -128,9 +128,80 @@ fn unknown<B: Bump, const SIZE: usize>(iterations: u64) {
     blocks::<B>(iterations, black_box(layout::<SIZE>()));
 }
 
-fn of<B: Bump>() -> Vec<Case> {
+/// Blocks of many sizes, which the compiler does not know.
+fn mixed<B: Bump>(iterations: u64) {
+    let sizes = black_box([16, 40, 8, 100, 24, 64, 200, 32]);
+    let layouts = sizes.map(|size| Layout::from_size_align(size, 8).expect("a layout"));
+    let mut bump = <B as Bump>::new();
+    let mut left = iterations;
+    while left > 0 {
+        let now = left.min(BLOCKS);
+        for layout in layouts.iter().cycle().take(now as usize) {
+            let block = bump.allocate(*layout).expect("memory");
+            // SAFETY: It was just allocated.
+            let block = unsafe { mark(block, layout.size()) };
+            // SAFETY: It was just marked.
+            unsafe { check(block, layout.size()) };
+        }
+        bump.reset();
+        left -= now;
+    }
+}
+
+/// A vector of 128 numbers, pushed one by one.
+fn vector<B: Bump>(iterations: u64)
+where
+    for<'a> &'a B: Lend<'a>,
+{
+    let mut bump = <B as Bump>::new();
+    for _ in 0..iterations {
+        let mut numbers = allocator_api2::vec::Vec::new_in((&bump).lend());
+        for number in 0..128_u64 {
+            numbers.push(black_box(number));
+        }
+        black_box(&numbers);
+        drop(numbers);
+        bump.reset();
+    }
+}
+
+/// A bump allocator as vectors take it.
+pub trait Lend<'a> {
+    /// What vectors take.
+    type Lent: allocator_api2::alloc::Allocator + 'a;
+    /// Lends it.
+    fn lend(self) -> Self::Lent;
+}
+
+impl<'a> Lend<'a> for &'a BumpAllocator<MmapSource> {
+    type Lent = context_allocator::AllocatorAdaptor<Self>;
+    fn lend(self) -> Self::Lent {
+        context_allocator::AllocatorAdaptor::new(self)
+    }
+}
+
+impl<'a> Lend<'a> for &'a bumpalo::Bump {
+    type Lent = Self;
+    fn lend(self) -> Self {
+        self
+    }
+}
+
+impl<'a> Lend<'a> for &'a bump_scope::Bump {
+    type Lent = Self;
+    fn lend(self) -> Self {
+        self
+    }
+}
+
+fn of<B: Bump>() -> Vec<Case>
+where
+    for<'a> &'a B: Lend<'a>,
+{
     let case = |name: &str, run| Case::new(name, B::NAME, B::ROLE, run);
     vec![
+        case("bump, mixed sizes", mixed::<B>),
+        case("bump, vector of 128 pushes", vector::<B>),
         case("bump, 16 B, constant layout", constant::<B, 16>),
         case("bump, 64 B, constant layout", constant::<B, 64>),
         case("bump, 64 B, unknown layout", unknown::<B, 64>),

@@ -45,6 +45,21 @@ pub fn of(case: &str, allocator: &str, lto: bool) -> Goal {
         ("bump, function, constant layout", "BumpAllocator") => Goal { instructions: Some(10.0), ..NONE },
         ("bump, function, unknown layout", "BumpAllocator") => Goal { instructions: Some(12.0), ..NONE },
         (_, "MmapAllocator") if case.starts_with("vector grown") => Goal { of_best: Some(1.0), ..NONE },
+        (_, "BitSetAllocator") if case.starts_with("direct, random 64 B") && case.ends_with("full") => {
+            Goal { of: Some((0.70, "talc")), ..NONE }
+        }
+        (_, "BitSetAllocator") if case.starts_with("direct, runs") => {
+            Goal { of: Some((0.60, "talc")), ..NONE }
+        }
+        (_, "BitSetAllocator") if case.starts_with("direct, slowest") => {
+            Goal { nanoseconds: Some(30.0), ..NONE }
+        }
+        ("direct, churn, 10,000 live of 16 to 4096 B", "MultipleBinarySearchTreeAllocator") => {
+            Goal { of: Some((0.85, "talc")), ..NONE }
+        }
+        ("direct, churn, 10,000 live of 16 to 4096 B", "SizeClassAllocator") => {
+            Goal { nanoseconds: Some(8.0), ..NONE }
+        }
         (_, "BumpAllocator") if case.starts_with("bump") => Goal { of_best: Some(1.0), ..NONE },
         _ => NONE,
     }

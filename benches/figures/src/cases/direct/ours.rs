@@ -52,6 +52,7 @@ pub fn cases(cases: &mut Vec<Case>) {
     of_blocks::<BitSetAllocator<RegionSource<'static>>>(cases);
     of_blocks::<Tree>(cases);
     of_any_size::<Tree>(cases);
+    of_blocks::<SizeClassAllocator<RegionSource<'static>>>(cases);
     of_any_size::<SizeClassAllocator<RegionSource<'static>>>(cases);
 }
 
