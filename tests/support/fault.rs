@@ -37,10 +37,17 @@ pub fn every_request_to<S: MemorySource>(
     assert!(requests > 0, "the workload asked its source for nothing");
     assert_eq!(refused, 0, "the source refuses even when it is told to refuse nothing");
     for number in 0..requests {
-        let (_, refused) = run(RefusingSource::once(make(), number));
-        assert!(refused >= 1);
-        let (_, refused) = run(RefusingSource::from(make(), number));
-        assert!(refused >= 1);
+        let (seen, refused) = run(RefusingSource::once(make(), number));
+        // Blocks at large alignments take more or fewer regions, depending on where those lie.
+        assert!(
+            refused >= 1 || (number > 0 && seen <= number),
+            "request {number} of {requests} was not refused"
+        );
+        let (seen, refused) = run(RefusingSource::from(make(), number));
+        assert!(
+            refused >= 1 || (number > 0 && seen <= number),
+            "request {number} of {requests} was not refused"
+        );
     }
     requests
 }
