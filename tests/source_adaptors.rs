@@ -229,6 +229,23 @@ fn a_cache_gives_regions_back_as_they_were_obtained() {
     }
 }
 
+/// What the cache keeps counts against a limit behind it, and must not be what keeps others from being served.
+#[test]
+fn a_cache_gives_everything_back_before_it_refuses() {
+    let source: CachingSource<_> = CachingSource::new(LimitSource::new(MmapSource::new(), 4 * 4096));
+    let small: Vec<_> = (0..4).map(|_| obtain(&source, 4096).expect("a page of four")).collect();
+    assert_eq!(obtain(&source, 4096), Err(SourceError::LimitReached));
+    for region in small {
+        // SAFETY: Obtained with this size above, and not used again.
+        unsafe { release(&source, region, 4096) };
+    }
+    assert_eq!(source.cached_bytes(), 4 * 4096);
+    let large = obtain(&source, 4 * 4096).expect("the pages of the cache");
+    assert_eq!((source.cached_bytes(), source.source().held()), (0, 4 * 4096));
+    // SAFETY: As above.
+    unsafe { release(&source, large, 4 * 4096) };
+}
+
 #[test]
 fn a_cache_gives_everything_back_when_it_goes() {
     let books = CountingSource::new(MmapSource::new());

@@ -16,7 +16,7 @@ use crate::{NonZeroLayout, SourceError, ptr};
 ///
 /// For allocators that are made and dropped often: a region out of the cache costs a lock and a look through `N` places, not a system
 /// call and the page faults behind it. The cache is a queue: where it is full, the region that has been in it longest goes back to the other
-/// source. A region is as long as was asked for, rounded up to the other source's least alignment; any alignment up to that one is the
+/// source; where that refuses a request, the whole cache does, and it is asked again. A region is as long as was asked for, rounded up to the other source's least alignment; any alignment up to that one is the
 /// same. Those kept still hold what was written to them.
 ///
 /// # Examples
@@ -113,6 +113,18 @@ impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
         &self.source
     }
 
+    /// Gives the whole cache back, and returns how many bytes that was.
+    fn empty(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        let mut bytes = 0;
+        loop {
+            let kept = self.cache.lock().take(0);
+            let Some(kept) = kept else { return bytes };
+            leaving(ptr::bytes(kept.start, kept.layout.size()));
+            bytes += kept.layout.size();
+            self.give_back(kept);
+        }
+    }
+
     /// Gives a region of the cache back.
     fn give_back(&self, kept: Kept) {
         let region = ptr::bytes(kept.start, kept.layout.size());
@@ -134,7 +146,11 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
         let kept = self.cache.lock().find(layout);
         match kept {
             Some(kept) => Ok(ptr::bytes(kept.start, layout.size())),
-            None => obtain(&self.source, layout),
+            // What the cache keeps may be just what the other source lacks.
+            None => obtain(&self.source, layout).or_else(|refusal| match self.empty(&mut |_| ()) {
+                0 => Err(refusal),
+                _ => obtain(&self.source, layout),
+            }),
         }
     }
 
@@ -160,21 +176,14 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
 
     /// Gives the whole cache back.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
-        let mut reclaimed = 0;
-        loop {
-            let kept = self.cache.lock().take(0);
-            let Some(kept) = kept else { return reclaimed + self.source.reclaim(leaving) };
-            leaving(ptr::bytes(kept.start, kept.layout.size()));
-            reclaimed += kept.layout.size();
-            self.give_back(kept);
-        }
+        self.empty(leaving) + self.source.reclaim(leaving)
     }
 }
 
 impl<S: MemorySource, N: ArrayLength> Drop for CachingSource<S, N> {
     /// Gives the whole cache back.
     fn drop(&mut self) {
-        self.reclaim(&mut |_| ());
+        self.empty(&mut |_| ());
     }
 }
 
