@@ -15,9 +15,12 @@ use crate::{NonZeroLayout, SourceError, ptr};
 /// A source that keeps up to `N` released regions of another and gives them again to who asks for the same length and alignment.
 ///
 /// For allocators that are made and dropped often: a region out of the cache costs a lock and a look through `N` places, not a system
-/// call and the page faults behind it. The cache is a queue: where it is full, the region that has been in it longest goes back to the other
-/// source; where that refuses a request, the whole cache does, and it is asked again. A region is as long as was asked for, rounded up to the other source's least alignment; any alignment up to that one is the
-/// same. Those kept still hold what was written to them.
+/// call and the page faults behind it. The cache is a queue: where it is full, the region that has been in it longest goes back to the
+/// other source; where that refuses a request, the whole cache does, and it is asked again.
+///
+/// A region is as long as was asked for, rounded up to the other source's least alignment: what a
+/// [`RegionSource`](crate::RegionSource) gives beyond goes unused. Alignments up to that least one are the same. Regions out of the cache
+/// still hold what was written to them.
 ///
 /// # Examples
 /// ```
