@@ -21,6 +21,13 @@ pub mod source;
 pub mod switch;
 mod sync;
 mod sys;
+#[cfg(any(
+    feature = "allocator-api2-02",
+    feature = "allocator-api2-03",
+    feature = "allocator-api2-04",
+    feature = "nightly"
+))]
+mod unwind;
 
 pub use adapt::{
     AllocToAllocatorAdaptor, AllocatorAdaptor, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,

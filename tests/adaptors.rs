@@ -194,10 +194,15 @@ macro_rules! through_the_trait {
             use crate::support::model::{self, Profile};
             use crate::support::sources::CountingSource;
             use context_allocator::{
-                AllocToAllocatorAdaptor, Allocator, BumpAllocator, Locked, MmapSource, SizeClassAllocator,
-                SpinFutexLock,
+                AllocToAllocatorAdaptor, Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout,
+                SizeClassAllocator, SpinFutexLock,
             };
+            use std::alloc::Layout;
             use std::hint::black_box;
+            use std::os::unix::process::ExitStatusExt;
+            use std::panic::catch_unwind;
+            use std::process::Command;
+            use std::ptr::NonNull;
             use $source::alloc::{Allocator as ForeignAllocator, Global as ForeignGlobal};
 
             type Adaptor<A> = AllocToAllocatorAdaptor<A, context_allocator::$marker>;
@@ -221,6 +226,39 @@ macro_rules! through_the_trait {
                 conformance::cloned_allocator(|| Adaptor::through((&size_class).adapt()));
                 let tally = model::run(&Adaptor::through((&size_class).adapt()), Profile::SMALL);
                 assert!(tally.allocated > 100_000);
+            }
+
+            /// Panics whatever is asked of it.
+            struct Panics;
+
+            // SAFETY: It never gives a block.
+            unsafe impl ForeignAllocator for Panics {
+                fn allocate(&self, _: Layout) -> Result<NonNull<[u8]>, $source::alloc::AllocError> {
+                    panic!("on purpose")
+                }
+
+                unsafe fn deallocate(&self, _: NonNull<u8>, _: Layout) {
+                    panic!("on purpose")
+                }
+            }
+
+            /// What is behind our trait does not unwind: a global allocator that did would be undefined behaviour.
+            #[test]
+            fn a_panic_of_a_foreign_allocator_ends_the_process() {
+                const CHILD: &str = "PANICS_IN_AN_ALLOCATOR";
+                if std::env::var_os(CHILD).is_some() {
+                    let one = layout(1, 1);
+                    let _ =
+                        catch_unwind(|| Adaptor::through(Panics).allocate(NonZeroLayout::new(one).unwrap()));
+                    return;
+                }
+                let name = concat!(stringify!($module), "::a_panic_of_a_foreign_allocator_ends_the_process");
+                let child = Command::new(std::env::current_exe().unwrap())
+                    .args([name, "--exact", "--test-threads=1"])
+                    .env(CHILD, "1")
+                    .output()
+                    .unwrap();
+                assert_eq!(child.status.signal(), Some(libc::SIGABRT));
             }
 
             /// Requests for no bytes cost nothing, whatever they were before or become.

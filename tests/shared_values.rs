@@ -6,6 +6,7 @@ mod support;
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
+use std::marker::PhantomPinned;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::thread;
@@ -190,8 +191,29 @@ fn values_compare_and_print_as_what_they_hold() {
     let (one, two) = (Rc::new_in(1, &allocator), Rc::new_in(2, &allocator));
     assert!(one < two && one == Rc::new_in(1, &allocator) && one.max(two.clone()) == two);
     assert_eq!(format!("{two} {two:?}"), "2 2");
-    let pinned: Pin<_> = Rc::into_pin(Rc::new_in(5, SYSTEM));
+    let pinned: Pin<_> = Rc::into_pin(Rc::new_in(5, SYSTEM)).expect("this is the only owner");
     assert_eq!(*pinned, 5);
+}
+
+/// What was pinned once is never moved: not by an owner that is not pinned either, after the pinned one is gone.
+#[test]
+fn a_value_with_other_owners_cannot_be_pinned() {
+    struct Stays(PhantomPinned);
+    let one = Rc::new_in(Stays(PhantomPinned), SYSTEM);
+    let two = one.clone();
+    let Err(one) = Rc::into_pin(one) else { panic!("another owner could take the value out") };
+    drop(two);
+    let weak = Rc::downgrade(&one);
+    let Err(one) = Rc::into_pin(one) else {
+        panic!("a weak owner could become one that takes the value out")
+    };
+    drop(weak);
+    let pinned: Pin<_> = Rc::into_pin(one).ok().expect("this is the only owner");
+    let at = &raw const *pinned;
+    let other = pinned.clone();
+    drop(pinned);
+    assert_eq!(&raw const *other, at);
+    drop(other);
 }
 
 /// Owners go to threads and back; the last of them, wherever it is, frees.

@@ -209,6 +209,43 @@ fn a_cache_keeps_the_latest_and_gives_them_again() {
     assert_eq!((left, source.cached_bytes()), (8192, 0));
 }
 
+/// Whoever had a region before, it goes back with the alignment that it was obtained with.
+#[test]
+fn a_cache_gives_regions_back_as_they_were_obtained() {
+    let books = CountingSource::new(AllocatorSource::of_global(&System));
+    for aligns in [[8, 4096], [4096, 8]] {
+        let source: CachingSource<_> = CachingSource::new(&books);
+        for align in aligns {
+            // So many, that some of those at a multiple of 8 are also at a multiple of 4096.
+            let asked = layout(2048, align);
+            let regions: Vec<_> = (0..16).map(|_| source.obtain(asked).expect("memory")).collect();
+            for region in regions {
+                // SAFETY: Obtained with this layout above, and not used again.
+                unsafe { source.release(region, asked) };
+            }
+        }
+        drop(source);
+        books.assert_all_released();
+    }
+}
+
+/// What the cache keeps counts against a limit behind it, and must not be what keeps others from being served.
+#[test]
+fn a_cache_gives_everything_back_before_it_refuses() {
+    let source: CachingSource<_> = CachingSource::new(LimitSource::new(MmapSource::new(), 4 * 4096));
+    let small: Vec<_> = (0..4).map(|_| obtain(&source, 4096).expect("a page of four")).collect();
+    assert_eq!(obtain(&source, 4096), Err(SourceError::LimitReached));
+    for region in small {
+        // SAFETY: Obtained with this size above, and not used again.
+        unsafe { release(&source, region, 4096) };
+    }
+    assert_eq!(source.cached_bytes(), 4 * 4096);
+    let large = obtain(&source, 4 * 4096).expect("the pages of the cache");
+    assert_eq!((source.cached_bytes(), source.source().held()), (0, 4 * 4096));
+    // SAFETY: As above.
+    unsafe { release(&source, large, 4 * 4096) };
+}
+
 #[test]
 fn a_cache_gives_everything_back_when_it_goes() {
     let books = CountingSource::new(MmapSource::new());
@@ -257,6 +294,24 @@ fn regions_go_back_to_the_source_they_came_from() {
     assert_eq!(obtain(&neither, 300), Err(SourceError::TooLarge));
     let high = obtain(&neither, 150).expect("the second has room");
     assert!(neither.owns(high.cast()) && !neither.owns(first.cast()));
+}
+
+/// The second source's regions may be cut from one that somebody obtained from the first: they must not go back there.
+#[test]
+fn what_the_second_cut_from_the_first_does_not_go_back_to_the_first() {
+    let shared = region(10_000);
+    let bump = BumpAllocator::new(&shared);
+    let held = bump.allocate(layout(100, 8)).expect("the bytes are there");
+    let source = FallbackSource::new(&shared, AllocatorSource::new(&bump));
+    if let Ok(cut) = obtain(&source, 200) {
+        // SAFETY: Obtained with this size above, and not used again.
+        unsafe { release(&source, cut, 200) };
+    }
+    assert_eq!(obtain(&shared, 10), Err(SourceError::Exhausted), "the bump holds {held:?}");
+    // SAFETY: Allocated above, and not used again.
+    unsafe { bump.deallocate(held.cast(), layout(100, 8)) };
+    let again = bump.allocate(layout(100, 8));
+    assert_eq!(again, Ok(held), "the refusal gave the block back");
 }
 
 #[test]

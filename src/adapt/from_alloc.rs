@@ -7,6 +7,8 @@ use core::marker::PhantomData;
 /// The second parameter says which trait is meant: [`Api02`] by default, [`Api03`], [`Api04`] or [`Nightly`], each with the feature of
 /// that name (`allocator-api2-02`, `allocator-api2-03`, `allocator-api2-04`, `nightly`).
 ///
+/// Those traits let an allocator panic, ours does not: a panic in the one inside ends the process.
+///
 /// # Examples
 /// ```
 /// # #[cfg(feature = "allocator-api2-02")] {

@@ -46,7 +46,8 @@ use crate::{AllocError, NonZeroLayout};
 ///   block that is currently allocated and nothing else that is live, and stays so until it is given back or the
 ///   allocator (with all its clones and borrows) is gone, [reset](Reset) or taken back to a checkpoint. Moving the allocator does not move its
 ///   blocks.
-/// - A clone, where the type has them, is the same allocator: what one allocated, the other may free.
+/// - A clone, where the type has them, is the same allocator: what one allocated, the other may free. Safe code cannot reset it, or take it
+///   back, while another clone is there: collections hold clones, and rely on theirs to keep their blocks.
 /// - Each method that returns an error has changed nothing.
 /// - No method unwinds, or allocates through Rust's global allocator (the adaptor for one excepted).
 pub unsafe trait Allocator {

@@ -4,6 +4,7 @@ use core::cell::Cell;
 
 use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::spin_hint;
+use crate::unwind::no_unwind;
 
 /// More owners than this are a mistake, and the counts abort before they could wrap round: half of what a count can hold, so that as many
 /// threads as there are can count up at once.
@@ -180,16 +181,9 @@ impl sealed::Count for Atomic {
     }
 }
 
-/// Ends the process: a panic in a drop that runs because of a panic does, also without the standard library.
+/// Ends the process.
 #[cold]
 #[inline(never)]
 fn too_many() -> ! {
-    struct Abort;
-    impl Drop for Abort {
-        fn drop(&mut self) {
-            panic!("more owners of a shared value than could ever be");
-        }
-    }
-    let _abort = Abort;
-    panic!("more owners of a shared value than could ever be");
+    no_unwind(|| panic!("more owners of a shared value than could ever be"))
 }

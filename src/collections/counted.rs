@@ -286,14 +286,22 @@ impl<T: ?Sized, A: Allocator, C: Count> Counted<T, A, C> {
         Self { inner, allocator, owns: PhantomData }
     }
 
-    /// As `self`, pinned: the value stays in its block until it is dropped.
-    pub fn into_pin(this: Self) -> Pin<Self>
+    /// As `this`, pinned: the value stays in its block until it is dropped.
+    ///
+    /// # Errors
+    /// This owner, as it was, where it is not the only one, strong or weak: another could take the value out once the pinned ones are
+    /// gone. Clones of the pinned owner are pinned too.
+    pub fn into_pin(mut this: Self) -> Result<Pin<Self>, Self>
     where
         A: 'static,
     {
-        // SAFETY: The value is never moved out of its block but by `try_unwrap`, which needs the owner itself. The allocator lives as
-        // long as the pin may be leaked, so that the block is not used again before the value is dropped.
-        unsafe { Pin::new_unchecked(this) }
+        if Self::get_mut(&mut this).is_none() {
+            return Err(this);
+        }
+        // SAFETY: The value is moved out of its block by an owner that is not pinned only (`try_unwrap`, `get_mut`, `make_mut`). This was
+        // the only owner, and of a pinned one none is made but pinned ones. The allocator lives as long as the pin may be leaked, so
+        // that the block is not used again before the value is dropped.
+        Ok(unsafe { Pin::new_unchecked(this) })
     }
 }
 

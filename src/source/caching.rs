@@ -12,12 +12,15 @@ use super::through::{exact, obtain, release};
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
 
-/// A source that keeps up to `N` released regions of another and gives them again to who asks for the same length.
+/// A source that keeps up to `N` released regions of another and gives them again to who asks for the same length and alignment.
 ///
 /// For allocators that are made and dropped often: a region out of the cache costs a lock and a look through `N` places, not a system
-/// call and the page faults behind it. The cache is a queue: where it is full, the region that has been in it longest goes back to the other
-/// source. A region is as long as was asked for, rounded up to the other source's least alignment; those kept still hold what was written
-/// to them.
+/// call and the page faults behind it. The cache is a queue: where it is full, the region that has been in it longest goes back to the
+/// other source; where that refuses a request, the whole cache does, and it is asked again.
+///
+/// A region is as long as was asked for, rounded up to the other source's least alignment: what a
+/// [`RegionSource`](crate::RegionSource) gives beyond goes unused. Alignments up to that least one are the same. Regions out of the cache
+/// still hold what was written to them.
 ///
 /// # Examples
 /// ```
@@ -67,12 +70,12 @@ impl<N: ArrayLength> Cache<N> {
         Some(kept)
     }
 
-    /// Takes out a region of this length at a multiple of this alignment, the one that came last.
+    /// Takes out a region that was obtained with this layout, the one that came last.
+    ///
+    /// One that merely happens to be as aligned will not do: it must go back with the alignment that was asked for, which its
+    /// next user does not know.
     fn find(&mut self, layout: NonZeroLayout) -> Option<Kept> {
-        let fits = |kept: &Kept| {
-            kept.layout.size() == layout.size() && kept.start.addr().get().is_multiple_of(layout.align())
-        };
-        let place = self.kept().iter().rposition(fits)?;
+        let place = self.kept().iter().rposition(|kept| kept.layout == layout)?;
         self.take(place)
     }
 
@@ -88,6 +91,11 @@ impl<N: ArrayLength> Cache<N> {
             None => Some(kept),
         }
     }
+}
+
+/// What to ask `S` for: as [`exact`], with every alignment that all regions have in any case made one.
+fn asked<S: MemorySource>(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
+    Ok(exact::<S>(layout)?.align_to(S::MIN_ALIGN)?)
 }
 
 impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
@@ -108,11 +116,23 @@ impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
         &self.source
     }
 
+    /// Gives the whole cache back, and returns how many bytes that was.
+    fn empty(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        let mut bytes = 0;
+        loop {
+            let kept = self.cache.lock().take(0);
+            let Some(kept) = kept else { return bytes };
+            leaving(ptr::bytes(kept.start, kept.layout.size()));
+            bytes += kept.layout.size();
+            self.give_back(kept);
+        }
+    }
+
     /// Gives a region of the cache back.
     fn give_back(&self, kept: Kept) {
         let region = ptr::bytes(kept.start, kept.layout.size());
-        // SAFETY: The region was obtained with a layout of this length, and nobody uses it since it was released to the
-        // cache, of which it was just taken out.
+        // SAFETY: The region was obtained with this layout, and nobody uses it since it was released to the cache, of which it
+        // was just taken out.
         unsafe { release(&self.source, region, kept.layout) };
     }
 }
@@ -125,16 +145,20 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
     const SHARES_SLICES: bool = S::SHARES_SLICES || S::BLOCK != 0;
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let layout = exact::<S>(layout)?;
+        let layout = asked::<S>(layout)?;
         let kept = self.cache.lock().find(layout);
         match kept {
             Some(kept) => Ok(ptr::bytes(kept.start, layout.size())),
-            None => obtain(&self.source, layout),
+            // What the cache keeps may be just what the other source lacks.
+            None => obtain(&self.source, layout).or_else(|refusal| match self.empty(&mut |_| ()) {
+                0 => Err(refusal),
+                _ => obtain(&self.source, layout),
+            }),
         }
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        let layout = exact::<S>(layout).unwrap_or(layout);
+        let layout = asked::<S>(layout).unwrap_or(layout);
         let leaving = self.cache.lock().put(Kept { start: region.cast(), layout });
         if let Some(leaving) = leaving {
             self.give_back(leaving);
@@ -155,21 +179,14 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
 
     /// Gives the whole cache back.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
-        let mut reclaimed = 0;
-        loop {
-            let kept = self.cache.lock().take(0);
-            let Some(kept) = kept else { return reclaimed + self.source.reclaim(leaving) };
-            leaving(ptr::bytes(kept.start, kept.layout.size()));
-            reclaimed += kept.layout.size();
-            self.give_back(kept);
-        }
+        self.empty(leaving) + self.source.reclaim(leaving)
     }
 }
 
 impl<S: MemorySource, N: ArrayLength> Drop for CachingSource<S, N> {
     /// Gives the whole cache back.
     fn drop(&mut self) {
-        self.reclaim(&mut |_| ());
+        self.empty(&mut |_| ());
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{NonZeroLayout, SourceError};
 /// A source that counts what another gives.
 ///
 /// It costs an atomic addition or two for each region, not for each block. A region is as long as was asked for, rounded up to
-/// the other source's least alignment or block.
+/// the other source's least alignment or block: what a [`RegionSource`](crate::RegionSource) gives beyond goes unused.
 ///
 /// # Examples
 /// ```

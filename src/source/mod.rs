@@ -156,9 +156,12 @@ pub unsafe trait MemorySource {
 
 /// A source that knows its own regions.
 ///
+/// A region of another source may be part of one that somebody obtained from this one, as the blocks of an arena over a reference to
+/// this source are: who routes by `owns` must tell the two apart, as [`FallbackSource`] does.
+///
 /// # Safety
-/// `owns` is `true` for every address in a region that is held of this source, and `false` for every address in a live object
-/// that is not in one; routing trusts it.
+/// `owns` is `true` for every address in a region that is held of this source, and `false` for every address in a live object that is not
+/// in a region held of it or of the one that it passes requests on to; routing trusts it.
 pub unsafe trait OwnsRegions: MemorySource {
     /// Whether `address` lies in memory of this source.
     fn owns(&self, address: NonNull<u8>) -> bool;

@@ -59,11 +59,12 @@ macro_rules! foreign_allocator {
             }
         }
 
-        // SAFETY: The foreign trait promises the same, and defines "currently allocated" and "fits" the same way.
+        // SAFETY: The foreign trait promises the same, and defines "currently allocated" and "fits" the same way; it may panic, which
+        // `no_unwind` lets go no further.
         unsafe impl<A: $foreign> crate::Allocator for AllocToAllocatorAdaptor<A, $marker> {
             #[inline(always)]
             fn allocate(&self, layout: crate::NonZeroLayout) -> Result<NonNull<[u8]>, crate::AllocError> {
-                self.allocator.allocate(layout.layout()).map_err(|_| crate::AllocError::Refused)
+                no_unwind(|| self.allocator.allocate(layout.layout())).map_err(|_| crate::AllocError::Refused)
             }
 
             #[inline(always)]
@@ -71,13 +72,14 @@ macro_rules! foreign_allocator {
                 &self,
                 layout: crate::NonZeroLayout,
             ) -> Result<NonNull<[u8]>, crate::AllocError> {
-                self.allocator.allocate_zeroed(layout.layout()).map_err(|_| crate::AllocError::Refused)
+                no_unwind(|| self.allocator.allocate_zeroed(layout.layout()))
+                    .map_err(|_| crate::AllocError::Refused)
             }
 
             #[inline(always)]
             unsafe fn deallocate(&self, block: NonNull<u8>, layout: crate::NonZeroLayout) {
                 // SAFETY: The caller's promises.
-                unsafe { self.allocator.deallocate(block, layout.layout()) };
+                no_unwind(|| unsafe { self.allocator.deallocate(block, layout.layout()) });
             }
 
             #[inline(always)]
@@ -88,7 +90,7 @@ macro_rules! foreign_allocator {
                 new: crate::NonZeroLayout,
             ) -> Result<NonNull<[u8]>, crate::AllocError> {
                 // SAFETY: The caller's promises.
-                unsafe { self.allocator.grow(block, old.layout(), new.layout()) }
+                no_unwind(|| unsafe { self.allocator.grow(block, old.layout(), new.layout()) })
                     .map_err(|_| crate::AllocError::Refused)
             }
 
@@ -100,7 +102,7 @@ macro_rules! foreign_allocator {
                 new: crate::NonZeroLayout,
             ) -> Result<NonNull<[u8]>, crate::AllocError> {
                 // SAFETY: The caller's promises.
-                unsafe { self.allocator.grow_zeroed(block, old.layout(), new.layout()) }
+                no_unwind(|| unsafe { self.allocator.grow_zeroed(block, old.layout(), new.layout()) })
                     .map_err(|_| crate::AllocError::Refused)
             }
 
@@ -112,7 +114,7 @@ macro_rules! foreign_allocator {
                 new: crate::NonZeroLayout,
             ) -> Result<NonNull<[u8]>, crate::AllocError> {
                 // SAFETY: The caller's promises.
-                unsafe { self.allocator.shrink(block, old.layout(), new.layout()) }
+                no_unwind(|| unsafe { self.allocator.shrink(block, old.layout(), new.layout()) })
                     .map_err(|_| crate::AllocError::Refused)
             }
         }

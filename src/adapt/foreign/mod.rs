@@ -18,6 +18,7 @@ macro_rules! copies {
 
                 use super::super::{AllocToAllocatorAdaptor, AllocatorAdaptor};
                 use super::zero_size::{self, Resize};
+                use crate::unwind::no_unwind;
 
                 super::foreign_allocator!(Allocator, AllocError, crate::$marker);
             }

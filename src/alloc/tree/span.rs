@@ -12,9 +12,10 @@
 //! ```
 //!
 //! The bitmap has one bit for each granule of 16 bytes from the header on, and at least one more, a word for each KiB of addresses, so
-//! that word and bit follow from the address alone: the bit is set if the granule is the first or the last of a free block. So the block behind `end` is free if and only if the bit of the granule at `end` is set,
-//! and the block before `start` if and only if the bit before is; no test for the ends of the span is needed, since the bits of header
-//! and bitmap and those beyond the end are never set. That is 1/128 of the memory, and live blocks need no header.
+//! that word and bit follow from the address alone: the bit is set if the granule is the first or the last of a free block. So the block
+//! behind `end` is free if and only if the bit of the granule at `end` is set, and the block before `start` if and only if the bit before
+//! is; no test for the ends of the span is needed, since the bits of header and bitmap and those beyond the end are never set. That is
+//! 1/128 of the memory, and live blocks need no header.
 //!
 //! Pieces and bitmap (together the *books*) lie behind the header or, once a region was joined above the others, at the very end.
 //! Always: what is neither header nor books is one range, of `usable` bytes from `base` on, that blocks fill without a gap; no
