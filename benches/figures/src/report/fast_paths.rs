@@ -55,7 +55,7 @@ struct Step {
 
 /// Checks all and lists what is clean; the error says what is not.
 pub fn check(directory: &Path) -> Result<(), Failure> {
-    let subjects = subjects::all(directory)?;
+    let subjects = subjects::all(directory, subjects::GLOBAL)?;
     let find = |allocator: &str, name: &str| {
         subjects
             .iter()

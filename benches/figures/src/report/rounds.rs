@@ -25,7 +25,9 @@ impl Figures {
 
 /// Measures everything and prints the table.
 pub fn figures(directory: &Path, rounds: usize, lto: bool) -> Result<(), Failure> {
-    let subjects = subjects::all(directory)?;
+    // What is used directly is inlined without link-time optimisation too.
+    let programs = if lto { subjects::GLOBAL } else { subjects::ALL };
+    let subjects = subjects::all(directory, programs)?;
     let times = times(&subjects, rounds)?;
     let instructions = instructions(&subjects)?;
     let figures: Vec<_> = subjects

@@ -7,7 +7,10 @@ use super::Failure;
 use super::callgrind::Profile;
 use crate::cases::Description;
 
-const PROGRAMS: [&str; 4] = ["switch", "system", "mimalloc", "direct"];
+/// Those with a global allocator of their own.
+pub const GLOBAL: &[&str] = &["switch", "system", "mimalloc"];
+/// Those, and the allocators that are used directly.
+pub const ALL: &[&str] = &["switch", "system", "mimalloc", "direct"];
 
 /// A case, and the program that runs it.
 #[derive(Clone, Debug)]
@@ -26,10 +29,10 @@ pub fn output(command: &mut Command) -> Result<String, Failure> {
     String::from_utf8(output.stdout).map_err(|error| format!("{command:?} printed no text: {error}"))
 }
 
-/// All cases of all programs.
-pub fn all(directory: &Path) -> Result<Vec<Subject>, Failure> {
+/// All cases of these programs.
+pub fn all(directory: &Path, programs: &[&str]) -> Result<Vec<Subject>, Failure> {
     let mut subjects = Vec::new();
-    for name in PROGRAMS {
+    for name in programs {
         let program = directory.join(name);
         for line in output(Command::new(&program).arg("list"))?.lines() {
             let case = serde_json::from_str(line).map_err(|error| format!("{line}: {error}"))?;
