@@ -1,7 +1,7 @@
 //! A device without an operating system: samples come in as packets, are kept for a while, and summed up.
 //!
 //! All memory is set aside by the linker, in three statics, without `unsafe` code: packets of one size in a bit-set, which uses
-//! every block there is, tables of any size in a tree allocator, and a third one behind Rust's own collections. What is the device's
+//! every byte there is, tables of any size in a tree allocator, and a third one behind Rust's own collections. What is the device's
 //! part, its entry and its end, stands in for a board's start-up code; here the result is the exit status.
 
 #![no_std]
@@ -16,10 +16,10 @@ use core::ptr::NonNull;
 
 use context_allocator::size::{U128, U4096, U8192, U16384};
 use context_allocator::{
-    Allocator, AllocatorAdaptor, BitSetAllocator, InlineRegion, Locked, MultipleBinarySearchTreeAllocator,
-    NonZeroLayout, SpinFutexLock,
+    Allocator, AllocatorAdaptor, FixedBitSetAllocator, InlineRegion, Locked,
+    MultipleBinarySearchTreeAllocator, NonZeroLayout, SpinFutexLock,
 };
-use typenum::U8;
+use typenum::{U8, U64};
 
 static PACKETS: InlineRegion<U8192> = InlineRegion::new();
 static TABLES: InlineRegion<U4096> = InlineRegion::new();
@@ -40,7 +40,7 @@ struct Packet {
 
 /// Takes packets until there is no room for another, and gives them back when they were read.
 fn read_packets(means: &mut BTreeMap<u16, u32>) -> Option<usize> {
-    let pool = BitSetAllocator::<_, U128>::new(&PACKETS);
+    let pool = FixedBitSetAllocator::<_, U128, U64>::new(&PACKETS);
     let layout = NonZeroLayout::of::<Packet>()?;
     let mut queue = Vec::new();
     while let Ok(block) = pool.allocate(layout) {
@@ -87,7 +87,7 @@ fn run() -> Option<()> {
     for _ in 0..1000 {
         means.clear();
         let packets = read_packets(&mut means)?;
-        if packets < 55 || means.values().copied().ne((0..5).map(|sensor| sensor * 10)) {
+        if packets != 64 || means.values().copied().ne((0..5).map(|sensor| sensor * 10)) {
             return None;
         }
     }
