@@ -14,12 +14,12 @@ use alloc::vec::Vec;
 use core::panic::PanicInfo;
 use core::ptr::NonNull;
 
-use context_allocator::size::{U128, U4096, U8192, U16384};
+use context_allocator::size::{U64, U128, U4096, U8192, U16384};
 use context_allocator::{
     Allocator, AllocatorAdaptor, FixedBitSetAllocator, InlineRegion, Locked,
     MultipleBinarySearchTreeAllocator, NonZeroLayout, SpinFutexLock,
 };
-use typenum::{U8, U64};
+use typenum::U8;
 
 static PACKETS: InlineRegion<U8192> = InlineRegion::new();
 static TABLES: InlineRegion<U4096> = InlineRegion::new();
@@ -32,7 +32,7 @@ type Tree = MultipleBinarySearchTreeAllocator<&'static InlineRegion<U16384>, U8>
 static GLOBAL: AllocatorAdaptor<Locked<SpinFutexLock, Tree>> =
     AllocatorAdaptor::new(Locked::new(MultipleBinarySearchTreeAllocator::new(&HEAP)));
 
-/// What comes in: 128 bytes.
+/// What comes in: 128 bytes, two blocks.
 struct Packet {
     sensor: u16,
     samples: [u16; 63],
@@ -40,7 +40,7 @@ struct Packet {
 
 /// Takes packets until there is no room for another, and gives them back when they were read.
 fn read_packets(means: &mut BTreeMap<u16, u32>) -> Option<usize> {
-    let pool = FixedBitSetAllocator::<_, U128, U64>::new(&PACKETS);
+    let pool = FixedBitSetAllocator::<_, U64, U128>::new(&PACKETS);
     let layout = NonZeroLayout::of::<Packet>()?;
     let mut queue = Vec::new();
     while let Ok(block) = pool.allocate(layout) {
@@ -58,7 +58,7 @@ fn read_packets(means: &mut BTreeMap<u16, u32>) -> Option<usize> {
         // SAFETY: Allocated above with this layout, and not used again.
         unsafe { pool.deallocate(packet.cast(), layout) };
     }
-    (pool.free_blocks() == pool.blocks() && pool.blocks() == taken).then_some(taken)
+    (pool.free_blocks() == pool.blocks() && pool.blocks() == 2 * taken).then_some(taken)
 }
 
 /// Fills the tables' region with blocks of many sizes, frees them in another order, and finds it whole again.
