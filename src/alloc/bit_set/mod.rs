@@ -222,7 +222,13 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// for every layout that fits a block.
     #[inline]
     const fn is_large(layout: NonZeroLayout) -> bool {
-        let before = if layout.align() > Self::BOOKS { layout.align() } else { Self::BOOKS };
+        let before = if Self::AT_ANY_PLACE && layout.align() > Self::BLOCK {
+            Self::BOOKS.saturating_add(layout.align())
+        } else if layout.align() > Self::BOOKS {
+            layout.align()
+        } else {
+            Self::BOOKS
+        };
         before > Self::WINDOW || Self::rounded(layout.size()) > Self::WINDOW - before
     }
 }
