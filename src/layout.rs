@@ -48,8 +48,8 @@ impl NonZeroLayout {
         }
     }
 
-    /// A layout that fits a region (see [`source`](crate::MemorySource)) that is `len` bytes long and was asked for at a multiple of `align`: the length itself, unless that
-    /// makes no layout with this alignment.
+    /// A layout that fits a region of `len` bytes which was asked for at a multiple of `align`: of that length, or, where that with
+    /// this alignment is no layout, of the largest that is.
     ///
     /// # Errors
     /// Where no region of that length and alignment was asked for.
