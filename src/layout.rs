@@ -48,6 +48,17 @@ impl NonZeroLayout {
         }
     }
 
+    /// A layout that fits a region of `len` bytes which was asked for at a multiple of `align`: of that length, or, where that with
+    /// this alignment is no layout, of the largest that is.
+    ///
+    /// # Errors
+    /// Where no region of that length and alignment was asked for.
+    pub(crate) const fn of_region(len: usize, align: usize) -> Result<Self, LayoutError> {
+        // What was asked for is at most this, being a layout.
+        let most = isize::MAX as usize & align.wrapping_neg();
+        Self::from_size_align(if len < most { len } else { most }, align)
+    }
+
     /// The layout of a `T`, or `None` where `T` has no size.
     #[inline(always)]
     pub const fn of<T>() -> Option<Self> {
@@ -148,6 +159,22 @@ mod tests {
         assert_eq!(NonZeroLayout::from_size_align(1, 3), Err(LayoutError));
         assert_eq!(NonZeroLayout::from_size_align(isize::MAX as usize, 2), Err(LayoutError));
         assert!(NonZeroLayout::from_size_align(isize::MAX as usize, 1).is_ok());
+    }
+
+    #[test]
+    fn every_region_has_a_layout_that_fits() {
+        let (longest, half) = (isize::MAX as usize, 1 << (usize::BITS - 2));
+        for align in [1, 8, 4096, 1 << 24, half] {
+            for asked in [1, 4096, half, longest - align + 1, longest].into_iter() {
+                let Ok(asked) = NonZeroLayout::from_size_align(asked, align) else { continue };
+                for len in [asked.size(), asked.size().midpoint(longest), longest] {
+                    let fits = NonZeroLayout::of_region(len, align).unwrap();
+                    assert_eq!(fits.align(), align);
+                    assert!((asked.size()..=len).contains(&fits.size()), "{asked:?} {len} {fits:?}");
+                }
+            }
+        }
+        assert_eq!(NonZeroLayout::of_region(0, 8), Err(LayoutError));
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub struct Remapped {
 ///   accessed by nobody but through regions of this source, until [`reclaim`](Self::reclaim) named it; a region's pointer may
 ///   access all of the slices that the region touches; and `reclaim` names whole slices.
 /// - `BLOCK` (if not zero) and `MIN_ALIGN` are powers of two, and no region is longer than `isize::MAX` bytes.
+/// - A clone, where the type has them, is the same source: what one gave, the other may take back.
+/// - No method uses an allocator that is made over this source: it may be in the middle of a call.
 /// - No method unwinds or allocates through Rust's global allocator.
 pub unsafe trait MemorySource {
     /// Whether each region is all zero bytes when it is obtained.

@@ -66,7 +66,7 @@ impl Maps {
             }
         })?;
         end.used = new_end;
-        drop(end);
+        // Still under the lock, so that a fork which takes it finds no region that the child would have.
         // SAFETY: Just mapped; the advice changes no contents. Where the kernel refuses it, which it does for no such map, the
         // region is given back.
         if let Err(errno) = unsafe { sys::advise(start, len, Advice::NoFork) } {

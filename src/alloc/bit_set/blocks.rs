@@ -72,7 +72,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             // SAFETY: The region of the word at hand was held.
             let left = unsafe { left.as_ref() };
             if left.is_empty() {
-                self.emptied(left);
+                // SAFETY: The region is held, and not looked at again.
+                unsafe { self.emptied(left.pointer()) };
             }
         }
         true
@@ -131,7 +132,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         }
         region.sub_used(1);
         if region.is_empty() {
-            self.emptied(region);
+            // SAFETY: The region is held, and not looked at again.
+            unsafe { self.emptied(region.pointer()) };
         }
     }
 
@@ -253,7 +255,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             Ok(region) => match self.take_run_from(region, layout) {
                 Some(block) => Ok(block),
                 None => {
-                    self.emptied(region);
+                    // SAFETY: The region was just obtained, and is not looked at again.
+                    unsafe { self.emptied(region.pointer()) };
                     Err(AllocError::Source(SourceError::TooLarge))
                 }
             },
@@ -278,7 +281,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             if unsafe { self.quick.push(len, block) } {
                 region.sub_used(len);
                 if region.is_empty() {
-                    self.emptied(region);
+                    // SAFETY: The region is held, and not looked at again.
+                    unsafe { self.emptied(region.pointer()) };
                 }
                 return;
             }
@@ -304,7 +308,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         self.give_to(region, at, len);
         region.sub_used(len);
         if region.is_empty() {
-            self.emptied(region);
+            // SAFETY: The region is held, and not looked at again.
+            unsafe { self.emptied(region.pointer()) };
         }
     }
 

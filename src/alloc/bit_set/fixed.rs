@@ -28,13 +28,19 @@ use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr
 /// The most blocks: as many as a word of words has bits.
 const MOST: usize = BITS * BITS;
 
+mod sealed {
+    /// What only numbers are, so that `Words` has a bit for each of `COUNT` blocks.
+    pub trait Sealed {}
+    impl<N: typenum::Unsigned> Sealed for N {}
+}
+
 /// A number of blocks, as a `typenum` number from 1 to 4,096.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a number of blocks",
     label = "not a number of blocks",
     note = "a number of blocks is a `typenum` number from 1 to 4,096, such as `typenum::U100` or `context_allocator::size::U1024`"
 )]
-pub trait BlockCount: 'static {
+pub trait BlockCount: sealed::Sealed + 'static {
     /// How many blocks.
     const COUNT: usize;
     /// How many words have a bit for each of them.

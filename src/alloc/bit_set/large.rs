@@ -131,11 +131,8 @@ impl LargeBlocks {
 /// # Safety
 /// `source` gave `obtained` for a layout aligned at `align`, and nobody uses it any more.
 pub(super) unsafe fn release<S: MemorySource>(source: &S, obtained: NonNull<[u8]>, align: usize) {
-    // SAFETY: A source's regions are at most `isize::MAX` bytes, and this one, at a multiple of `align`, ends inside the address
-    // space, so that its length rounded up to `align` does not overflow.
-    let layout = unsafe { core::alloc::Layout::from_size_align_unchecked(obtained.len(), align) };
-    if let Some(layout) = NonZeroLayout::new(layout) {
-        // SAFETY: The region is the caller's to give back; region and layout fit it: they have the length that was returned.
+    if let Ok(layout) = NonZeroLayout::of_region(obtained.len(), align) {
+        // SAFETY: The region is the caller's to give back; region and layout fit it.
         unsafe { source.release(obtained, layout) };
     }
 }

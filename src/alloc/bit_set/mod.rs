@@ -74,7 +74,8 @@ use word::BITS;
 /// Regions come from `S` when they are needed. The first is 256 KiB, each later one four times the last, up to 262,144 blocks or 16 MiB,
 /// whichever is less; or as large as the source gives: whatever it gives is used. A request that no region holds gets one of its own. A
 /// region's books (bits, lengths of runs and their summaries) lie at its start. In blocks of 64 bytes they take 832 bytes of 64 KiB (1.3 %) and 70 KiB of
-/// 16 MiB (0.42 %); in blocks of 8 bytes 3.4 % of 2 MiB. One region without live blocks is kept beside the one in use; others go back to the source.
+/// 16 MiB (0.42 %); in blocks of 8 bytes 3.4 % of 2 MiB. One region without live blocks is kept beside the one in use; others go back to the source, but for
+/// what a source gave in one piece beyond the largest length: that is used as several regions, which go when the allocator is reset or dropped.
 ///
 /// A source of pages, or of blocks of equal size, gives as many regions as are wanted. Any other is best one that gives one region, which is then used
 /// from its first byte whatever its address: further regions must lie at the same distance from a multiple of 16 MiB (or of the largest
@@ -222,7 +223,13 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// for every layout that fits a block.
     #[inline]
     const fn is_large(layout: NonZeroLayout) -> bool {
-        let before = if layout.align() > Self::BOOKS { layout.align() } else { Self::BOOKS };
+        let before = if Self::AT_ANY_PLACE && layout.align() > Self::BLOCK {
+            Self::BOOKS.saturating_add(layout.align())
+        } else if layout.align() > Self::BOOKS {
+            layout.align()
+        } else {
+            Self::BOOKS
+        };
         before > Self::WINDOW || Self::rounded(layout.size()) > Self::WINDOW - before
     }
 }

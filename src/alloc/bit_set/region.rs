@@ -38,8 +38,6 @@ pub(super) struct Region {
     end: usize,
     /// What the source gave; no bytes for a region that is the continuation of another.
     pub(super) obtained: NonNull<[u8]>,
-    /// At what alignment it was asked for.
-    pub(super) align: usize,
     pub(super) all: Links,
     pub(super) open: Links,
     /// Whether it is on the list of regions with free blocks.
@@ -88,7 +86,6 @@ impl Region {
         len: usize,
         block: usize,
         obtained: NonNull<[u8]>,
-        align: usize,
         is_split: bool,
     ) -> &'a Self {
         let end = len / block;
@@ -115,7 +112,6 @@ impl Region {
             first,
             end,
             obtained,
-            align,
             all: Links::new(),
             open: Links::new(),
             is_open: Cell::new(false),

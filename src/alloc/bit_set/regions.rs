@@ -33,6 +33,10 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// Whether regions are asked for at multiples of the window.
     const ALIGNED: bool = Self::NO_PHASE || (S::MIN_ALIGN >= PAGE && S::MAX_REGION >= Self::WINDOW);
 
+    /// Whether a region may begin anywhere, so that as much as an alignment may be lost before a block; where the source gives large blocks
+    /// regions of their own, that is allowed for.
+    pub(super) const AT_ANY_PLACE: bool = !Self::ALIGNED && S::MAX_REGION / 2 >= Self::WINDOW;
+
     /// What regions are asked for at multiples of.
     const ALIGN: usize = if Self::ALIGNED {
         Self::WINDOW
@@ -88,63 +92,55 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         let least = region_bytes(size + align.max(Self::BLOCK), Self::BLOCK);
         let preferred = self.last.get().saturating_mul(GROWTH).clamp(FIRST, Self::WINDOW.max(FIRST));
         let most = Self::WINDOW.min(if Self::ALIGNED { S::MAX_REGION } else { S::MAX_REGION - Self::ALIGN });
-        let sizes = [preferred.max(least).min(most), least.min(most)];
-        self.obtain_with(&sizes[..if sizes[0] > sizes[1] { 2 } else { 1 }], Self::ALIGN)
+        let least = least.min(most);
+        let preferred = preferred.clamp(least, most);
+        match self.obtain_one(preferred, least) {
+            Err(_) if preferred > least => self.obtain_one(least, least),
+            outcome => outcome,
+        }
     }
 
-    /// Obtains a region of the first of `sizes` that the source grants.
-    fn obtain_with(&self, sizes: &[usize], align: usize) -> Result<&Region, AllocError> {
-        let mut error = AllocError::TooLarge;
-        for &size in sizes {
-            match self.obtain_one(size, align) {
-                Ok(region) => return Ok(region),
-                Err(refused) => error = refused,
-            }
-        }
-        Err(error)
-    }
-
-    fn obtain_one(&self, size: usize, align: usize) -> Result<&Region, AllocError> {
-        let layout = NonZeroLayout::from_size_align(size, align)?;
-        let obtained = self.source.obtain(layout)?;
-        if let Some(region) = self.adopt(obtained, align) {
-            return Ok(region);
-        }
-        // SAFETY: Just obtained at this alignment, and not used.
-        unsafe { release(&self.source, obtained, align) };
+    /// Obtains `size` bytes, of which at least `least` become a region.
+    fn obtain_one(&self, size: usize, least: usize) -> Result<&Region, AllocError> {
+        let layout = NonZeroLayout::from_size_align(size, Self::ALIGN)?;
         // Somewhere in a window's length more the phase is met.
-        let more = size.checked_add(Self::WINDOW).ok_or(AllocError::TooLarge)?;
-        let obtained = self.source.obtain(layout.with_size(more)?)?;
-        if let Some(region) = self.adopt(obtained, align) {
-            return Ok(region);
+        for size in [size, size.saturating_add(Self::WINDOW)] {
+            let obtained = self.source.obtain(layout.with_size(size)?)?;
+            if let Some(region) = self.adopt(obtained, least) {
+                return Ok(region);
+            }
+            // SAFETY: Just obtained at this alignment, and not used.
+            unsafe { release(&self.source, obtained, Self::ALIGN) };
         }
-        // SAFETY: As above.
-        unsafe { release(&self.source, obtained, align) };
         Err(AllocError::Source(SourceError::AlignmentTooLarge))
     }
 
-    /// Makes what the source gave a region, or several; `None` where the phase leaves no room.
-    fn adopt(&self, obtained: NonNull<[u8]>, align: usize) -> Option<&Region> {
+    /// Makes what the source gave a region, or several; `None` where the phase leaves less than `least` bytes.
+    fn adopt(&self, obtained: NonNull<[u8]>, least: usize) -> Option<&Region> {
         let start = obtained.cast::<u8>();
         let address = start.addr().get();
         if self.all.head.get().is_null() {
             self.phase.set(address & (Self::WINDOW - 1));
         }
         let mut from = self.phase().wrapping_sub(address) & (Self::WINDOW - 1);
-        let is_split = obtained.len().saturating_sub(from) > Self::WINDOW;
+        if obtained.len().saturating_sub(from) < least {
+            return None;
+        }
+        // The length of the region that begins there, if there is room for its books and a block.
+        let region_at = |from: usize| {
+            let len = obtained.len().saturating_sub(from).min(Self::WINDOW) & !(Self::BLOCK - 1);
+            if len < books_bytes(len / Self::BLOCK, Self::BLOCK) + Self::BLOCK { None } else { Some(len) }
+        };
+        let is_split = region_at(from + Self::WINDOW).is_some();
         let mut first = None;
-        while from < obtained.len() {
-            let len = (obtained.len() - from).min(Self::WINDOW) & !(Self::BLOCK - 1);
-            if len < books_bytes(len / Self::BLOCK, Self::BLOCK) + Self::BLOCK {
-                break;
-            }
+        while let Some(len) = region_at(from) {
             // What the source gave is the first region's to give back.
             let given = if first.is_none() { obtained } else { ptr::bytes(start, 0) };
             // SAFETY: `from` is less than the length of what was obtained.
             let place = unsafe { start.add(from) };
             // SAFETY: These `len` bytes were just obtained. They start at a multiple of a block and of 8, as the first region did, and
             // windows are multiples of both; there is room for the books and a block.
-            let region: &Region = unsafe { Region::make(place, len, Self::BLOCK, given, align, is_split) };
+            let region: &Region = unsafe { Region::make(place, len, Self::BLOCK, given, is_split) };
             // SAFETY: The region is new.
             unsafe { self.all.push_back(region, |region| &region.all) };
             self.reopen(region);
@@ -156,9 +152,15 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     }
 
     /// Sees to a region without live blocks: one is kept beside the one in use.
+    ///
+    /// # Safety
+    /// The pointer is that of a region that is held, and no reference to it is used afterwards: it may be gone. (That is why it is
+    /// passed as a pointer: what a parameter's reference leads to must be there for as long as the function runs.)
     #[cold]
     #[inline(never)]
-    pub(super) fn emptied(&self, region: &Region) {
+    pub(super) unsafe fn emptied(&self, region: *mut Region) {
+        // SAFETY: The region is held, as the caller promises.
+        let region = unsafe { &*region };
         if region.is_split || core::ptr::eq(self.hand_region.get(), region) {
             return;
         }
@@ -175,7 +177,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             unsafe { self.all.remove(region, |region| &region.all) };
             // SAFETY: The source gave this region at this alignment; it has no live block, is off the lists, is not at hand and not
             // the spare one.
-            unsafe { release(&self.source, region.obtained, region.align) };
+            unsafe { release(&self.source, region.obtained, Self::ALIGN) };
         } else {
             self.spare.set(region.pointer());
         }
@@ -231,7 +233,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             unsafe { self.all.remove(region, |region| &region.all) };
             // SAFETY: The source gave this region at this alignment; it is off the lists, and the caller promises that no block of it
             // is used.
-            unsafe { release(&self.source, region.obtained, region.align) };
+            unsafe { release(&self.source, region.obtained, Self::ALIGN) };
         }
         self.all.clear();
     }

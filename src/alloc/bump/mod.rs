@@ -220,11 +220,8 @@ impl<S: MemorySource> BumpAllocator<S> {
         self.newest.set(previous);
         // SAFETY: A region's address is not null.
         let start = unsafe { NonNull::new_unchecked(header.cast::<u8>()) };
-        // SAFETY: A source's regions are at most `isize::MAX` long, and this one, at a multiple of REGION_ALIGN, ends inside the address space.
-        let layout = unsafe { core::alloc::Layout::from_size_align_unchecked(len, REGION_ALIGN) };
-        if let Some(layout) = NonZeroLayout::new(layout) {
-            // SAFETY: The region is off the list, so nothing of it is used again; region and layout fit it: they have
-            // the length that was returned.
+        if let Ok(layout) = NonZeroLayout::of_region(len, REGION_ALIGN) {
+            // SAFETY: The region is off the list, so nothing of it is used again; region and layout fit it.
             unsafe { self.source.release(ptr::bytes(start, len), layout) };
         }
     }

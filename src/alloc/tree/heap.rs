@@ -1,6 +1,5 @@
 //! What the methods of the allocator are made of: taking from free blocks, giving back with coalescing, obtaining and releasing.
 
-use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::block::{Block, GRANULE};
@@ -327,11 +326,8 @@ where
     /// # Safety
     /// The piece is a region that the source holds, which nobody uses.
     unsafe fn release(&self, piece: Piece) {
-        // SAFETY: A source's regions are at most `isize::MAX` long, and this one, at a multiple of REGION_ALIGN, ends inside the
-        // address space.
-        let layout = unsafe { Layout::from_size_align_unchecked(piece.len, REGION_ALIGN) };
-        if let Some(layout) = NonZeroLayout::new(layout) {
-            // SAFETY: The caller's promises; the length is the one that was returned, and the alignment the one asked for.
+        if let Ok(layout) = NonZeroLayout::of_region(piece.len, REGION_ALIGN) {
+            // SAFETY: The caller's promises; the layout fits the region, which was asked for at this alignment.
             unsafe { self.source.release(ptr::bytes(piece.start, piece.len), layout) };
         }
     }

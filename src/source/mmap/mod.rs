@@ -232,6 +232,9 @@ unsafe impl<O: MmapSettings> Decommit for MmapSource<O> {
     }
 
     /// By `MADV_DONTNEED`; [`SourceError::Unsupported`] before Linux 5.18 for locked pages and for huge pages of the pool.
+    ///
+    /// Huge pages go back to the pool, and not every kernel keeps them reserved for the region: should others have taken them all by the next
+    /// touch, that ends the process. A region that must be there has them until it is released.
     unsafe fn decommit(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
         let locked = self.settings.options().lock.is_some();
         // SAFETY: The caller's promises.

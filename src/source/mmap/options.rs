@@ -12,7 +12,7 @@ pub enum OnFork {
     /// A copy, page by page as either side writes; as with all memory.
     #[default]
     Copied,
-    /// Nothing: a touch there ends the child (Linux 2.6.16).
+    /// Nothing: until the child maps something else there, a touch ends it (Linux 2.6.16).
     Absent,
     /// Zeroed pages (Linux 4.14; not on huge pages of the pool).
     Zeroed,
@@ -188,6 +188,9 @@ impl MmapOptions {
     }
 
     /// What the child of a fork has of the regions.
+    ///
+    /// Unless that is a copy, the child must neither use nor drop an allocator over this source, nor free its blocks: the allocators
+    /// keep their books in the regions, and at the addresses of absent ones the child may have mapped something else by then.
     ///
     /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) for [`OnFork::Zeroed`] before Linux 4.14 and on huge pages of the pool.
     pub const fn on_fork(mut self, on_fork: OnFork) -> Self {

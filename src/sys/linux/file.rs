@@ -28,7 +28,7 @@ pub(crate) fn memory_file(name: &CStr) -> Result<Descriptor, i32> {
 /// The error number of `ftruncate`: `EPERM` where the file may not become shorter.
 pub(crate) fn set_length(file: Descriptor, len: i64) -> Result<(), i32> {
     // SAFETY: No memory is passed, and no map is in what the caller cuts off.
-    outcome(|| i64::from(unsafe { libc::ftruncate(file, len) })).map(|_| ())
+    uninterrupted(|| i64::from(unsafe { libc::ftruncate(file, len) }))
 }
 
 /// Makes a file longer by `len` bytes at `end`, with zeros for which there is room on the disk.
@@ -37,7 +37,17 @@ pub(crate) fn set_length(file: Descriptor, len: i64) -> Result<(), i32> {
 /// The error number of `fallocate` (Linux 2.6.23): `ENOSPC` where the disk is full, `EOPNOTSUPP` where the file system cannot.
 pub(crate) fn lengthen_reserving(file: Descriptor, end: i64, len: i64) -> Result<(), i32> {
     // SAFETY: No memory is passed; a longer file changes no map.
-    outcome(|| i64::from(unsafe { libc::fallocate(file, 0, end, len) })).map(|_| ())
+    uninterrupted(|| i64::from(unsafe { libc::fallocate(file, 0, end, len) }))
+}
+
+/// The outcome of a call that is made again where a signal came in between.
+fn uninterrupted(call: impl Fn() -> i64) -> Result<(), i32> {
+    loop {
+        match outcome(&call) {
+            Err(libc::EINTR) => {}
+            done => return done.map(|_| ()),
+        }
+    }
 }
 
 /// Maps `len` bytes of a file from `offset` on, shared: wherever there is room, or at `at`, whose `len` bytes then are the file's.

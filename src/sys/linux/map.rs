@@ -91,8 +91,8 @@ pub(crate) unsafe fn make_writable(start: NonNull<u8>, len: usize) -> Result<(),
 
 /// Gives the `len` bytes at `start` back to the kernel.
 ///
-/// A failure is possible where the kernel would have to split a mapping and has no room for the pieces; the
-/// memory then stays mapped and is lost, and nothing else changes.
+/// A failure is possible where the kernel would have to split a mapping and the process may have no more of them. The addresses then
+/// stay mapped and are lost, but the memory is given up (unless its pages are locked).
 ///
 /// # Safety
 /// The range consists of whole pages that a function of this file mapped and nothing uses any more.
@@ -101,6 +101,11 @@ pub(crate) unsafe fn unmap(start: NonNull<u8>, len: usize) {
         // SAFETY: The pages are the caller's and unused, as the caller promises.
         let result = unsafe { libc::munmap(start.as_ptr().cast::<c_void>(), len) };
         debug_assert!(result == 0 || errno() == libc::ENOMEM);
+        if result != 0 {
+            // SAFETY: As above: nobody needs what they hold. On guards this does nothing, and of a file it changes nothing.
+            let _given_up =
+                unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), len, libc::MADV_DONTNEED) };
+        }
     });
 }
 
