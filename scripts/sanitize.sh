@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the switchable allocator's tests under AddressSanitizer (nightly) and under valgrind, in under four minutes on two cores.
+# Runs the tests of the switchable allocator, and some of allocators and collections, under AddressSanitizer (nightly) and under valgrind, in under four minutes on two cores.
 #
 # Neither sees inside this library's pools: a block of a heap is not poisoned when it is freed. What they see is everything around
 # them: memory maps used after their release, the tests' own memory and that of the global tier.
@@ -13,7 +13,9 @@ if rustc +nightly -V >/dev/null 2>&1; then
     # own (detect_stack_use_after_return), because those belong to a thread, and coroutines go on on another one.
     RUSTFLAGS="-Zsanitizer=address" ASAN_OPTIONS="detect_leaks=0:detect_stack_use_after_return=0" \
         STRESS_OPERATIONS="${STRESS_OPERATIONS:-20000}" \
-        cargo +nightly test --quiet --target "$target" --target-dir "${CARGO_TARGET_DIR:-target}/sanitize" \
+        cargo +nightly test --quiet --features full --target "$target" \
+        --target-dir "${CARGO_TARGET_DIR:-target}/sanitize" \
+        --test bit_set_places --test source_stacks --test shared_values --test strings --test source_adaptors \
         --test switch_values --test switch_stress --test switch_stress_maps --test switch_stress_small \
         --test switch_stress_counted --test switch_coroutines --test switch_fork --test switch_fork_locked \
         --test switch_threads --test switch_faults --test switch_policy --test switch_nested
