@@ -1,0 +1,40 @@
+//! What the library's description names is at the root, and complete as it is written there.
+
+#![cfg(feature = "std")]
+
+use context_allocator::size::U64;
+use context_allocator::{
+    Allocator, ArenaSource, BitSetAllocator, BumpAllocator, CachingSource, ContextAllocator, LimitSource,
+    LocalAllocator, MemorySource, MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator,
+    SizeClassAllocator,
+};
+
+const fn allocators<A: Allocator + Send>() {}
+const fn in_tiers<A: LocalAllocator>() {}
+const fn sources<S: MemorySource + Send + Sync>() {}
+
+const _: () = {
+    allocators::<MmapAllocator>();
+    in_tiers::<BitSetAllocator<ArenaSource<MmapSource>, U64>>();
+    in_tiers::<BitSetAllocator<MmapSource>>();
+    in_tiers::<BumpAllocator<ArenaSource<MmapSource>>>();
+    in_tiers::<ContextAllocator<MmapSource>>();
+    in_tiers::<MultipleBinarySearchTreeAllocator<MmapSource>>();
+    in_tiers::<SizeClassAllocator<MmapSource>>();
+    sources::<ArenaSource<MmapSource>>();
+    sources::<CachingSource<LimitSource<MmapSource>>>();
+};
+
+/// Statics need no initialisation at run time, and hold nothing before they are used.
+#[test]
+fn allocators_are_constants() {
+    const fn size<T>(_: &T) -> usize {
+        size_of::<T>()
+    }
+    const BITS: BitSetAllocator<ArenaSource<MmapSource>, U64> =
+        BitSetAllocator::new(ArenaSource::new(MmapSource::new()));
+    const TREE: MultipleBinarySearchTreeAllocator<MmapSource> =
+        MultipleBinarySearchTreeAllocator::new(MmapSource::new());
+    const MAPS: MmapAllocator = MmapAllocator::new();
+    assert_eq!((BITS.bytes_held(), TREE.bytes_held(), size(&MAPS)), (0, 0, 0));
+}
