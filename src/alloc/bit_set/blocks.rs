@@ -19,15 +19,23 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         if most < quick::LONGEST { most } else { quick::LONGEST }
     };
 
-    /// Takes a block that waits, or one from the hand.
+    /// Takes a block or a run that waits.
+    #[inline(always)]
+    pub(super) fn pop_waiting(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
+        if layout.align() > Self::BLOCK {
+            return None;
+        }
+        let len = Self::count(layout.size());
+        let block = self.quick.pop(len)?;
+        // SAFETY: What waits lies in a region that is held.
+        let (region, _) = unsafe { self.place_of(block) };
+        region.add_used(len);
+        Some(block)
+    }
+
+    /// Takes a block from the hand.
     #[inline(always)]
     pub(super) fn pop(&self) -> Option<NonNull<u8>> {
-        if let Some(block) = self.quick.pop(1) {
-            // SAFETY: What waits lies in a region that is held.
-            let (region, _) = unsafe { self.place_of(block) };
-            region.add_used(1);
-            return Some(block);
-        }
         let hand = self.hand.get();
         if hand == 0 {
             return None;
@@ -117,20 +125,29 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         (unsafe { &*region }, offset / Self::BLOCK)
     }
 
-    /// Gives back a block of `B` bytes.
+    /// Gives back a block or a run.
     ///
     /// # Safety
     /// As [`Allocator::deallocate`](crate::Allocator::deallocate).
     #[inline(always)]
-    pub(super) unsafe fn give_single(&self, block: NonNull<u8>) {
-        // SAFETY: The caller's promises; a block of `B` bytes has no region of its own.
-        let (region, at) = unsafe { self.place_of(block) };
-        // SAFETY: The caller gives the block up; its region is released only after all that waits went back to the maps.
-        if !unsafe { self.quick.push(1, block) } {
-            // SAFETY: The block is in the region.
-            unsafe { self.give_single_back(region, at) };
+    pub(super) unsafe fn give(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        let len = Self::count(layout.size());
+        if layout.align() > Self::BLOCK || len > Self::LONGEST_QUICK {
+            // SAFETY: The caller's promises.
+            return unsafe { self.give_run_back(block, layout) };
         }
-        region.sub_used(1);
+        // SAFETY: The caller's promises; so few blocks have no region of their own.
+        let (region, at) = unsafe { self.place_of(block) };
+        // SAFETY: The caller gives the run up; its region is released only after all that waits went back to the maps.
+        if !unsafe { self.quick.push(len, block) } {
+            if len == 1 {
+                // SAFETY: The block is in the region.
+                unsafe { self.give_single_back(region, at) };
+            } else {
+                self.give_to(region, at, len);
+            }
+        }
+        region.sub_used(len);
         if region.is_empty() {
             // SAFETY: The region is held, and not looked at again.
             unsafe { self.emptied(region.pointer()) };
@@ -192,7 +209,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
 
     /// Takes a run from the hand or from a region that was obtained already, if one of the first few has it.
     #[inline(never)]
-    fn take_run_held(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
+    pub(super) fn take_run_held(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
         if let Some(block) = self.take_run_from_hand(layout) {
             return Some(block);
         }
@@ -202,28 +219,13 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         self.open_regions().take(TRIED).find_map(|region| self.take_run_from(region, layout))
     }
 
-    /// Allocates anything but a single block.
+    /// Allocates anything but a single block, of which none waits.
     #[inline(never)]
     pub(super) fn allocate_run(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
-        match self.take_run_at_hand(layout) {
+        match self.take_run_held(layout) {
             Some(block) => Ok(ptr::bytes(block, Self::rounded(layout.size()))),
             None => self.allocate_run_elsewhere(layout),
         }
-    }
-
-    /// Takes a run that waits, or as [`take_run_held`](Self::take_run_held).
-    #[inline]
-    pub(super) fn take_run_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
-        let len = Self::rounded(layout.size()) / Self::BLOCK;
-        if layout.align() <= Self::BLOCK
-            && let Some(run) = self.quick.pop(len)
-        {
-            // SAFETY: A run that waits lies in a region that is held.
-            let (region, _) = unsafe { self.place_of(run) };
-            region.add_used(len);
-            return Some(run);
-        }
-        self.take_run_held(layout)
     }
 
     #[cold]
@@ -267,30 +269,6 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         }
     }
 
-    /// Gives back anything but a single block.
-    ///
-    /// # Safety
-    /// As [`Allocator::deallocate`](crate::Allocator::deallocate).
-    #[inline(never)]
-    pub(super) unsafe fn give_run(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        let len = Self::rounded(layout.size()) / Self::BLOCK;
-        if layout.align() <= Self::BLOCK && len <= Self::LONGEST_QUICK {
-            // SAFETY: The caller's promises; a run of so few blocks has no region of its own.
-            let (region, _) = unsafe { self.place_of(block) };
-            // SAFETY: The caller gives the run up; its region is released only after all runs that wait went back to their maps.
-            if unsafe { self.quick.push(len, block) } {
-                region.sub_used(len);
-                if region.is_empty() {
-                    // SAFETY: The region is held, and not looked at again.
-                    unsafe { self.emptied(region.pointer()) };
-                }
-                return;
-            }
-        }
-        // SAFETY: The caller's promises.
-        unsafe { self.give_run_back(block, layout) };
-    }
-
     /// Gives a run back to its region's map, or to the source.
     ///
     /// # Safety
@@ -313,6 +291,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         }
     }
 
+    #[inline(never)]
     fn give_to(&self, region: &Region, at: usize, len: usize) {
         region.map().give(at, len);
         self.reopen(region);

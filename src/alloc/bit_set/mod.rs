@@ -214,6 +214,12 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         (size + Self::BLOCK - 1) & !(Self::BLOCK - 1)
     }
 
+    /// How many blocks a size, which is not zero, takes.
+    #[inline(always)]
+    const fn count(size: usize) -> usize {
+        (size - 1) / Self::BLOCK + 1
+    }
+
     #[inline(always)]
     const fn is_single(layout: NonZeroLayout) -> bool {
         layout.size() <= Self::BLOCK && layout.align() <= Self::BLOCK
@@ -240,6 +246,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
 unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        if let Some(block) = self.pop_waiting(layout) {
+            return Ok(ptr::bytes(block, Self::rounded(layout.size())));
+        }
         if !Self::is_single(layout) {
             return self.allocate_run(layout);
         }
@@ -252,13 +261,8 @@ unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
 
     #[inline]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        if Self::is_single(layout) {
-            // SAFETY: The caller's promises; the block is one of `B` bytes.
-            unsafe { self.give_single(block) };
-        } else {
-            // SAFETY: The caller's promises.
-            unsafe { self.give_run(block, layout) };
-        }
+        // SAFETY: The caller's promises.
+        unsafe { self.give(block, layout) };
     }
 
     #[inline]
@@ -369,7 +373,10 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for BitSetAlloc
 
     #[inline(always)]
     fn allocate_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
-        if Self::is_single(layout) { self.pop() } else { self.take_run_at_hand(layout) }
+        if let Some(block) = self.pop_waiting(layout) {
+            return Some(block);
+        }
+        if Self::is_single(layout) { self.pop() } else { self.take_run_held(layout) }
     }
 
     #[inline(always)]

@@ -109,6 +109,8 @@ where
     /// Checks everything, given start and rounded size of each live block.
     pub(super) fn check(&self, live: &BTreeMap<usize, usize>) -> Result<(), &'static str> {
         let free = self.free.check()?;
+        let mut waiting = BTreeMap::new();
+        self.quick.for_each(|block, size| _ = waiting.insert(block.address(), size));
         self.spans.check()?;
         let (mut counted, mut held) = (0, 0);
         for span in self.spans.iter() {
@@ -120,12 +122,17 @@ where
             let mut edges = Vec::new();
             let mut address = first;
             let mut before_free = false;
+            let mut used = 0;
             while address < end {
-                let (size, is_free) = match (live.get(&address), free.get(&address)) {
-                    (Some(&size), None) => (size, false),
-                    (None, Some(&size)) => (size, true),
-                    (None, None) => return Err("a granule belongs to no block"),
-                    _ => return Err("a block is live and free"),
+                let (size, is_free) = match (live.get(&address), free.get(&address), waiting.get(&address)) {
+                    (Some(&size), None, None) => {
+                        used += size;
+                        (size, false)
+                    }
+                    (None, Some(&size), None) => (size, true),
+                    (None, None, Some(&size)) => (size, false),
+                    (None, None, None) => return Err("a granule belongs to no block"),
+                    _ => return Err("a block is two of live, free and waiting"),
                 };
                 if is_free && before_free {
                     return Err("two free blocks are neighbours");
@@ -148,19 +155,35 @@ where
                     return Err("the bitmap of edges is wrong");
                 }
             }
-            if span.is_wholly_free() != (free.get(&first) == Some(&span.usable())) {
-                return Err("a span does not know whether it is free");
+            if span.used() != used {
+                return Err("a span does not know how much of it is live");
             }
         }
-        if counted != live.len() + free.len() {
+        if counted != live.len() + free.len() + waiting.len() {
             return Err("a block lies in no span");
         }
-        if held != self.bytes_held() || free.values().sum::<usize>() != self.free_bytes() {
+        if held != self.bytes_held()
+            || free.values().chain(waiting.values()).sum::<usize>() != self.free_bytes()
+        {
             return Err("the sums are wrong");
         }
-        if free.values().copied().max().unwrap_or(0) != self.largest_free_block() {
+        Ok(())
+    }
+
+    /// As [`check`](Self::check), before and after what waits is merged.
+    pub(super) fn check_merged(&self, live: &BTreeMap<usize, usize>) -> Result<(), &'static str> {
+        self.check(live)?;
+        let largest = self.largest_free_block();
+        if self.flush_quick() {
+            return Err("the largest free block was asked for, and blocks wait");
+        }
+        self.check(live)?;
+        if self.free.check()?.into_values().max().unwrap_or(0) != largest {
             return Err("the largest free block is another");
         }
-        Ok(())
+        match self.spans.iter().any(|span| span.is_unused() && self.spans.spare().get() != Some(span)) {
+            true => Err("a span is held of which nothing is live"),
+            false => Ok(()),
+        }
     }
 }

@@ -69,20 +69,6 @@ impl<T: TreeCount> FreeSet<T> {
         map.set(map.get() & !(u64::from(next.is_none()) << (number % WORD)));
     }
 
-    /// Takes out the best block for a size of at most `BINNED` bytes, if one of the bins next to its own has it.
-    #[inline(always)]
-    pub(super) fn take_near(&self, size: usize) -> Option<(Block, usize)> {
-        let number = bin_of(size);
-        let map = self.map_of(number).get() >> (number % WORD);
-        if map == 0 {
-            return None;
-        }
-        let number = number + map.trailing_zeros() as usize;
-        let block = self.bin(number).get()?;
-        self.set_first(number, block.next());
-        Some((block, size_of_bin(number)))
-    }
-
     #[inline(always)]
     fn tree(&self, number: usize) -> &Tree {
         debug_assert!(number < T::TREES);
@@ -102,7 +88,7 @@ impl<T: TreeCount> FreeSet<T> {
 
     /// As [`insert`](Self::insert), for a size of at most `BINNED`.
     #[inline(always)]
-    pub(super) fn insert_in_bin(&self, block: Block, size: usize) {
+    fn insert_in_bin(&self, block: Block, size: usize) {
         let number = bin_of(size);
         let bin = self.bin(number);
         block.enter_list(size, bin.get());

@@ -5,6 +5,7 @@ use core::ptr::NonNull;
 use super::block::{Block, GRANULE};
 use super::count::BINNED;
 use super::merge::Merging;
+use super::quick::Quick;
 use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
@@ -79,6 +80,7 @@ where
         debug_assert!(front + size <= found && size > 0);
         // SAFETY: The block is a free one of this allocator.
         let span = unsafe { self.span_of(block.address()) };
+        span.add_used(size);
         let start = block.address() + front;
         let (end, limit) = (start + size, block.address() + found);
         let edges = span.bitmap();
@@ -162,7 +164,7 @@ where
         unsafe { self.merge_and_enter(span, start, end) };
     }
 
-    /// Frees a block, and releases its span if that was the last one.
+    /// Frees a block, and sees to its span if that was the last one.
     ///
     /// # Safety
     /// The block is a live one of this allocator, of `size` bytes in whole granules, and is not used any more.
@@ -170,55 +172,57 @@ where
     pub(super) unsafe fn free_block(&self, start: usize, size: usize) {
         // SAFETY: The block is one of this allocator.
         let span = unsafe { self.span_of(start) };
-        let (edges, end) = (span.bitmap(), start + size);
-        if size > BINNED || edges.has(start - GRANULE) | edges.has(end) | (size == span.usable()) {
+        // SAFETY: The block is given up; its span is released only after what waits was merged.
+        let waits = size <= BINNED && self.quick.push(unsafe { Block::at(span.pointer(start)) }, size);
+        if !waits {
             // SAFETY: The block's range is live, and is given up.
-            return unsafe { self.free_and_merge(span, start, end) };
+            unsafe { self.give_back(span, start, start + size) };
         }
-        // Between live blocks, for a bin: the way without a call.
-        edges.set(start);
-        edges.set(end - GRANULE);
-        // SAFETY: The block is given up.
-        self.free.insert(unsafe { Block::at(span.pointer(start)) }, size);
-    }
-
-    /// # Safety
-    /// As [`merge_and_enter`](Self::merge_and_enter).
-    #[inline(never)]
-    unsafe fn free_and_merge(&self, span: Span, start: usize, end: usize) {
-        // SAFETY: The caller's promises.
-        if unsafe { self.merge_and_enter(span, start, end) } == span.usable() {
+        if span.sub_used(size) {
             self.emptied(span);
         }
     }
 
-    /// Takes a block from the free ones; without a call if one is in the bin of its size.
+    /// Merges what waits with its neighbours; whether there was any.
+    pub(super) fn flush_quick(&self) -> bool {
+        let mut any = false;
+        for size in Quick::sizes() {
+            while let Some(block) = self.quick.pop(size) {
+                any = true;
+                let start = block.address();
+                // SAFETY: What waits is a block of this allocator.
+                let span = unsafe { self.span_of(start) };
+                // SAFETY: The block was given up, and its bits are clear, as those of a live one.
+                unsafe { self.give_back(span, start, start + size) };
+            }
+        }
+        any
+    }
+
+    /// Takes a block without another region, and without merging what waits.
     #[inline(always)]
     pub(super) fn take_at_hand(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         if align <= GRANULE
             && size <= BINNED
-            && let Some((block, found)) = self.free.take_near(size)
+            && let Some(block) = self.quick.pop(size)
         {
-            // SAFETY: The block was a free one of this allocator.
-            let span = unsafe { self.span_of(block.address()) };
-            let (edges, end) = (span.bitmap(), block.address() + size);
-            edges.clear(block.address());
-            if found == size {
-                edges.clear(end - GRANULE);
-            } else {
-                self.keep_rest(span, end, found - size);
-            }
+            // SAFETY: What waits is a block of this allocator.
+            unsafe { self.span_of(block.address()) }.add_used(size);
             return Some(block.header());
         }
         self.take(size, align)
     }
 
-    /// Makes free what is left of a block that was taken out of a bin: `size` bytes at `start`, whose last granule is an edge already.
+    /// Takes a block once what waits was merged, or from a new region.
+    #[cold]
     #[inline(never)]
-    fn keep_rest(&self, span: Span, start: usize, size: usize) {
-        span.bitmap().set(start);
-        // SAFETY: The bytes are the rest of a free block, which nobody uses; the span's pointer may access them.
-        self.free.insert_in_bin(unsafe { Block::at(span.pointer(start)) }, size);
+    pub(super) fn take_elsewhere(&self, size: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
+        if self.flush_quick()
+            && let Some(block) = self.take(size, align)
+        {
+            return Ok(block);
+        }
+        self.take_from_new_region(size, align)
     }
 
     /// A region as the source gave it, for a block of `size` bytes at a multiple of `align`.
@@ -251,10 +255,8 @@ where
         ))
     }
 
-    /// Obtains a region and takes a block from it.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn take_from_new_region(&self, size: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
+    /// Obtains a region and takes a block from it; nothing waits.
+    fn take_from_new_region(&self, size: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
         let (region, keep) = self.request(size, align)?;
         if M::MERGES && self.join(region, with_slack(size, align).unwrap_or(size)) {
             return self.take(size, align).ok_or(AllocError::Source(SourceError::TooLarge));
@@ -289,7 +291,7 @@ where
             return self.release_span(span);
         }
         let kept = match self.spans.spare().get() {
-            Some(spare) if spare != span && spare.is_wholly_free() => {
+            Some(spare) if spare != span && spare.is_unused() => {
                 let (smaller, larger) = if spare.len() < span.len() { (spare, span) } else { (span, spare) };
                 self.release_span(smaller);
                 larger
@@ -302,8 +304,9 @@ where
         self.spans.spare().set(Some(kept));
     }
 
-    /// Releases a span of which no block is live, so that it is one free block.
+    /// Releases a span of which no block is live.
     fn release_span(&self, span: Span) {
+        self.flush_quick();
         // SAFETY: All of the span's range of blocks is one free block.
         let block = unsafe { Block::at(span.pointer(span.first_block())) };
         self.free.remove(block, span.usable());
@@ -339,16 +342,18 @@ where
     pub(super) unsafe fn free_all_but_largest(&self) {
         let Some(largest) = self.spans.iter().max_by_key(|span| span.len()) else { return };
         let only = self.spans.any() == Some(largest) && self.spans.held() == largest.len();
-        if only && largest.is_wholly_free() {
+        if only && largest.is_unused() {
             return;
         }
         self.free.clear();
+        self.quick.clear();
         if !only {
             self.spans.leave(largest);
             self.release_all();
             self.spans.enter(largest);
         }
         largest.clear_bits();
+        largest.clear_used();
         let (start, end) = (largest.first_block(), largest.first_block() + largest.usable());
         // SAFETY: The range is the span's whole range of blocks, which nobody uses, as the caller promises, and which is in no
         // list; its bits are clear.

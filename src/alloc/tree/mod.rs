@@ -3,6 +3,7 @@
 //! ```text
 //!   MultipleBinarySearchTreeAllocator
 //!   +---------------------+     bins: lists of blocks of one size       trees: blocks of a range of sizes
+//!   | quick: Quick        | --> 16 . 32 . 48 . ... . 4096               freed just now: lists of blocks that wait
 //!   | free: FreeSet       | --> 16 . 32 . 48 . ... . 4096               4112.. | 5120.. | 6144.. | ...
 //!   | spans: Spans        | --> header, bitmap of free edges, blocks    (one for each region)
 //!   | source              |
@@ -15,13 +16,14 @@
 //! | `red_black` | trees of blocks                                                                 |
 //! | `count`     | which sizes belong in which bin or tree                                         |
 //! | `free_set`  | bins and trees together: the best block for a size                              |
+//! | `quick`     | small blocks that were freed just now, not merged yet                           |
 //! | `span`      | a region and its bitmap, by which a freed block finds its free neighbours       |
 //! | `spans`     | from an address to its span                                                     |
 //! | `heap`      | cutting blocks, merging them, obtaining and releasing regions                   |
 //! | `merge`, `join` | regions that adjoin each other                                              |
 //! | `traits`    | the traits, on top of `heap`                                                    |
 //!
-//! Always: every granule of a span's range of blocks belongs to one block, live or free; free blocks have no free neighbour, are in
+//! Always: every granule of a span's range of blocks belongs to one block: live, waiting or free; free blocks have no free neighbour, are in
 //! the bin or tree of their size, and their edges and no others are set in the bitmap.
 
 mod block;
@@ -30,6 +32,7 @@ mod free_set;
 mod heap;
 mod join;
 mod merge;
+mod quick;
 mod red_black;
 mod span;
 mod spans;
@@ -48,17 +51,21 @@ use core::marker::PhantomData;
 use crate::MemorySource;
 use crate::size::U32;
 use free_set::FreeSet;
+use quick::Quick;
 use spans::Spans;
 
-/// An allocator of blocks of any size, which takes the best free one and merges what is freed at once.
+/// An allocator of blocks of any size, which takes the best free one and merges what is freed.
 ///
 /// The smallest free block that is large enough is cut to size. Sizes up to 4 KiB have exact lists; larger free blocks are in `T`
 /// red-black trees, each for a range of sizes, ordered by size and address. Every block takes its size rounded up to 16 bytes
 /// and nothing else: live blocks have no header. A bitmap takes 1/128 of each region, the region's header about 100 bytes. The
-/// allocator itself is about 2.5 KiB large with 32 trees.
+/// allocator itself is about 4.5 KiB large with 32 trees.
+///
+/// A freed block is merged with its neighbours, but for the last four of each size up to 4 KiB (at most 2 MiB in all): they wait as they are
+/// until a block of their size is wanted, or space is: they are merged before a region is obtained or released and before a request is refused.
 ///
 /// Allocating and freeing take a fixed number of steps for small sizes, otherwise steps in proportion to the logarithm of the number
-/// of free blocks; where there are many regions, also to the logarithm of their number. Blocks shrink in place always, and grow in place
+/// of free blocks, but for what waited, which is merged all at once (1,024 blocks at most); where there are many regions, also to the logarithm of their number. Blocks shrink in place always, and grow in place
 /// where what lies behind them is free and large enough.
 ///
 /// Regions come from `S` when they are needed: each is as large as all before it together, from 64 KiB to 64 MiB, or as large as
@@ -109,6 +116,7 @@ where
     T: TreeCount,
     M: Merging<S>,
 {
+    quick: Quick,
     free: FreeSet<T>,
     spans: Spans,
     source: S,
@@ -132,7 +140,7 @@ where
 {
     /// An allocator over `source` that holds nothing yet.
     pub const fn new(source: S) -> Self {
-        Self { free: FreeSet::new(), spans: Spans::new(), source, merging: PhantomData }
+        Self { quick: Quick::new(), free: FreeSet::new(), spans: Spans::new(), source, merging: PhantomData }
     }
 
     /// The source of the regions.
@@ -149,18 +157,20 @@ where
 
     /// Bytes of all free blocks.
     ///
-    /// Goes through all free blocks: takes time in proportion to their number.
+    /// Goes through all free blocks, those that wait to be merged too: takes time in proportion to their number.
     pub fn free_bytes(&self) -> usize {
         let mut bytes = 0;
         self.free.for_each(|_, size| bytes += size);
+        self.quick.for_each(|_, size| bytes += size);
         bytes
     }
 
     /// The size of the largest free block in bytes, 0 where there is none: the largest size at an alignment of at most 16
     /// that is served without another region.
     ///
-    /// Takes time in proportion to the logarithm of the number of free blocks.
+    /// Merges what waits; takes time in proportion to that, and to the logarithm of the number of free blocks.
     pub fn largest_free_block(&self) -> usize {
+        self.flush_quick();
         self.free.largest().map_or(0, |(_, size)| size)
     }
 }

@@ -19,7 +19,7 @@
 //!
 //! Pieces and bitmap (together the *books*) lie behind the header or, once a region was joined above the others, at the very end.
 //! Always: what is neither header nor books is one range, of `usable` bytes from `base` on, that blocks fill without a gap; no
-//! two free blocks are neighbours.
+//! two free blocks are neighbours; `used` is the bytes of its live blocks, without those that wait.
 
 use core::ptr::NonNull;
 
@@ -40,6 +40,8 @@ struct Header {
     books: usize,
     pieces: usize,
     bitmap: Edges,
+    /// Bytes of live blocks.
+    used: usize,
     keep: Keep,
 }
 
@@ -157,6 +159,7 @@ impl Span {
     field!(books, usize);
     field!(pieces, usize);
     field!(bitmap, Edges);
+    field!(used, usize);
     field!(keep, Keep);
 
     /// The span whose header is at `node`.
@@ -197,7 +200,7 @@ impl Span {
         let base = HEADER + books;
         let bitmap = Edges::new(ptr::up(start.as_ptr(), HEADER + PIECE).cast(), start.addr().get());
         let node = [core::ptr::null_mut(); 4];
-        let header = Header { node, len, usable, base, books: HEADER, pieces: 1, bitmap, keep };
+        let header = Header { node, len, usable, base, books: HEADER, pieces: 1, bitmap, used: 0, keep };
         // SAFETY: The region has room for the header and is aligned for it, and is the caller's.
         unsafe { start.cast::<Header>().write(header) };
         let span = Self(start.cast());
@@ -259,11 +262,35 @@ impl Span {
         unsafe { first.write_bytes(0, words(self.len())) };
     }
 
+    #[inline(always)]
+    fn set_used(self, bytes: usize) {
+        debug_assert!(bytes <= self.usable());
+        // SAFETY: The header is there and nobody else accesses it, as the maker vouches.
+        unsafe { (*self.0.as_ptr()).used = bytes }
+    }
+
+    /// Counts a block as live.
+    #[inline(always)]
+    pub(super) fn add_used(self, size: usize) {
+        self.set_used(self.used() + size);
+    }
+
+    /// Counts a block as live no more; says whether that was the last.
+    #[inline(always)]
+    pub(super) fn sub_used(self, size: usize) -> bool {
+        self.set_used(self.used() - size);
+        self.is_unused()
+    }
+
+    /// Counts no block as live.
+    pub(super) fn clear_used(self) {
+        self.set_used(0);
+    }
+
     /// Whether no block is live.
-    pub(super) fn is_wholly_free(self) -> bool {
-        let first = self.first_block();
-        // SAFETY: The granule's bit is set, so a free block begins there.
-        self.bitmap().has(first) && unsafe { Block::at(self.pointer(first)) }.size() == self.usable()
+    #[inline(always)]
+    pub(super) fn is_unused(self) -> bool {
+        self.used() == 0
     }
 }
 
@@ -329,6 +356,7 @@ impl Span {
             books: total - bytes,
             pieces,
             bitmap,
+            used: self.used(),
             keep: Keep::IfModerate,
         };
         // SAFETY: The header is there, and nobody else uses it.
@@ -347,8 +375,17 @@ impl Span {
         let bitmap = unsafe { self.write_books(region, HEADER, len, region.start.addr().get()) };
         let (usable, base) = (total - HEADER - bytes, HEADER + bytes);
         let node = self.node_words();
-        let header =
-            Header { node, len: total, usable, base, books: HEADER, pieces, bitmap, keep: Keep::IfModerate };
+        let header = Header {
+            node,
+            len: total,
+            usable,
+            base,
+            books: HEADER,
+            pieces,
+            bitmap,
+            used: self.used(),
+            keep: Keep::IfModerate,
+        };
         let joined = Self(region.start.cast());
         // SAFETY: The region has room for the header and is aligned for it, and nobody uses it.
         unsafe { joined.0.write(header) };

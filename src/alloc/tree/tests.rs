@@ -47,14 +47,20 @@ struct Model<'a, S: MemorySource, T: TreeCount, M: Merging<S>> {
 }
 
 impl<S: MemorySource, T: TreeCount, M: Merging<S>> Model<'_, S, T, M> {
-    fn check(&self) {
-        let live: BTreeMap<usize, usize> = self
-            .blocks
-            .iter()
-            .map(|(block, layout, _)| (block.addr().get(), rounded(layout.size())))
-            .collect();
+    fn live(&self) -> BTreeMap<usize, usize> {
+        let blocks = self.blocks.iter();
+        let live: BTreeMap<_, _> =
+            blocks.map(|(block, layout, _)| (block.addr().get(), rounded(layout.size()))).collect();
         assert_eq!(live.len(), self.blocks.len());
-        assert_eq!(self.allocator.check(&live), Ok(()));
+        live
+    }
+
+    fn check(&self) {
+        assert_eq!(self.allocator.check(&self.live()), Ok(()));
+    }
+
+    fn check_merged(&self) {
+        assert_eq!(self.allocator.check_merged(&self.live()), Ok(()));
     }
 
     fn fill(block: NonNull<[u8]>, layout: NonZeroLayout, byte: u8) {
@@ -132,11 +138,15 @@ impl<S: MemorySource, T: TreeCount, M: Merging<S>> Model<'_, S, T, M> {
                 _ => {}
             }
             self.check();
+            if random.below(50) == 0 {
+                self.check_merged();
+            }
         }
         while !self.blocks.is_empty() {
             self.free(&mut random);
             self.check();
         }
+        self.check_merged();
     }
 }
 
@@ -365,7 +375,68 @@ fn the_best_block_is_taken_and_of_equals_the_lowest() {
         // SAFETY: Allocated above with this layout, and not used again.
         unsafe { allocator.deallocate(block.cast(), layout(size, 8)) };
     }
-    let taken = [1_990, 2_000, 2_500, 3_500].map(|size| allocator.allocate(layout(size, 8)).unwrap());
-    let addresses = taken.map(|block| block.cast::<u8>());
+    let take = |size| allocator.allocate(layout(size, 8)).unwrap().cast::<u8>();
+    let mut addresses = std::vec![take(1_990), take(2_000)];
+    // What waits is for requests of its own size, until it is merged.
+    assert_eq!(allocator.largest_free_block() % 16, 0);
+    addresses.extend([take(2_500), take(3_500)]);
     assert_eq!(addresses, [1, 3, 2, 4].map(|number: usize| blocks[number].cast::<u8>()));
+}
+
+#[test]
+fn four_of_a_size_wait_and_what_was_freed_last_is_used_first() {
+    let allocator = MultipleBinarySearchTreeAllocator::<MmapSource>::new(MmapSource::new());
+    for size in [16, 48, 4096] {
+        let blocks: Vec<_> =
+            (0..6).map(|_| allocator.allocate(layout(size, 8)).unwrap().cast::<u8>()).collect();
+        for &block in &blocks {
+            // SAFETY: Allocated above with this layout, and not used again.
+            unsafe { allocator.deallocate(block, layout(size, 8)) };
+        }
+        let mut waiting = Vec::new();
+        allocator.quick.for_each(|block, len| waiting.push((block.address(), len)));
+        let expected: Vec<_> = blocks[..4].iter().rev().map(|block| (block.addr().get(), size)).collect();
+        assert_eq!(waiting, expected);
+        for &(address, _) in &waiting {
+            let again = allocator.allocate(layout(size, 8)).unwrap();
+            assert_eq!(again.cast::<u8>().addr().get(), address);
+        }
+        // SAFETY: Allocated above with this layout, and not used again.
+        blocks[..4].iter().for_each(|&block| unsafe { allocator.deallocate(block, layout(size, 8)) });
+        // What is free does not depend on what waits, and one is told what can be had.
+        assert_eq!(allocator.free_bytes(), allocator.largest_free_block());
+    }
+}
+
+/// What waits is merged before a request is refused, and for a large block before it is moved.
+#[test]
+fn what_waits_is_no_loss() {
+    let mut bytes = std::vec![MaybeUninit::uninit(); 64 * 1024];
+    let allocator =
+        MultipleBinarySearchTreeAllocator::<_, U32, KeepApart>::new(RegionSource::new(&mut bytes));
+    let first = allocator.allocate(layout(16, 8)).unwrap();
+    let all = 16 + allocator.largest_free_block();
+    // SAFETY: Allocated above with this layout, and not used again.
+    unsafe { allocator.deallocate(first.cast(), layout(16, 8)) };
+    assert_eq!(allocator.largest_free_block(), all);
+    for size in [all, all - 16] {
+        let large = layout(5_000, 8);
+        let grown = layout(size, 8);
+        let block = allocator.allocate(large).unwrap().cast::<u8>();
+        let sizes = (1..).map(|number| layout(16 * number, 8));
+        let small: Vec<_> =
+            sizes.map_while(|layout| Some((allocator.allocate(layout).ok()?.cast::<u8>(), layout))).collect();
+        assert!(small.len() > 50, "{}", small.len());
+        for &(block, layout) in &small {
+            // SAFETY: Allocated above with this layout, and not used again.
+            unsafe { allocator.deallocate(block, layout) };
+        }
+        // SAFETY: The block is allocated with this layout.
+        let block = unsafe { allocator.grow_in_place(block, large, grown) }.unwrap();
+        // SAFETY: The block is allocated with a layout that it fits.
+        unsafe { allocator.deallocate(block.cast(), grown) };
+        let block = allocator.allocate(layout(all, 8)).unwrap();
+        // SAFETY: Just allocated with this layout, and not used again.
+        unsafe { allocator.deallocate(block.cast(), layout(all, 8)) };
+    }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ptr::NonNull;
 
+use super::count::BINNED;
 use super::heap::rounded;
 use super::merge::Merging;
 use super::{KeepApart, MultipleBinarySearchTreeAllocator, TreeCount};
@@ -24,7 +25,7 @@ where
         let size = rounded(layout.size());
         let block = match self.take_at_hand(size, layout.align()) {
             Some(block) => block,
-            None => self.take_from_new_region(size, layout.align())?,
+            None => self.take_elsewhere(size, layout.align())?,
         };
         Ok(ptr::bytes(block, size))
     }
@@ -75,7 +76,8 @@ where
     T: TreeCount,
     M: Merging<S>,
 {
-    /// Succeeds where a free block of sufficient size lies behind the block, or rounding left room.
+    /// Succeeds where a free block of sufficient size lies behind the block, or rounding left room; what waits is only looked at
+    /// for a block beyond 4 KiB.
     unsafe fn grow_in_place(
         &self,
         block: NonNull<u8>,
@@ -90,10 +92,14 @@ where
         // SAFETY: The block is one of this allocator, as the caller promises.
         let span = unsafe { self.span_of(start) };
         if new_size > old_size {
-            // SAFETY: The span is the block's, and the block, which ends there, is live.
-            let behind = unsafe { self.free_behind(span, start + old_size) };
             let more = new_size - old_size;
-            let (free, found) = behind.filter(|&(_, found)| found >= more).ok_or(AllocError::NotInPlace)?;
+            let behind = || {
+                // SAFETY: The span is the block's, and the block, which ends there, is live.
+                unsafe { self.free_behind(span, start + old_size) }.filter(|&(_, found)| found >= more)
+            };
+            // A block that has a bin is moved in less time than what waits is merged.
+            let merged = || if old_size > BINNED && self.flush_quick() { behind() } else { None };
+            let (free, found) = behind().or_else(merged).ok_or(AllocError::NotInPlace)?;
             self.cut(free, found, 0, more);
         }
         Ok(ptr::bytes(span.block(start), new_size))
@@ -116,6 +122,7 @@ where
         if new_size < old_size {
             // SAFETY: The end of a live block, which its user gives up. (What is left keeps the span from being wholly free.)
             unsafe { self.give_back(span, start + new_size, start + old_size) };
+            span.sub_used(old_size - new_size);
         }
         Ok(ptr::bytes(span.block(start), new_size))
     }

@@ -1,0 +1,108 @@
+//! Small blocks that were freed just now, by size, before their neighbours hear of it.
+//!
+//! To merge a freed block with its neighbours, and to cut one to size, takes some hundred instructions; what is freed is often wanted again
+//! at the same size, and its memory is near the processor. So up to [`MOST`] blocks of each size that has a bin wait on a list (as in quick
+//! fit: C. Weinstock and W. Wulf, Quick Fit: An Efficient Algorithm for Heap Storage Allocation, 1988). They are merged before a region is
+//! obtained or released, before a request is refused, and before anybody is told what the largest free block is.
+//!
+//! ```text
+//!   list of a size      first that waits     next
+//!   +-----------+---+   +-----------+---+    +------+---+
+//!   | link      | 2 |-->| link      | 1 |--->| null | 0 |      the low bits of a link say how many wait from there on
+//!   +-----------+---+   +-----------+---+    +------+---+
+//! ```
+//!
+//! Always: what waits here is no free block: it is in no bin, its edges are clear in the bitmap, and its neighbours take it for live; but
+//! it is not counted as used in its span.
+
+use core::cell::Cell;
+use core::ptr::null_mut;
+
+use super::block::{Block, GRANULE};
+use super::count::{BINS, bin_of, size_of_bin};
+use crate::ptr;
+
+/// How many blocks of a size wait.
+const MOST: usize = 4;
+/// The bits of a link that are a number.
+const NUMBER: usize = GRANULE - 1;
+const _: () = assert!(MOST <= NUMBER);
+
+/// What a block that waits begins with.
+struct Waiting {
+    next: *mut Waiting,
+}
+
+/// The lists.
+pub(super) struct Quick {
+    lists: [Cell<*mut Waiting>; BINS],
+}
+
+impl Quick {
+    pub(super) const fn new() -> Self {
+        Self { lists: [const { Cell::new(null_mut()) }; BINS] }
+    }
+
+    #[inline(always)]
+    fn list(&self, size: usize) -> &Cell<*mut Waiting> {
+        debug_assert!(bin_of(size) < BINS);
+        // SAFETY: `bin_of` gives numbers below BINS for the sizes up to BINNED.
+        unsafe { self.lists.get_unchecked(bin_of(size)) }
+    }
+
+    /// A block of `size` bytes, at most `BINNED`, that waits here.
+    #[inline(always)]
+    pub(super) fn pop(&self, size: usize) -> Option<Block> {
+        let list = self.list(size);
+        let first = list.get();
+        if first.is_null() {
+            return None;
+        }
+        let first = ptr::untagged(first, NUMBER);
+        // SAFETY: What is on a list is no live block, belongs to this allocator, and begins with the link that `push` wrote.
+        list.set(unsafe { (*first).next });
+        // SAFETY: `push` was given it as a block, which nobody uses; its pointer is as it was then.
+        Some(unsafe { Block::at(first.cast()) })
+    }
+
+    /// Keeps a block of `size` bytes, at most `BINNED`, here; `false` where there are enough. The block is the caller's to give up, in a
+    /// span that stays held while the block is here.
+    #[inline(always)]
+    pub(super) fn push(&self, block: Block, size: usize) -> bool {
+        let list = self.list(size);
+        let next = list.get();
+        let number = next.addr() & NUMBER;
+        if number >= MOST {
+            return false;
+        }
+        let first = block.start().cast::<Waiting>();
+        // SAFETY: The block's maker vouches that nobody else uses it; a granule holds a link and is aligned for it.
+        unsafe { first.write(Waiting { next }) };
+        list.set(ptr::tagged(first, number + 1));
+        true
+    }
+
+    /// The sizes of which blocks may wait.
+    pub(super) fn sizes() -> impl Iterator<Item = usize> {
+        (0..BINS).map(size_of_bin)
+    }
+
+    /// Calls `f` with each block and its size.
+    pub(super) fn for_each(&self, mut f: impl FnMut(Block, usize)) {
+        for size in Self::sizes() {
+            let mut next = self.list(size).get();
+            while !next.is_null() {
+                let first = ptr::untagged(next, NUMBER);
+                // SAFETY: As in `pop`.
+                f(unsafe { Block::at(first.cast()) }, size);
+                // SAFETY: As in `pop`.
+                next = unsafe { (*first).next };
+            }
+        }
+    }
+
+    /// Forgets all blocks.
+    pub(super) fn clear(&self) {
+        self.lists.iter().for_each(|list| list.set(null_mut()));
+    }
+}
