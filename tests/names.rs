@@ -31,10 +31,9 @@ fn allocators_are_constants() {
     const fn size<T>(_: &T) -> usize {
         size_of::<T>()
     }
-    const BITS: BitSetAllocator<ArenaSource<MmapSource>, U64> =
-        BitSetAllocator::new(ArenaSource::new(MmapSource::new()));
-    const TREE: MultipleBinarySearchTreeAllocator<MmapSource> =
-        MultipleBinarySearchTreeAllocator::new(MmapSource::new());
-    const MAPS: MmapAllocator = MmapAllocator::new();
-    assert_eq!((BITS.bytes_held(), TREE.bytes_held(), size(&MAPS)), (0, 0, 0));
+    type Bits = BitSetAllocator<ArenaSource<MmapSource>, U64>;
+    let bits = const { Bits::new(ArenaSource::new(MmapSource::new())) };
+    let tree = const { MultipleBinarySearchTreeAllocator::<MmapSource>::new(MmapSource::new()) };
+    let maps = const { MmapAllocator::new() };
+    assert_eq!((bits.bytes_held(), tree.bytes_held(), size_of_val(&maps)), (0, 0, 0));
 }

@@ -7,6 +7,8 @@ use std::vec::Vec;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
+use std::alloc::System;
+
 use typenum::consts::{U1, U3, U16, U32, U64};
 
 use super::heap::rounded;
@@ -14,8 +16,14 @@ use super::{
     AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
 };
 use crate::{
-    Allocator, MemorySource, MmapSource, NonZeroLayout, RegionSource, Reset, ResizeInPlace, SourceError, ptr,
+    Allocator, AllocatorSource, GlobalAllocToAllocatorAdaptor, MemorySource, NonZeroLayout, RegionSource,
+    Reset, ResizeInPlace, SourceError, ptr,
 };
+
+/// Regions of the system's allocator.
+const fn system() -> AllocatorSource<GlobalAllocToAllocatorAdaptor<'static, System>> {
+    AllocatorSource::of_global(&System)
+}
 
 /// xorshift64*, of S. Vigna.
 struct Random(u64);
@@ -200,7 +208,7 @@ fn every_operation_on_growing_memory_keeps_what_always_holds() {
     for seed in 0..4 {
         run::<_, U1, KeepApart>(Cut::<false>::new(4096, 1 << 20), seed, 2_000, 1_500);
         run::<_, U16, KeepApart>(Cut::<true>::new(4096, 1 << 20), seed, 2_000, 1_500);
-        run::<_, U64, KeepApart>(MmapSource::new(), seed, 300, 30_000);
+        run::<_, U64, KeepApart>(system(), seed, 300, 30_000);
     }
 }
 
@@ -361,7 +369,7 @@ fn the_region_kept_spares_requests() {
 
 #[test]
 fn the_best_block_is_taken_and_of_equals_the_lowest() {
-    let allocator = MultipleBinarySearchTreeAllocator::<MmapSource>::new(MmapSource::new());
+    let allocator = MultipleBinarySearchTreeAllocator::<_>::new(system());
     let sizes = [5_000, 2_000, 3_000, 2_000, 4_000];
     let blocks: Vec<_> = sizes
         .iter()
@@ -385,7 +393,7 @@ fn the_best_block_is_taken_and_of_equals_the_lowest() {
 
 #[test]
 fn four_of_a_size_wait_and_what_was_freed_last_is_used_first() {
-    let allocator = MultipleBinarySearchTreeAllocator::<MmapSource>::new(MmapSource::new());
+    let allocator = MultipleBinarySearchTreeAllocator::<_>::new(system());
     for size in [16, 48, 4096] {
         let blocks: Vec<_> =
             (0..6).map(|_| allocator.allocate(layout(size, 8)).unwrap().cast::<u8>()).collect();
