@@ -28,9 +28,6 @@ const _: () = {
 /// Statics need no initialisation at run time, and hold nothing before they are used.
 #[test]
 fn allocators_are_constants() {
-    const fn size<T>(_: &T) -> usize {
-        size_of::<T>()
-    }
     type Bits = BitSetAllocator<ArenaSource<MmapSource>, U64>;
     let bits = const { Bits::new(ArenaSource::new(MmapSource::new())) };
     let tree = const { MultipleBinarySearchTreeAllocator::<MmapSource>::new(MmapSource::new()) };
