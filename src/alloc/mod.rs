@@ -25,7 +25,7 @@ pub use local::LocalAllocator;
 pub use locked::Locked;
 #[cfg(feature = "std")]
 pub use mmap::MmapAllocator;
-pub(crate) use resize::{grow_or_move, relocate, shrink_or_move};
+pub(crate) use resize::{grow_or_move, in_place_or_elsewhere, relocate, shrink_or_move};
 pub use size_class::SizeClassAllocator;
 pub use tree::{
     AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,

@@ -63,3 +63,41 @@ pub(crate) unsafe fn shrink_or_move<A: ResizeInPlace + ?Sized>(
     // SAFETY: The caller's promises; the failed call changed nothing.
     unsafe { relocate(allocator, block, old, new) }
 }
+
+/// The methods of an [`Allocator`] that resizes in place where it can, and moves the block where not; and the fork methods, which are those of
+/// what it has in the field.
+macro_rules! in_place_or_elsewhere {
+    ($field:ident) => {
+        #[inline]
+        unsafe fn grow(
+            &self,
+            block: core::ptr::NonNull<u8>,
+            old: $crate::NonZeroLayout,
+            new: $crate::NonZeroLayout,
+        ) -> Result<core::ptr::NonNull<[u8]>, $crate::AllocError> {
+            // SAFETY: The caller's promises.
+            unsafe { $crate::alloc::grow_or_move(self, block, old, new) }
+        }
+
+        #[inline]
+        unsafe fn shrink(
+            &self,
+            block: core::ptr::NonNull<u8>,
+            old: $crate::NonZeroLayout,
+            new: $crate::NonZeroLayout,
+        ) -> Result<core::ptr::NonNull<[u8]>, $crate::AllocError> {
+            // SAFETY: The caller's promises.
+            unsafe { $crate::alloc::shrink_or_move(self, block, old, new) }
+        }
+
+        fn before_fork(&self) {
+            self.$field.before_fork();
+        }
+
+        unsafe fn after_fork(&self) {
+            // SAFETY: `before_fork` called that of the field, and the caller promises that this call follows it.
+            unsafe { self.$field.after_fork() };
+        }
+    };
+}
+pub(crate) use in_place_or_elsewhere;

@@ -16,9 +16,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
-use super::{
-    Allocator, BumpAllocator, LocalAllocator, Owns, Reset, ResizeInPlace, grow_or_move, shrink_or_move,
-};
+use super::{Allocator, BumpAllocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// Sizes up to this are in steps of [`STEP`]; beyond it, four classes a doubling.
@@ -173,36 +171,7 @@ unsafe impl<S: MemorySource> Allocator for SizeClassAllocator<S> {
         list.set(block.as_ptr());
     }
 
-    #[inline]
-    unsafe fn grow(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { grow_or_move(self, block, old, new) }
-    }
-
-    #[inline]
-    unsafe fn shrink(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { shrink_or_move(self, block, old, new) }
-    }
-
-    fn before_fork(&self) {
-        self.fresh.before_fork();
-    }
-
-    unsafe fn after_fork(&self) {
-        // SAFETY: The caller's promises, passed on.
-        unsafe { self.fresh.after_fork() };
-    }
+    in_place_or_elsewhere!(fresh);
 }
 
 /// The block where it is, if `old` and `new` have the same class.

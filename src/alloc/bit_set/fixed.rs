@@ -22,7 +22,7 @@ use typenum::{Sum, U6, U63, Unsigned};
 use super::bits::{Bits, Wanted, pieces};
 use super::large::release;
 use super::word::{self, BITS};
-use crate::alloc::{Allocator, Owns, Reset, ResizeInPlace, grow_or_move, shrink_or_move};
+use crate::alloc::{Allocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// The most blocks: as many as a word of words has bits.
@@ -269,36 +269,7 @@ unsafe impl<S: MemorySource, B: BlockSize, N: BlockCount> Allocator for FixedBit
         self.give(self.number(block), Self::len_of(layout.size()));
     }
 
-    #[inline]
-    unsafe fn grow(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { grow_or_move(self, block, old, new) }
-    }
-
-    #[inline]
-    unsafe fn shrink(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { shrink_or_move(self, block, old, new) }
-    }
-
-    fn before_fork(&self) {
-        self.source.before_fork();
-    }
-
-    unsafe fn after_fork(&self) {
-        // SAFETY: `before_fork` called the source's, and the caller promises that this call follows it.
-        unsafe { self.source.after_fork() };
-    }
+    in_place_or_elsewhere!(source);
 }
 
 // SAFETY: A block grows over free blocks behind it, which become its own, and shrinks by giving its last ones back.

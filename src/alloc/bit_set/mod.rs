@@ -46,7 +46,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
-use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, grow_or_move, shrink_or_move};
+use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::size::U64;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, ptr};
 use large::LargeBlocks;
@@ -265,36 +265,7 @@ unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
         unsafe { self.give(block, layout) };
     }
 
-    #[inline]
-    unsafe fn grow(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { grow_or_move(self, block, old, new) }
-    }
-
-    #[inline]
-    unsafe fn shrink(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { shrink_or_move(self, block, old, new) }
-    }
-
-    fn before_fork(&self) {
-        self.source.before_fork();
-    }
-
-    unsafe fn after_fork(&self) {
-        // SAFETY: `before_fork` called the source's, and the caller promises that this call follows it.
-        unsafe { self.source.after_fork() };
-    }
+    in_place_or_elsewhere!(source);
 }
 
 // SAFETY: A block grows over blocks behind it that are free, which become its own, and shrinks by giving its last ones back; in both

@@ -19,7 +19,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
-use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, grow_or_move, shrink_or_move};
+use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::layout::round_up;
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 use arithmetic::{MIN_ALIGN, next_region, place, rounded};
@@ -257,36 +257,7 @@ unsafe impl<S: MemorySource> Allocator for BumpAllocator<S> {
         }
     }
 
-    #[inline]
-    unsafe fn grow(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { grow_or_move(self, block, old, new) }
-    }
-
-    #[inline]
-    unsafe fn shrink(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { shrink_or_move(self, block, old, new) }
-    }
-
-    fn before_fork(&self) {
-        self.source.before_fork();
-    }
-
-    unsafe fn after_fork(&self) {
-        // SAFETY: `before_fork` called the source's, and the caller promises that this call follows it.
-        unsafe { self.source.after_fork() };
-    }
+    in_place_or_elsewhere!(source);
 }
 
 impl<S: MemorySource> BumpAllocator<S> {

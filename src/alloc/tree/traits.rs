@@ -7,7 +7,7 @@ use super::count::BINNED;
 use super::heap::rounded;
 use super::merge::Merging;
 use super::{KeepApart, MultipleBinarySearchTreeAllocator, TreeCount};
-use crate::alloc::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, grow_or_move, shrink_or_move};
+use crate::alloc::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
 
 // SAFETY: A block is cut from a free one, which leaves the free set before, and its edges in the bitmap are cleared, so that it is part of
@@ -36,36 +36,7 @@ where
         unsafe { self.free_block(block.addr().get(), rounded(layout.size())) };
     }
 
-    #[inline]
-    unsafe fn grow(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { grow_or_move(self, block, old, new) }
-    }
-
-    #[inline]
-    unsafe fn shrink(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
-        unsafe { shrink_or_move(self, block, old, new) }
-    }
-
-    fn before_fork(&self) {
-        self.source.before_fork();
-    }
-
-    unsafe fn after_fork(&self) {
-        // SAFETY: `before_fork` called the source's, and the caller promises that this call follows it.
-        unsafe { self.source.after_fork() };
-    }
+    in_place_or_elsewhere!(source);
 }
 
 // SAFETY: A block grows by what is cut from the free block right behind it, and shrinks by giving back its end; nothing else of
