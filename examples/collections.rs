@@ -1,4 +1,5 @@
-//! Collections in each allocator of this library: the words of a text, counted, sorted, and shared.
+//! Collections in each allocator of this library: the words of a text, counted, sorted, and shared. `SizeClassAllocator` is left out, since
+//! it leaves blocks beyond 32 KiB, which a table of many words is, to others.
 //!
 //! ```text
 //! cargo run --release --features collections --example collections [FILE]

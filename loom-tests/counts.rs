@@ -83,6 +83,14 @@ fn both(a: impl FnOnce(), b: impl FnOnce() + Send + 'static) {
     other.join().expect("no check failed");
 }
 
+/// Writes if this is the only owner, and reads in either case.
+fn write_if_alone(mut owner: Owner) {
+    if let Some(value) = Arc::get_mut(&mut owner) {
+        value.write();
+    }
+    owner.read();
+}
+
 #[test]
 fn the_last_owner_drops() {
     with_owner("counts: the last of three owners drops", 3, |owner| {
@@ -117,31 +125,18 @@ fn an_upgrade_finds_the_value_or_nothing() {
 
 #[test]
 fn who_is_alone_may_write() {
-    with_owner("counts: an owner writes once it is alone", 2, |mut owner| {
+    with_owner("counts: an owner writes once it is alone", 2, |owner| {
         let other = owner.clone();
-        both(
-            move || {
-                if let Some(value) = Arc::get_mut(&mut owner) {
-                    value.write();
-                }
-                owner.read();
-            },
-            move || drop((other.read(), other)),
-        );
+        both(move || write_if_alone(owner), move || drop((other.read(), other)));
     });
 }
 
 #[test]
 fn a_weak_owner_made_meanwhile_is_seen() {
-    with_owner("counts: an owner wants to write while another makes a weak one", 2, |mut owner| {
+    with_owner("counts: an owner wants to write while another makes a weak one", 2, |owner| {
         let other = owner.clone();
         both(
-            move || {
-                if let Some(value) = Arc::get_mut(&mut owner) {
-                    value.write();
-                }
-                owner.read();
-            },
+            move || write_if_alone(owner),
             move || {
                 let weak = Arc::downgrade(&other);
                 drop(other);
