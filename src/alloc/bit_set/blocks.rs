@@ -297,6 +297,15 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         self.reopen(region);
     }
 
+    /// Whether a block that may stay where it is has a region of its own; an error where it may not, because only one of the layouts
+    /// asks for that, or because of the new alignment.
+    #[inline(always)]
+    fn stays(block: NonNull<u8>, old: NonZeroLayout, new: NonZeroLayout) -> Result<bool, AllocError> {
+        let is_large = Self::is_large(old);
+        let aligned = ptr::padding(block.addr().get(), new.align()) == 0;
+        if is_large == Self::is_large(new) && aligned { Ok(is_large) } else { Err(AllocError::NotInPlace) }
+    }
+
     /// The `grow_in_place` of anything but single blocks that stay so.
     ///
     /// # Safety
@@ -307,11 +316,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        let is_large = Self::is_large(old);
-        if is_large != Self::is_large(new) || ptr::padding(block.addr().get(), new.align()) != 0 {
-            return Err(AllocError::NotInPlace);
-        }
-        if is_large {
+        if Self::stays(block, old, new)? {
             // SAFETY: The block is allocated, and has a region of its own.
             let len = unsafe { LargeBlocks::len(block) };
             return if new.size() <= len { Ok(ptr::bytes(block, len)) } else { Err(AllocError::NotInPlace) };
@@ -361,11 +366,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        let is_large = Self::is_large(old);
-        if is_large != Self::is_large(new) || ptr::padding(block.addr().get(), new.align()) != 0 {
-            return Err(AllocError::NotInPlace);
-        }
-        if is_large {
+        if Self::stays(block, old, new)? {
             // SAFETY: The block is allocated, and has a region of its own.
             let len = unsafe { LargeBlocks::len(block) };
             // Half of the region may stay unused, not more.
