@@ -37,8 +37,9 @@ pub use alloc::MmapAllocator;
 pub use alloc::{
     AdjoiningSource, Allocator, BitSetAllocator, BlockCount, BumpAllocator, Checkpoint, FixedBitSetAllocator,
     KeepApart, LocalAllocator, Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns,
-    Reset, ResizeInPlace, SizeClassAllocator, TreeCount,
+    Reset, ResizeInPlace, SizeClassAllocator, SlabAllocator, TreeCount,
 };
+pub use alloc::{Front, NoFront, Pushed};
 pub use alloc::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
 pub use error::{AllocError, SourceError};
 pub use layout::{LayoutError, NonZeroLayout};
@@ -57,7 +58,7 @@ pub use source::{
 };
 #[cfg(feature = "std")]
 pub use switch::{
-    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, Heap, HeapGuard, HeapStatistics, NoTier,
+    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, FrontOf, Heap, HeapGuard, HeapStatistics, NoTier,
     Orphan, OrphanAction, OwnerMap, Policy, RecommendedTiers, SavedContext, Statistics, SwitchableAllocator,
     ThreadState, TierStatistics, Tiers,
 };

@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use super::{
-    Allocator, BitSetAllocator, BumpAllocator, LocalAllocator, MultipleBinarySearchTreeAllocator, Owns,
+    Allocator, BitSetAllocator, BumpAllocator, LocalAllocator, MultipleBinarySearchTreeAllocator, NoFront, Owns,
     Reset, ResizeInPlace,
 };
 use crate::{AllocError, MemorySource, NonZeroLayout};
@@ -45,7 +45,7 @@ pub trait LivedAs {
     /// The lifetime as a value.
     const LIFETIME: Lifetime;
     /// The allocator for blocks of this lifetime.
-    type Allocator<S: MemorySource + Send>: LocalAllocator<Source = S>;
+    type Allocator<S: MemorySource + Send>: LocalAllocator<Source = S, Front = NoFront>;
 }
 
 impl LivedAs for ShortLived {
@@ -249,6 +249,7 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for ContextAllocator<S> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = ContextAllocator<S2>;
 
+    type Front = NoFront;
     const REUSES_BLOCKS: bool = true;
     const LARGEST: usize = least::<S>();
 

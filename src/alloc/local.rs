@@ -2,8 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::ResizeInPlace;
-use crate::{MemorySource, NonZeroLayout};
+use super::{Front, ResizeInPlace};
+use crate::{AllocError, MemorySource, NonZeroLayout};
 
 /// An allocator that can serve a tier of the switchable allocator: used by one thread at a time, lazy, and buildable
 /// over any source.
@@ -23,6 +23,10 @@ use crate::{MemorySource, NonZeroLayout};
 ///   asked for.
 /// - [`source`](Self::source) always gives the same source, and may be called from several threads at once, if the source is `Sync`: it reads nothing that any
 ///   other method changes.
+/// - With [`SLABS`](Self::SLABS), every region is asked for with a size that is a power of two of at least 4 KiB and an alignment equal to the size,
+///   the first 16 bytes at each multiple of that size in it are never touched, and no block covers them.
+/// - With a [`Front`] that is present: `SLABS` and `REUSES_BLOCKS` are true; blocks in the front's lists belong to this allocator; after
+///   [`leave`](Self::leave) the front takes and gives nothing, and the sum of all that [`counted`](Self::counted) ever gave is the number of blocks allocated.
 /// - [`owns_at_hand`](Self::owns_at_hand) is `true` only for addresses in regions that the allocator holds.
 /// - It may be sent to another thread between two calls, though its source stays shared with other threads.
 #[diagnostic::on_unimplemented(
@@ -36,7 +40,10 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     type Source: MemorySource;
 
     /// The same allocator over another source.
-    type WithSource<S: MemorySource + Send>: LocalAllocator<Source = S>;
+    type WithSource<S: MemorySource + Send>: LocalAllocator<Source = S, Front = Self::Front>;
+
+    /// What it keeps near its thread in the thread tier; [`NoFront`](super::NoFront) for nothing.
+    type Front: Front;
 
     /// Whether a freed block is used again. If so, blocks freed on other threads are brought back to it; if not, they
     /// are only counted.
@@ -44,6 +51,9 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
 
     /// The largest size or alignment in bytes that it serves; a tier sends larger requests elsewhere.
     const LARGEST: usize;
+
+    /// Whether its regions are slabs, in which the tier finds room for 16 bytes of its own; see above.
+    const SLABS: bool = false;
 
     /// An allocator over `source`, which holds nothing yet.
     fn new_in(source: Self::Source) -> Self;
@@ -67,4 +77,69 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
 
     /// Makes the allocator as good as new, but for one region that it may keep.
     fn recycle(&mut self);
+
+    /// Gives a block back, as [`deallocate`](super::Allocator::deallocate); `region` points to the start of the region that was asked for, or, in
+    /// a longer one, to the multiple of its size below the block, and may access all of that.
+    ///
+    /// # Safety
+    /// As `deallocate`; `region` is as above.
+    #[inline(always)]
+    unsafe fn deallocate_in(&self, region: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
+        let _ = region;
+        // SAFETY: The caller's promises.
+        unsafe { self.deallocate(block, layout) };
+    }
+
+    /// Allocates where [`Front::pop`] gave nothing, from what the front has for other layouts; null where it has nothing.
+    fn allocate_from(front: &Self::Front, layout: NonZeroLayout) -> *mut u8 {
+        let _ = (front, layout);
+        core::ptr::null_mut()
+    }
+
+    /// Allocates, and fills the front.
+    ///
+    /// # Errors
+    /// As [`allocate`](super::Allocator::allocate).
+    fn allocate_through(
+        &self,
+        front: &Self::Front,
+        layout: NonZeroLayout,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let _ = front;
+        self.allocate(layout).map(NonNull::cast)
+    }
+
+    /// Gives a block of this allocator back that the front did not take, and lets the front know its kind.
+    ///
+    /// # Safety
+    /// As [`deallocate_in`](Self::deallocate_in); the front is the one that this allocator uses.
+    unsafe fn deallocate_through(
+        &self,
+        front: &Self::Front,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        let _ = front;
+        // SAFETY: The caller's promises.
+        unsafe { self.deallocate_in(region, block, layout) };
+    }
+
+    /// Is told what [`Pushed::Tell`](super::Pushed::Tell) said.
+    ///
+    /// # Safety
+    /// The front is the one that this allocator uses, and it said that in its last call of `push`.
+    unsafe fn tell(&self, front: &Self::Front, what: NonNull<()>) {
+        let _ = (front, what);
+    }
+
+    /// Takes everything back from the front: its thread stops using this allocator, or wants to know what is allocated.
+    fn leave(&self, front: &Self::Front) {
+        let _ = front;
+    }
+
+    /// How many blocks more than at the last call are in use or at hand in the front, as far as the allocator knows: 0 if it does not count.
+    fn counted(&self) -> isize {
+        0
+    }
 }

@@ -9,24 +9,29 @@
 
 mod bit_set;
 mod bump;
+mod classes;
 mod context;
+mod front;
 mod local;
 mod locked;
 #[cfg(feature = "std")]
 mod mmap;
 mod resize;
 mod size_class;
+mod slab;
 mod tree;
 
 pub use bit_set::{BitSetAllocator, BlockCount, FixedBitSetAllocator};
 pub use bump::{BumpAllocator, Checkpoint};
 pub use context::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
+pub use front::{Front, NoFront, Pushed};
 pub use local::LocalAllocator;
 pub use locked::Locked;
 #[cfg(feature = "std")]
 pub use mmap::MmapAllocator;
 pub(crate) use resize::{grow_or_move, in_place_or_elsewhere, relocate, shrink_or_move};
 pub use size_class::SizeClassAllocator;
+pub use slab::SlabAllocator;
 pub use tree::{
     AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
 };

@@ -3,9 +3,8 @@
 //! The layout at free is the layout at allocation, so the class is computed, never looked up, and a block has no header.
 //!
 //! ```text
-//!   class      0   1   2  ..  63 | 64    65    66    67  | 68 ..
-//!   bytes     16  32  48  .. 1024| 1280  1536  1792  2048| 2560 .. 32768      four classes a doubling
-//!   aligned   32  64  128 .. 32768                                            alignment beyond 16
+//!   class      0   1   2  ..  63 | 64 ..  83      classes.rs
+//!   aligned   32  64  128 .. 32768                alignment beyond 16
 //! ```
 //!
 //! A class whose list is empty takes a new block from the region obtained last, upward as a bump allocator does. Always: a
@@ -16,42 +15,12 @@ use core::cell::Cell;
 use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
-use super::{Allocator, BumpAllocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use super::classes::{CLASSES, LARGEST, STEP, bytes_of, class_of};
+use super::{Allocator, BumpAllocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 
-/// Sizes up to this are in steps of [`STEP`]; beyond it, four classes a doubling.
-const FINE: usize = 1024;
-const STEP: usize = 16;
-const LARGEST: usize = 32 * 1024;
-const FINE_CLASSES: usize = FINE / STEP;
-const COARSE_CLASSES: usize = 4 * (LARGEST / FINE).ilog2() as usize;
-const CLASSES: usize = FINE_CLASSES + COARSE_CLASSES;
 /// Aligned classes are the powers of two from 32 bytes to [`LARGEST`].
 const ALIGNED_CLASSES: usize = (LARGEST / STEP).ilog2() as usize;
-
-/// The class of `size`, from 1 to [`LARGEST`] bytes, at an alignment of at most [`STEP`].
-#[inline(always)]
-const fn class_of(size: usize) -> usize {
-    if size <= FINE {
-        (size - 1) / STEP
-    } else {
-        // The two bits below the highest one of `size - 1` number the quarter of its doubling.
-        let top = (size - 1).ilog2() as usize;
-        let quarter = ((size - 1) >> (top - 2)) & 3;
-        FINE_CLASSES + 4 * (top - FINE.ilog2() as usize) + quarter
-    }
-}
-
-/// The size in bytes of the blocks of `class`.
-#[inline(always)]
-const fn bytes_of(class: usize) -> usize {
-    if class < FINE_CLASSES {
-        (class + 1) * STEP
-    } else {
-        let coarse = class - FINE_CLASSES;
-        (FINE << (coarse / 4)) / 4 * (5 + coarse % 4)
-    }
-}
 
 /// The size and alignment in bytes of the aligned class for a layout.
 #[inline(always)]
@@ -229,6 +198,7 @@ impl<S: MemorySource> Reset for SizeClassAllocator<S> {
 unsafe impl<S: MemorySource + Send> LocalAllocator for SizeClassAllocator<S> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = SizeClassAllocator<S2>;
+    type Front = NoFront;
     const REUSES_BLOCKS: bool = true;
     const LARGEST: usize = LARGEST;
 
@@ -260,20 +230,6 @@ impl<S: MemorySource> fmt::Debug for SizeClassAllocator<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_layout_has_a_class_that_holds_it() {
-        let mut previous = 0;
-        for size in 1..=LARGEST {
-            let class = class_of(size);
-            let bytes = bytes_of(class);
-            assert!(bytes >= size && bytes_of(class.saturating_sub(1)) < size || class == 0, "{size}");
-            assert!(class < CLASSES && class >= previous && bytes.is_multiple_of(STEP));
-            assert!(bytes - size < STEP.max(size / 4 + 1), "{size} wastes too much in {bytes}");
-            previous = class;
-        }
-        assert_eq!(previous, CLASSES - 1);
-    }
 
     #[test]
     fn every_fitting_size_is_of_the_same_class() {

@@ -18,9 +18,9 @@ use super::pool::Pool;
 use super::statistics::Lifetimes;
 use super::thread_end::Hooks;
 use super::tier_source::BlockHeader;
-use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread, TierAllocator, TierSet};
-use super::{Policy, ThreadState};
-use crate::alloc::{Allocator, LocalAllocator};
+use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, StateOf, Thread, TierAllocator, TierSet};
+use super::Policy;
+use crate::alloc::{Allocator, Front, LocalAllocator, Pushed};
 use crate::{AllocError, NonZeroLayout, ptr};
 
 /// An allocator that switches, per thread and at run time, between three tiers: a heap for each context, a heap for each thread, and
@@ -57,6 +57,11 @@ pub(super) const fn present<D: Declaration, K: Kind<D>>() -> bool {
     <K::Allocator as TierAllocator>::PRESENT
 }
 
+/// Whether threads keep a part of their heaps near them.
+pub(super) const fn fronted<D: Declaration>() -> bool {
+    <Thread as Kind<D>>::FRONTED
+}
+
 impl<D: Declaration> SwitchableAllocator<D> {
     crate::sync::const_fn! {
         /// The allocator of a declaration: called by the macros.
@@ -88,7 +93,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ///
     /// Fetched afresh for each use, and never kept across a call of the user's code: that may switch stacks and go on on another thread.
     #[inline(always)]
-    pub(super) fn state<'a>() -> &'a ThreadState {
+    pub(super) fn state<'a>() -> &'a StateOf<D> {
         // SAFETY: A `Declaration` gives a thread-local without destructor, which lives as long as the thread, and which only shared
         // references are made of; no caller keeps it beyond its own straight-line code.
         unsafe { &*D::thread_state() }
@@ -97,6 +102,24 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Allocates from the current tier; null where there is no memory.
     #[inline(always)]
     pub(super) fn allocate_block(&self, layout: NonZeroLayout) -> *mut u8 {
+        let block = self.allocate_from_front(layout.layout());
+        if block.is_null() { self.allocate_behind_front(layout) } else { block }
+    }
+
+    /// Allocates from what the thread's heap keeps near the thread, if the thread tier is current; null where there is nothing.
+    #[inline(always)]
+    fn allocate_from_front(&self, layout: Layout) -> *mut u8 {
+        let state = Self::state();
+        let block = state.front.pop(layout.size(), layout.align());
+        if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
+            self.account_in_thread(state, layout.size().cast_signed());
+        }
+        block
+    }
+
+    /// Allocates from the current tier where the front gave nothing; null where there is no memory.
+    #[inline(always)]
+    fn allocate_behind_front(&self, layout: NonZeroLayout) -> *mut u8 {
         let state = Self::state();
         let context = state.context.get();
         // Two tests rather than a table of jumps: the first is nearly always decided as it was the last time.
@@ -105,7 +128,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             let heap = unsafe { HeapRef::from_shared(context.current_heap()) };
             // SAFETY: The heap is in this thread's context, so this thread uses it.
             unsafe { self.allocate_in::<Coroutine>(heap, state, layout) }
-        } else if present::<D, Thread>() && context.tier() == tier::THREAD {
+        } else if present::<D, Thread>() && !fronted::<D>() && context.tier() == tier::THREAD {
             // SAFETY: The tier is THREAD only on a thread that has a heap.
             let heap = unsafe { NonNull::new_unchecked(state.thread_heap.get()) };
             // SAFETY: A thread's heap is one of the thread tier.
@@ -125,9 +148,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) unsafe fn allocate_in<K: Kind<D>>(
         &self,
         heap: HeapRef<D, K>,
-        state: &ThreadState,
+        state: &StateOf<D>,
         layout: NonZeroLayout,
     ) -> *mut u8 {
+        if K::FRONTED {
+            // SAFETY: The calling thread uses the heap, which is fronted.
+            return unsafe { self.allocate_through_front(heap.as_shared(), state, layout) };
+        }
         // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
         let Some(block) = (unsafe { heap.allocator() }).allocate_at_hand(layout) else {
             // SAFETY: The calling thread uses the heap.
@@ -146,7 +173,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) unsafe fn count_allocated<K: Kind<D>>(
         &self,
         heap: HeapRef<D, K>,
-        state: &ThreadState,
+        state: &StateOf<D>,
         layout: NonZeroLayout,
     ) {
         // SAFETY: The calling thread uses the heap.
@@ -160,7 +187,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// What the calling thread counts, seen to it that it is added to the totals when the thread ends.
     #[inline(always)]
-    pub(super) fn account<'a>(&self, state: &'a ThreadState) -> &'a Pending {
+    pub(super) fn account<'a>(&self, state: &'a StateOf<D>) -> &'a Pending {
         if state.stage.get() == Stage::New {
             self.armed(state);
         }
@@ -175,7 +202,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) unsafe fn count_freed<K: Kind<D>>(
         &self,
         heap: HeapRef<D, K>,
-        state: &ThreadState,
+        state: &StateOf<D>,
         layout: NonZeroLayout,
     ) {
         // SAFETY: The calling thread uses the heap.
@@ -190,7 +217,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The global tier, to allocate from. If it has locks to be held around a fork, the hooks are set before its first use: a program
     /// may never make a heap, which sets them otherwise.
     #[inline]
-    pub(super) fn global(&self, state: &ThreadState) -> &<D::Tiers as TierSet>::Global {
+    pub(super) fn global(&self, state: &StateOf<D>) -> &<D::Tiers as TierSet>::Global {
         if state.stage.get() == Stage::New && self.tiers.global_takes_part_in_forks() {
             self.armed(state);
         }
@@ -198,7 +225,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     #[inline]
-    pub(super) fn allocate_global(&self, state: &ThreadState, layout: NonZeroLayout) -> *mut u8 {
+    pub(super) fn allocate_global(&self, state: &StateOf<D>, layout: NonZeroLayout) -> *mut u8 {
         // SAFETY: The layout has a size.
         let block = unsafe { self.global(state).alloc(layout.layout()) };
         if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
@@ -213,6 +240,40 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// As [`Allocator::deallocate`].
     #[inline(always)]
     pub(super) unsafe fn free_block(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        // SAFETY: The caller's promises.
+        if unsafe { !self.free_to_front(block, layout.size()) } {
+            // SAFETY: The caller's promises; the front did not take the block.
+            unsafe { self.free_behind_front(block, layout) };
+        }
+    }
+
+    /// Frees a block of the thread's heap, if the front knows it to be one; whether it does.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`].
+    #[inline(always)]
+    unsafe fn free_to_front(&self, block: NonNull<u8>, size: usize) -> bool {
+        let state = Self::state();
+        // SAFETY: The caller gives the block up.
+        let pushed = unsafe { state.front.push(block) };
+        if pushed == Pushed::Elsewhere {
+            return false;
+        }
+        if PolicyOf::<D>::ACCOUNTING {
+            self.account_in_thread(state, size.cast_signed().wrapping_neg());
+        }
+        if let Pushed::Tell(what) = pushed {
+            self.tell_heap(what);
+        }
+        true
+    }
+
+    /// Frees a block that the front did not take.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`].
+    #[inline(always)]
+    unsafe fn free_behind_front(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         let state = Self::state();
         let context = state.context.get();
         if present::<D, Coroutine>() && context.tier() == tier::COROUTINE {
@@ -220,16 +281,20 @@ impl<D: Declaration> SwitchableAllocator<D> {
             let heap = unsafe { HeapRef::<D, Coroutine>::from_shared(context.current_heap()) };
             // SAFETY: The heap is in this thread's context, so this thread uses it.
             if unsafe { heap.allocator() }.owns_at_hand(block) {
-                // SAFETY: As above; the block lies in a region of the heap, which therefore handed it out.
-                unsafe { self.free_locally(heap, state, block, layout) };
+                // SAFETY: As above; the block lies in a region of the heap, which therefore handed it out. An allocator that knows its
+                // blocks has no slabs, so that the region does not matter.
+                unsafe { self.free_locally(heap, state, block, block, layout) };
                 return;
             }
         }
         let entry = D::owners().find(block.addr().get());
         if entry.tag() == tag::MASKED {
+            let header = entry.block_start(block.addr().get());
+            // SAFETY: The entry says that the slice consists of blocks with headers, whose address is not null.
+            let region = unsafe { NonNull::new_unchecked(header) };
             let owner = masked_owner(entry, block);
             // SAFETY: The owner is the heap that handed the block out, which the map says.
-            unsafe { self.free_in(owner, block, layout) }
+            unsafe { self.free_in(owner, region, block, layout) }
         } else if entry.tag() == tag::GLOBAL {
             if PolicyOf::<D>::ACCOUNTING {
                 self.account(Self::state()).freed(&self.totals, GLOBAL_INDEX, layout.size());
@@ -250,7 +315,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     unsafe fn free_of_other_kind(&self, entry: Entry, block: NonNull<u8>, layout: NonZeroLayout) {
         if entry.tag() == tag::DIRECT {
             // SAFETY: The owner is the heap that handed the block out, which the map says.
-            unsafe { self.free_in(entry.pointer(), block, layout) }
+            unsafe { self.free_in(entry.pointer(), block, block, layout) }
         } else {
             // SAFETY: The block is a large object, which the map says, and the caller gives it up.
             unsafe { self.free_large(entry, layout) }
@@ -260,9 +325,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Frees a block of a heap, locally or remotely.
     ///
     /// # Safety
-    /// As [`Allocator::deallocate`], and `owner` is the heap that handed out the block, which is no large object.
+    /// As [`Allocator::deallocate`], and `owner` is the heap that handed out the block, which is no large object; `region` is as for
+    /// [`LocalAllocator::deallocate_in`].
     #[inline(always)]
-    unsafe fn free_in(&self, owner: *mut Shared, block: NonNull<u8>, layout: NonZeroLayout) {
+    unsafe fn free_in(
+        &self,
+        owner: *mut Shared,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
         let state = Self::state();
         // SAFETY: The map leads to control blocks, whose address is not null.
         let shared = unsafe { NonNull::new_unchecked(owner) };
@@ -270,7 +342,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
             let heap = unsafe { HeapRef::from_shared(shared) };
             // SAFETY: The heap is in this thread's context, so this thread uses it; the caller gives the block up.
-            unsafe { self.free_locally::<Coroutine>(heap, state, block, layout) };
+            unsafe { self.free_locally::<Coroutine>(heap, state, region, block, layout) };
         } else if present::<D, Thread>() && owner == state.thread_heap.get() {
             // The same address, but not at the end of the look-up's three loads: the block goes on the heap's list without waiting for
             // them. A plain read would let the compiler use `owner` after all.
@@ -281,7 +353,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: A thread's heap is one of the thread tier.
             let heap = unsafe { HeapRef::from_shared(own) };
             // SAFETY: The thread's heap is used by its thread; the caller gives the block up.
-            unsafe { self.free_locally::<Thread>(heap, state, block, layout) };
+            unsafe { self.free_locally::<Thread>(heap, state, region, block, layout) };
         } else {
             // SAFETY: The caller's promises; the owner is a heap that this thread does not use.
             unsafe { self.free_remotely(shared, block, layout) };
@@ -291,19 +363,26 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Frees a block of a heap that the calling thread uses.
     ///
     /// # Safety
-    /// The calling thread uses the heap, which handed out the block, and the caller gives it up; `layout` fits it.
+    /// The calling thread uses the heap, which handed out the block, and the caller gives it up; `layout` fits it, and `region` is as for
+    /// [`LocalAllocator::deallocate_in`].
     #[inline(always)]
     pub(super) unsafe fn free_locally<K: Kind<D>>(
         &self,
         heap: HeapRef<D, K>,
-        state: &ThreadState,
+        state: &StateOf<D>,
+        region: NonNull<u8>,
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) {
+        if K::FRONTED {
+            // SAFETY: The calling thread uses the heap, which is fronted; the caller's promises.
+            unsafe { self.free_through_front(heap.as_shared(), region, block, layout) };
+            return;
+        }
         // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The heap's allocator handed out the block, and the layout fits it.
-        unsafe { allocator.deallocate(block, layout) };
+        unsafe { allocator.deallocate_in(region, block, layout) };
         // SAFETY: The calling thread uses the heap.
         unsafe { self.count_freed(heap, state, layout) };
     }
@@ -324,8 +403,12 @@ pub(super) fn masked_owner(entry: Entry, block: NonNull<u8>) -> *mut Shared {
 unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let block = self.allocate_from_front(layout);
+        if !block.is_null() {
+            return block;
+        }
         match NonZeroLayout::new(layout) {
-            Some(layout) => self.allocate_block(layout),
+            Some(layout) => self.allocate_behind_front(layout),
             None => self.allocate_one_byte(layout),
         }
     }
@@ -334,9 +417,13 @@ unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: The caller got the block here, so it is not null.
         let block = unsafe { NonNull::new_unchecked(block) };
+        // SAFETY: The caller got the block here; one that was asked for with no bytes has one.
+        if unsafe { self.free_to_front(block, layout.size().max(1)) } {
+            return;
+        }
         match NonZeroLayout::new(layout) {
             // SAFETY: The caller got the block here with this layout.
-            Some(layout) => unsafe { self.free_block(block, layout) },
+            Some(layout) => unsafe { self.free_behind_front(block, layout) },
             // SAFETY: As above.
             None => unsafe { self.free_one_byte(block, layout) },
         }

@@ -17,6 +17,7 @@ use core::ptr::{NonNull, null_mut};
 
 use super::accounting::Pending;
 use super::control::Shared;
+use crate::alloc::{Front, NoFront};
 use crate::ptr;
 
 /// A tier over a chain of entered heaps.
@@ -81,7 +82,9 @@ impl Context {
 /// It is const-initialised and has no destructor, so that it can be used for as long as the thread runs any code.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct ThreadState {
+pub struct ThreadState<F = NoFront> {
+    /// What the thread's heap keeps here: open while the thread tier is current, and only then.
+    pub(crate) front: F,
     pub(crate) context: Cell<Context>,
     /// The control block of the thread's heap, or null.
     pub(crate) thread_heap: Cell<*mut Shared>,
@@ -105,11 +108,12 @@ pub(crate) enum Stage {
     Detached,
 }
 
-impl ThreadState {
+impl<F: Front> ThreadState<F> {
     /// The state of a new thread.
     #[allow(clippy::new_without_default, reason = "only the macro makes one, in const context")]
     pub const fn new() -> Self {
         Self {
+            front: F::EMPTY,
             context: Cell::new(Context::DEFAULT),
             thread_heap: Cell::new(null_mut()),
             cache: Cell::new(null_mut()),
@@ -128,6 +132,20 @@ impl ThreadState {
             tier::THREAD if self.thread_heap.get().is_null() => context.with_tier(tier::DEFAULT),
             _ => context,
         };
+        self.set_context(context);
+    }
+
+    /// Makes a context current, which is in the thread tier only if this thread has a heap.
+    #[inline(always)]
+    pub(crate) fn set_context(&self, context: Context) {
         self.context.set(context);
+        self.front.open(context.tier() == tier::THREAD);
+    }
+
+    /// Makes a heap current that was entered just now.
+    #[inline(always)]
+    pub(crate) fn enter(&self, heap: NonNull<Shared>) {
+        self.context.set(Context::in_heap(heap));
+        self.front.open(false);
     }
 }

@@ -183,6 +183,11 @@ impl Local {
         self.live.store(self.live().wrapping_sub(1), Relaxed);
     }
 
+    /// Counts blocks that an allocator which counts them itself has given out, or got back.
+    pub(crate) fn add_live(&self, more: isize) {
+        self.live.store(self.live().wrapping_add_signed(more), Relaxed);
+    }
+
     #[inline(always)]
     pub(crate) fn add_bytes(&self, bytes: usize) {
         self.live_bytes.store(self.live_bytes.load(Relaxed).wrapping_add(bytes), Relaxed);

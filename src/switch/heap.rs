@@ -149,7 +149,7 @@ impl<D: Declaration> Heap<D> {
         // The handle is here, and the heap is in no context: this thread may use it.
         local.set_entered();
         local.outer.set(context);
-        state.context.set(Context::in_heap(self.heap.as_shared()));
+        state.enter(self.heap.as_shared());
         Ok(HeapGuard { heap: self.heap, inside: None, borrowed: PhantomData })
     }
 
@@ -159,7 +159,7 @@ impl<D: Declaration> Heap<D> {
         if context.heap() != self.heap.as_shared().as_ptr() {
             return Err(EnterError);
         }
-        SwitchableAllocator::<D>::state().context.set(context.with_tier(tier::COROUTINE));
+        SwitchableAllocator::<D>::state().set_context(context.with_tier(tier::COROUTINE));
         Ok(HeapGuard { heap: self.heap, inside: Some(context.tier()), borrowed: PhantomData })
     }
 

@@ -16,8 +16,8 @@ use super::context::{Context, Stage};
 use super::control::{HeapRef, HeapTier, Phase, Shared};
 use super::slow::large_memory;
 use super::tier_source::TierSource;
-use super::tiers::{Coroutine, Declaration, HeapAllocator, Kind, Thread, TierSet};
-use super::{Orphan, OrphanAction, Policy, ThreadState};
+use super::tiers::{Coroutine, Declaration, HeapAllocator, Kind, StateOf, Thread, TierSet};
+use super::{Orphan, OrphanAction, Policy};
 use crate::alloc::LocalAllocator;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::{MemorySource, SourceError};
@@ -105,7 +105,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Gives all but `keep` of this thread's free control blocks to the pool, without their regions.
-    pub(super) fn shrink_cache(&self, state: &ThreadState, keep: usize) {
+    pub(super) fn shrink_cache(&self, state: &StateOf<D>, keep: usize) {
         while state.cached.get() > keep {
             let Some(control) = NonNull::new(state.cache.get()) else { break };
             // SAFETY: The cache holds control blocks of the coroutine tier.
@@ -256,7 +256,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// The calling thread's heap, made or adopted if need be; `None` where the thread has none.
-    pub(super) fn thread_heap(&self, state: &ThreadState) -> Option<HeapRef<D, Thread>> {
+    pub(super) fn thread_heap(&self, state: &StateOf<D>) -> Option<HeapRef<D, Thread>> {
         if !present::<D, Thread>() {
             return None;
         }
@@ -290,17 +290,21 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Takes the calling thread's heaps from it: it ends.
-    pub(super) fn detach(&self, state: &ThreadState) {
+    pub(super) fn detach(&self, state: &StateOf<D>) {
         // The heap goes first: what the policy allocates when a heap below becomes an orphan must not make it current again.
         state.stage.set(Stage::Detached);
         state.cache_limit.set(0);
         let own = NonNull::new(state.thread_heap.replace(core::ptr::null_mut()));
-        self.leave_all(state.context.replace(Context::DEFAULT));
+        let context = state.context.get();
+        state.set_context(Context::DEFAULT);
+        self.leave_all(context);
         if let Some(heap) = own {
             // SAFETY: A thread's heap is one of the thread tier.
             let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
             // SAFETY: The heap was this thread's until it was taken from it above, and nobody else has it yet.
             let _ = unsafe { self.bring_home(heap) };
+            // SAFETY: As above.
+            unsafe { self.close_front(heap, state) };
             // SAFETY: As above.
             let live = unsafe { heap.local() }.live();
             // SAFETY: The heap is parked and even, and the lock is held.

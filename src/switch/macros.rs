@@ -90,9 +90,10 @@ macro_rules! switchable_allocator {
             }
 
             #[inline(always)]
-            fn thread_state() -> *const $crate::ThreadState {
+            fn thread_state() -> *const $crate::ThreadState<$crate::FrontOf<Self>> {
                 ::std::thread_local! {
-                    static STATE: $crate::ThreadState = const { $crate::ThreadState::new() };
+                    static STATE: $crate::ThreadState<$crate::FrontOf<$name>> =
+                        const { $crate::ThreadState::new() };
                 }
                 STATE.with(|state| ::core::ptr::from_ref(state))
             }

@@ -9,6 +9,7 @@ pub(crate) mod balance;
 mod builder;
 mod context;
 pub(crate) mod control;
+mod fronted;
 mod heap;
 mod large;
 mod lifecycle;
@@ -36,16 +37,18 @@ pub use owner_map::OwnerMap;
 pub use policy::{CountingPolicy, DefaultPolicy, Orphan, OrphanAction, Policy};
 pub use scope::SavedContext;
 pub use statistics::Statistics;
+#[doc(hidden)]
+pub use tiers::FrontOf;
 pub use tiers::{Declaration, NoTier, PresentTier, TierAllocator, TierSet, Tiers};
 
 use crate::size::{U65536, U262144, U1048576, U4194304};
-use crate::{ArenaSource, BumpAllocator, MmapSource, SizeClassAllocator};
+use crate::{ArenaSource, BumpAllocator, MmapSource, SlabAllocator};
 
 /// What the short form of the macros installs: for contexts, bump heaps over blocks of 64 KiB; for threads, size-class heaps over blocks of 256
 /// KiB; behind them the system's allocator.
 pub type RecommendedTiers<P = DefaultPolicy> = Tiers<
     BumpAllocator<ArenaSource<MmapSource, U65536, U1048576>>,
-    SizeClassAllocator<ArenaSource<MmapSource, U262144, U4194304>>,
+    SlabAllocator<ArenaSource<MmapSource, U262144, U4194304>, U262144>,
     std::alloc::System,
     P,
 >;
@@ -60,7 +63,7 @@ pub const RECOMMENDED_TIERS: RecommendedTiers = recommended_tiers();
 pub const fn recommended_tiers<P: Policy>() -> RecommendedTiers<P> {
     Builder::new()
         .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(MmapSource::new())))
+        .thread_tier(SlabAllocator::new(ArenaSource::new(MmapSource::new())))
         .global_tier(std::alloc::System)
         .policy::<P>()
         .build()

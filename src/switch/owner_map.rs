@@ -180,6 +180,14 @@ impl Entry {
         ptr::at(self.0, (address >> shift) << shift)
     }
 
+    /// What may access the region in which `block` lies: for a masked entry the start of the region, or else the block itself.
+    pub(crate) fn region_of(self, block: NonNull<u8>) -> NonNull<u8> {
+        match self.tag() {
+            tag::MASKED => NonNull::new(self.block_start(block.addr().get())).unwrap_or(block),
+            _ => block,
+        }
+    }
+
     /// For a direct or large entry: the pointer it was made from.
     #[inline(always)]
     pub(crate) fn pointer<T>(self) -> *mut T {

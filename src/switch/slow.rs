@@ -8,8 +8,8 @@ use super::context::tier;
 use super::control::{HeapRef, HeapTier, Shared};
 use super::large::{LargeMemory, Record};
 use super::owner_map::{Entry, tag};
-use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, HeapAllocator, Kind, Thread, TierSet};
-use super::{Policy, ThreadState};
+use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, HeapAllocator, Kind, StateOf, Thread, TierSet};
+use super::Policy;
 use crate::alloc::{Allocator, LocalAllocator, ResizeInPlace};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::{AllocError, NonZeroLayout, SourceError, ptr};
@@ -43,16 +43,19 @@ enum InUse<D: Declaration> {
 }
 
 impl<D: Declaration> SwitchableAllocator<D> {
-    /// Allocates from the global tier, or where the thread's context does not name a tier yet.
+    /// Allocates from the global tier, or where the thread's context does not name a tier yet, or from a thread's heap whose front had nothing.
     #[inline(never)]
     pub(super) fn allocate_elsewhere(&self, layout: NonZeroLayout) -> *mut u8 {
         let state = Self::state();
-        if state.context.get().tier() == tier::DEFAULT
-            && let Some(heap) = self.thread_heap(state)
-        {
-            state.context.set(state.context.get().with_tier(tier::THREAD));
-            // SAFETY: The thread's heap is used by its thread.
-            return unsafe { self.allocate_in(heap, state, layout) };
+        let context = state.context.get();
+        if context.tier() == tier::THREAD || context.tier() == tier::DEFAULT {
+            if let Some(heap) = self.thread_heap(state) {
+                if context.tier() == tier::DEFAULT {
+                    state.set_context(context.with_tier(tier::THREAD));
+                }
+                // SAFETY: The thread's heap is used by its thread.
+                return unsafe { self.allocate_in(heap, state, layout) };
+            }
         }
         self.allocate_global(state, layout)
     }
@@ -141,13 +144,29 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
         let allocator = unsafe { heap.allocator() };
-        let mut any = false;
+        let mut blocks = 0;
         for (block, layout) in heap.shared().remote.take() {
-            // SAFETY: Who freed the block gave it up, and it fits the layout that came with it.
-            unsafe { allocator.deallocate(block, layout) };
-            any = true;
+            let region = D::owners().find(block.addr().get()).region_of(block);
+            if K::FRONTED {
+                // SAFETY: The tier is fronted, so it is the thread tier.
+                let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap.as_shared()) };
+                // SAFETY: The calling thread uses the heap. Who freed the block gave it up, it fits the layout that came with it, and the map
+                // leads to its region.
+                unsafe { self.give_to_front(heap, Self::state(), region, block, layout) };
+            } else {
+                // SAFETY: As above.
+                unsafe { allocator.deallocate_in(region, block, layout) };
+            }
+            blocks += 1;
         }
-        any
+        if K::FRONTED && blocks > 0 {
+            // The allocator counts them as freed, the balance does too; this cancels one of the two.
+            // SAFETY: The calling thread uses the heap.
+            unsafe { heap.local() }.add_live(blocks);
+            // SAFETY: As above.
+            unsafe { self.recount(heap) };
+        }
+        blocks > 0
     }
 
     /// Frees a block of a heap that the calling thread does not use.
@@ -212,7 +231,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Whether, and as what, the calling thread uses a heap.
-    fn in_use(&self, state: &ThreadState, owner: NonNull<Shared>) -> InUse<D> {
+    fn in_use(&self, state: &StateOf<D>, owner: NonNull<Shared>) -> InUse<D> {
         if present::<D, Coroutine>() && owner.as_ptr() == state.context.get().heap() {
             // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
             InUse::Coroutine(unsafe { HeapRef::from_shared(owner) })

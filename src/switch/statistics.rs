@@ -1,5 +1,7 @@
 //! What a switchable allocator says about itself.
 
+use core::ptr::NonNull;
+
 use super::accounting::TierStatistics;
 use super::allocator::{SwitchableAllocator, present};
 use super::control::{HeapRef, Phase};
@@ -93,7 +95,14 @@ pub struct Statistics {
 impl<D: Declaration> SwitchableAllocator<D> {
     /// What the allocator holds and has done. Looks at every heap under a lock: for reports and tests.
     pub fn statistics(&self) -> Statistics {
-        Self::state().pending.flush(&self.totals);
+        let state = Self::state();
+        state.pending.flush(&self.totals);
+        if let Some(heap) = NonNull::new(state.thread_heap.get()) {
+            // SAFETY: A thread's heap is one of the thread tier.
+            let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
+            // SAFETY: The thread's heap is used by its thread.
+            unsafe { self.close_front(heap, state) };
+        }
         let mut statistics = Statistics {
             coroutine: self.totals.tier(<Coroutine as Kind<D>>::INDEX),
             thread: self.totals.tier(<Thread as Kind<D>>::INDEX),

@@ -12,8 +12,8 @@ use core::ffi::c_void;
 use super::allocator::{PolicyOf, SwitchableAllocator};
 use super::context::Stage;
 use super::lifecycle::CACHED;
-use super::tiers::{Declaration, TierSet};
-use super::{Policy, ThreadState};
+use super::tiers::{Declaration, StateOf, TierSet};
+use super::Policy;
 use crate::MemorySource;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Release};
@@ -40,7 +40,7 @@ impl Hooks {
 impl<D: Declaration> SwitchableAllocator<D> {
     /// Whether the end of the calling thread will be seen; sees to it if it can.
     #[inline]
-    pub(super) fn armed(&self, state: &ThreadState) -> bool {
+    pub(super) fn armed(&self, state: &StateOf<D>) -> bool {
         match state.stage.get() {
             Stage::Armed => true,
             Stage::Detached => false,
@@ -50,7 +50,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     #[cold]
     #[inline(never)]
-    fn arm(&self, state: &ThreadState) -> bool {
+    fn arm(&self, state: &StateOf<D>) -> bool {
         let hooks = self.set_hooks();
         if hooks == SETTING {
             // Another thread sets them just now: this one asks again the next time, and does without until then.

@@ -14,7 +14,10 @@
 //! The map's entries for such slices are made once and stay until the source gives the memory back. Over any other source a
 //! region is whole slices, entered in the map with the heap itself while the heap holds them.
 //!
-//! Either way the heap's bytes are charged against its limit before, and refunded after.
+//! An allocator of slabs leaves room for the header within its regions, whatever the source: then all of a block, or all slices, are its region, at a
+//! multiple of their size, and the map says of each of them how to find the header.
+//!
+//! In any case the heap's bytes are charged against its limit before, and refunded after.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -22,7 +25,8 @@ use core::ptr::NonNull;
 
 use super::control::Shared;
 use super::owner_map::Entry;
-use super::tiers::{Declaration, Kind, TierAllocator};
+use super::tiers::{Declaration, HeapAllocator, Kind, TierAllocator};
+use crate::alloc::LocalAllocator;
 use crate::layout::round_up;
 use crate::source::SLICE;
 use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
@@ -60,6 +64,9 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         );
         block
     };
+
+    /// Whether regions are slabs, which the header lies in and not before.
+    const SLABS: bool = <HeapAllocator<D, K> as LocalAllocator>::SLABS;
 
     pub(crate) fn new(control: NonNull<Shared>) -> Self {
         Self { control, tier: PhantomData }
@@ -106,6 +113,40 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
             // SAFETY: The source holds the block, which nobody uses; it has the length that was returned.
             unsafe { K::source().release(block, layout) };
         }
+    }
+
+    fn obtain_slab(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let asked = if Self::BLOCK == 0 { slices(layout)? } else { layout };
+        if Self::BLOCK != 0 && asked.size() > Self::BLOCK {
+            return Err(SourceError::TooLarge);
+        }
+        let region = K::source().obtain(asked)?;
+        let start = region.cast::<u8>();
+        let entered = if Self::BLOCK == 0 {
+            let entry = Entry::masked(start, asked.size().ilog2());
+            D::owners().enter_range(start.addr().get(), asked.size(), entry)
+        } else {
+            enter_block::<D>(start, Self::BLOCK)
+        };
+        if let Err(error) = entered {
+            // SAFETY: Just obtained with this layout; nobody has seen it.
+            unsafe { K::source().release(region, asked) };
+            return Err(error);
+        }
+        // SAFETY: The slab is ours, and its allocator leaves the first bytes to us.
+        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control.as_ptr() }) };
+        Ok(ptr::bytes(start, layout.size()))
+    }
+
+    /// # Safety
+    /// As [`MemorySource::release`].
+    unsafe fn release_slab(&self, start: NonNull<u8>, layout: NonZeroLayout) {
+        let Ok(asked) = (if Self::BLOCK == 0 { slices(layout) } else { Ok(layout) }) else { return };
+        if Self::BLOCK == 0 {
+            D::owners().leave_range(start.addr().get(), asked.size());
+        }
+        // SAFETY: The source holds the region, which nobody uses, and which is at least that long.
+        unsafe { K::source().release(ptr::bytes(start, asked.size()), asked) };
     }
 
     fn obtain_slices(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
@@ -163,16 +204,31 @@ fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), So
 // before it. It is as aligned as asked: a block at a multiple of its size, plus an offset that is a multiple of the alignment;
 // or slices asked for at that alignment. `BLOCK` is zero, since regions begin behind a header.
 unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
-    const MIN_ALIGN: usize = if Self::BLOCK == 0 { SLICE } else { HEADER };
-    const MAX_REGION: usize =
-        if Self::BLOCK == 0 { Stored::<D, K>::MAX_REGION & !(SLICE - 1) } else { Self::BLOCK - HEADER };
+    const MIN_ALIGN: usize = if Self::BLOCK == 0 {
+        SLICE
+    } else if Self::SLABS {
+        Self::BLOCK
+    } else {
+        HEADER
+    };
+    const MAX_REGION: usize = if Self::BLOCK == 0 {
+        Stored::<D, K>::MAX_REGION & !(SLICE - 1)
+    } else if Self::SLABS {
+        Self::BLOCK
+    } else {
+        Self::BLOCK - HEADER
+    };
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         let charged = if Self::BLOCK == 0 { slices(layout)?.size() } else { Self::BLOCK };
         if !self.shared().charge(charged) {
             return Err(SourceError::LimitReached);
         }
-        let obtained = if Self::BLOCK == 0 { self.obtain_slices(layout) } else { self.obtain_block(layout) };
+        let obtained = match Self::BLOCK {
+            _ if Self::SLABS => self.obtain_slab(layout),
+            0 => self.obtain_slices(layout),
+            _ => self.obtain_block(layout),
+        };
         match obtained {
             Err(_) => self.shared().refund(charged),
             // A source may give more slices than asked; they count, though no limit refuses them any more.
@@ -185,7 +241,12 @@ unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        if Self::BLOCK == 0 {
+        if Self::SLABS {
+            let charged = if Self::BLOCK == 0 { slices(layout).map_or(0, NonZeroLayout::size) } else { Self::BLOCK };
+            self.shared().refund(charged);
+            // SAFETY: The caller's promises.
+            unsafe { self.release_slab(region.cast(), layout) };
+        } else if Self::BLOCK == 0 {
             self.shared().refund(round_up(region.len(), SLICE).unwrap_or(region.len()));
             // SAFETY: The caller's promises.
             unsafe { self.release_slices(region, layout) };

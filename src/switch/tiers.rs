@@ -7,6 +7,7 @@ use super::control::HeapTier;
 use super::owner_map::OwnerMap;
 use super::tier_source::TierSource;
 use super::{Policy, SwitchableAllocator, ThreadState};
+use crate::alloc::{Front, NoFront};
 use crate::{BumpAllocator, LocalAllocator, MemorySource, NonZeroLayout, SourceError};
 
 /// A switchable allocator that was declared, by
@@ -32,8 +33,15 @@ pub unsafe trait Declaration: Sized + Send + Sync + 'static {
 
     /// The calling thread's state.
     #[doc(hidden)]
-    fn thread_state() -> *const ThreadState;
+    fn thread_state() -> *const ThreadState<FrontOf<Self>>;
 }
+
+/// What the threads of a declaration keep near them of their heaps' allocators.
+#[doc(hidden)]
+pub type FrontOf<D> = <<<D as Declaration>::Tiers as TierSet>::Thread as TierAllocator>::Front;
+
+/// The state of a thread of a declaration.
+pub(crate) type StateOf<D> = ThreadState<FrontOf<D>>;
 
 /// Three tiers and what they share: [`Tiers`].
 pub trait TierSet: sealed::Sealed + Sync + 'static {
@@ -156,7 +164,10 @@ pub trait TierAllocator: sealed::Tier + 'static {
     type TierSource: MemorySource + Sync + 'static;
     /// The allocator over another source.
     #[doc(hidden)]
-    type Built<S: MemorySource + Send>: LocalAllocator<Source = S>;
+    type Built<S: MemorySource + Send>: LocalAllocator<Source = S, Front = Self::Front>;
+    /// What each thread keeps near it.
+    #[doc(hidden)]
+    type Front: Front;
 
     #[doc(hidden)]
     fn source(&self) -> &Self::TierSource;
@@ -170,6 +181,7 @@ where
     const PRESENT: bool = true;
     type TierSource = A::Source;
     type Built<S: MemorySource + Send> = A::WithSource<S>;
+    type Front = A::Front;
 
     #[inline(always)]
     fn source(&self) -> &A::Source {
@@ -185,6 +197,7 @@ impl TierAllocator for NoTier {
     const PRESENT: bool = false;
     type TierSource = NoSource;
     type Built<S: MemorySource + Send> = BumpAllocator<S>;
+    type Front = NoFront;
 
     fn source(&self) -> &NoSource {
         &NoSource
@@ -229,6 +242,9 @@ pub(crate) trait Kind<D: Declaration>: Sized + 'static {
 
     fn source() -> &'static <Self::Allocator as TierAllocator>::TierSource;
 
+    /// Whether the tier's heaps keep a part of their allocator in their threads' static storage.
+    const FRONTED: bool;
+
     /// The largest size or alignment in bytes that the tier's allocator is asked for; what is larger is a large object.
     const LARGEST: usize = {
         let allocator = <HeapAllocator<D, Self> as LocalAllocator>::LARGEST;
@@ -250,6 +266,7 @@ type Set<D> = <D as Declaration>::Tiers;
 
 impl<D: Declaration> Kind<D> for Coroutine {
     const TIER: HeapTier = HeapTier::Coroutine;
+    const FRONTED: bool = false;
     const INDEX: usize = 0;
     type Allocator = <Set<D> as TierSet>::Coroutine;
 
@@ -261,6 +278,7 @@ impl<D: Declaration> Kind<D> for Coroutine {
 
 impl<D: Declaration> Kind<D> for Thread {
     const TIER: HeapTier = HeapTier::Thread;
+    const FRONTED: bool = <FrontOf<D> as Front>::PRESENT;
     const INDEX: usize = 1;
     type Allocator = <Set<D> as TierSet>::Thread;
 

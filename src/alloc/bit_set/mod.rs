@@ -46,7 +46,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
-use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use super::{Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::size::U64;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, ptr};
 use large::LargeBlocks;
@@ -323,6 +323,7 @@ impl<S: MemorySource, B: BlockSize> Reset for BitSetAllocator<S, B> {
 unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for BitSetAllocator<S, B> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = BitSetAllocator<S2, B>;
+    type Front = NoFront;
     const REUSES_BLOCKS: bool = true;
     const LARGEST: usize =
         if S::MAX_REGION / 2 >= Self::WINDOW { isize::MAX as usize } else { Self::WINDOW / 2 };

@@ -19,7 +19,7 @@ use core::cell::Cell;
 use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
-use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use super::{Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::layout::round_up;
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 use arithmetic::{MIN_ALIGN, next_region, place, rounded};
@@ -375,6 +375,7 @@ impl<S: MemorySource> BumpAllocator<S> {
 unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = BumpAllocator<S2>;
+    type Front = NoFront;
     const REUSES_BLOCKS: bool = false;
     const LARGEST: usize = isize::MAX as usize;
 

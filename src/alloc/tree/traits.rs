@@ -7,7 +7,7 @@ use super::count::BINNED;
 use super::heap::rounded;
 use super::merge::Merging;
 use super::{KeepApart, MultipleBinarySearchTreeAllocator, TreeCount};
-use crate::alloc::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use crate::alloc::{Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
 
 // SAFETY: A block is cut from a free one, which leaves the free set before, and its edges in the bitmap are cleared, so that it is part of
@@ -135,6 +135,7 @@ where
 {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = MultipleBinarySearchTreeAllocator<S2, T, KeepApart>;
+    type Front = NoFront;
     const REUSES_BLOCKS: bool = true;
     const LARGEST: usize = isize::MAX as usize;
 

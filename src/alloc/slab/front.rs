@@ -1,0 +1,165 @@
+//! What a thread keeps of its slab allocator in its own static storage.
+//!
+//! ```text
+//!   limit   the largest size that `pop` serves: 1 KiB, or 0 while closed
+//!   lists   a list of blocks for each class
+//!   own     256 slabs of the allocator, by their number modulo 256: number, header
+//! ```
+//!
+//! Always: the blocks on the list of a class are its current slab's; where `own` says that a slab number has a header, that slab belongs to the
+//! allocator, and is neither released nor cut otherwise while it says so. What `own` does not say is found through the owner map: it is a
+//! cache, as a processor's translation look-aside buffer is one of the page table.
+
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::ptr::{NonNull, null_mut};
+
+use super::super::classes::{CLASSES, FINE, LARGEST, STEP};
+use super::super::front::{Front, Pushed};
+use super::header::{FreeBlock, Slab};
+use super::heap::Near;
+use crate::BlockSize;
+
+/// A list of free blocks for each class.
+pub(super) struct Lists([Cell<*mut FreeBlock>; CLASSES]);
+
+impl Lists {
+    pub(super) const fn new() -> Self {
+        Self([const { Cell::new(null_mut()) }; CLASSES])
+    }
+
+    /// The list of a class.
+    #[inline(always)]
+    pub(super) fn of(&self, class: usize) -> &Cell<*mut FreeBlock> {
+        // SAFETY: Classes number fewer than `CLASSES`: a test asks for all sizes.
+        unsafe { self.0.get_unchecked(class) }
+    }
+
+    /// Takes a block of a class; null where there is none.
+    #[inline(always)]
+    pub(super) fn pop(&self, class: usize) -> *mut u8 {
+        let list = self.of(class);
+        let block = list.get();
+        if block.is_null() {
+            return null_mut();
+        }
+        // SAFETY: What is on a list is free, ours, and begins with its link.
+        list.set(unsafe { (*block).next });
+        block.cast()
+    }
+}
+
+/// Slabs that a thread knows to be its own.
+const KNOWN: usize = 256;
+
+/// See the head of this file.
+pub(super) struct OwnSlabs<B> {
+    numbers: [Cell<usize>; KNOWN],
+    slabs: [Cell<*mut Slab>; KNOWN],
+    length: PhantomData<fn() -> B>,
+}
+
+impl<B: BlockSize> OwnSlabs<B> {
+    const fn new() -> Self {
+        // A number that belongs in another place: 1 in the first, 0 in the others.
+        let mut numbers = [const { Cell::new(0) }; KNOWN];
+        numbers[0] = Cell::new(1);
+        Self {
+            numbers,
+            slabs: [const { Cell::new(null_mut()) }; KNOWN],
+            length: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    fn number(address: usize) -> usize {
+        address / B::BYTES
+    }
+
+    /// The header of the slab in which `address` lies, if it is known.
+    #[inline(always)]
+    pub(super) fn find(&self, address: usize) -> Option<&Slab> {
+        let number = Self::number(address);
+        let place = number % KNOWN;
+        if self.numbers[place].get() != number {
+            return None;
+        }
+        // SAFETY: The number was entered with the slab's header, which stays one while it is there.
+        Some(unsafe { &*self.slabs[place].get() })
+    }
+
+    /// Enters the part of `slab` in which `address` lies.
+    pub(super) fn enter(&self, address: usize, slab: &Slab) {
+        let number = Self::number(address);
+        self.numbers[number % KNOWN].set(number);
+        self.slabs[number % KNOWN].set(core::ptr::from_ref(slab).cast_mut());
+    }
+
+    /// Forgets a slab.
+    pub(super) fn forget(&self, slab: &Slab) {
+        let first = Self::number(slab.start().addr().get());
+        for number in first..first + slab.len() / B::BYTES {
+            if self.numbers[number % KNOWN].get() == number {
+                self.forget_place(number % KNOWN);
+            }
+        }
+    }
+
+    /// Forgets all slabs.
+    pub(super) fn clear(&self) {
+        (0..KNOWN).for_each(|place| self.forget_place(place));
+    }
+
+    fn forget_place(&self, place: usize) {
+        self.numbers[place].set(usize::from(place == 0));
+    }
+}
+
+/// What a thread keeps of a [`SlabAllocator`](super::SlabAllocator) whose slabs are `B` bytes.
+pub struct SlabFront<B: BlockSize> {
+    limit: Cell<usize>,
+    pub(super) lists: Lists,
+    pub(super) own: OwnSlabs<B>,
+}
+
+// SAFETY: Blocks on the lists and slabs in `own` are put there by the allocator, and taken back by it before another thread uses
+// it; a list gives each block once. A block that lies in a slab of `own` is one of that slab's, because slabs consist of nothing but blocks
+// and their header. Closing sets the limit to 0, which every size but none is beyond, and none wraps to beyond any limit.
+unsafe impl<B: BlockSize> Front for SlabFront<B> {
+    const PRESENT: bool = true;
+    const EMPTY: Self = Self { limit: Cell::new(0), lists: Lists::new(), own: OwnSlabs::new() };
+
+    #[inline(always)]
+    fn open(&self, open: bool) {
+        self.limit.set(if open { Self::FINE } else { 0 });
+    }
+
+    #[inline(always)]
+    fn pop(&self, size: usize, align: usize) -> *mut u8 {
+        let last = size.wrapping_sub(1);
+        if align > STEP || last >= self.limit.get() {
+            return null_mut();
+        }
+        self.lists.pop(last / STEP)
+    }
+
+    #[inline(always)]
+    unsafe fn push(&self, block: NonNull<u8>) -> Pushed {
+        let Some(slab) = self.own.find(block.addr().get()) else { return Pushed::Elsewhere };
+        // SAFETY: The block lies in the slab, and the caller gives it up.
+        if unsafe { slab.push(block) } { Pushed::Tell(NonNull::from_ref(slab).cast()) } else { Pushed::Taken }
+    }
+}
+
+impl<B: BlockSize> SlabFront<B> {
+    pub(super) fn near(&self) -> Near<'_, B> {
+        Near { lists: &self.lists, own: Some(&self.own) }
+    }
+
+    /// Sizes up to this have classes of their own steps, and are served here.
+    const FINE: usize = {
+        let largest = super::largest_of(B::BYTES, usize::MAX);
+        assert!(FINE <= LARGEST && FINE / STEP <= CLASSES);
+        if largest < FINE { largest } else { FINE }
+    };
+}

@@ -1,0 +1,295 @@
+//! A slab: the memory of blocks of one class, and its books.
+//!
+//! ```text
+//!   slab (LEN bytes at a multiple of LEN)
+//!   +------+ - - - +--------+ - - +-------+-------+-------+- - - - - - - -+
+//!   | tier | colour| header |     | block | block | block |  not carved   |
+//!   +------+ - - - +--------+ - - +-------+-------+-------+- - - - - - - -+
+//!   0      16      c * 64   c * 64 + 128  first           first + carved * bytes
+//! ```
+//!
+//! The first 16 bytes are left to a tier. The header lies at one of sixteen places, by the slab's number, so that the headers of many slabs do
+//! not all fall into the same sets of a cache (slab colouring; J. Bonwick, 1994). Blocks are carved only as they are needed, so that no page
+//! is touched before.
+//!
+//! A free block is on its slab's list, or on the list of its class that allocations pop. The slab counts down as blocks come back to its own
+//! list, to the next moment at which something is to be done about it (the idea is snmalloc's, P. Liétar and others, 2019):
+//!
+//! ```text
+//!   until + rest = blocks that are carved and not on the slab's own list
+//! ```
+
+use core::cell::Cell;
+use core::mem::MaybeUninit;
+use core::ptr::{NonNull, null_mut};
+
+use super::super::classes::bytes_of;
+use crate::layout::round_up;
+use crate::ptr;
+
+/// What a free block begins with.
+pub(super) struct FreeBlock {
+    pub(super) next: *mut FreeBlock,
+}
+
+/// What a slab is at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum State {
+    /// It has no class; on the list of empty slabs.
+    Empty,
+    /// The blocks on its class's list are its own; counts down to nothing in particular.
+    Current,
+    /// No block is free, or too few to bother; counts down to when enough are.
+    Full,
+    /// It has blocks to give, and waits in its class's queue; counts down to when all are free.
+    Queued,
+}
+
+/// What a current slab counts down from: more than the blocks of a slab.
+const NEVER: u32 = 1 << 31;
+
+/// The books of a slab: see the head of this file.
+#[repr(C, align(64))]
+pub(super) struct Slab {
+    /// Where the header of colour 0 lies over what is left to the tier.
+    _tier: [MaybeUninit<u8>; super::RESERVED],
+    /// Links of the queue, or of the list of empty slabs.
+    pub(super) next: Cell<*mut Slab>,
+    pub(super) previous: Cell<*mut Slab>,
+    /// Links of the list of all slabs.
+    pub(super) next_of_all: Cell<*mut Slab>,
+    pub(super) previous_of_all: Cell<*mut Slab>,
+    /// For the first slab of a region, the region's length in bytes. Otherwise 0.
+    pub(super) region: Cell<usize>,
+    pub(super) next_region: Cell<*mut Slab>,
+
+    // What every free touches is on a cache line of its own.
+    free: Cell<*mut FreeBlock>,
+    until: Cell<u32>,
+    rest: Cell<u32>,
+    /// `until + rest` when the countdown began.
+    out: Cell<u32>,
+    carved: Cell<u32>,
+    capacity: Cell<u32>,
+    bytes: Cell<u32>,
+    first: Cell<u32>,
+    len: u32,
+    start: *mut u8,
+    class: Cell<u8>,
+    pub(super) state: Cell<State>,
+    /// Whether it is a region by itself, which can be released.
+    pub(super) is_region: bool,
+}
+
+/// The size of a header in bytes.
+const HEADER: usize = size_of::<Slab>();
+const LINE: usize = 64;
+const _: () = assert!(HEADER == 2 * LINE && core::mem::offset_of!(Slab, free) == LINE);
+/// Slabs of at least this many bytes have colours.
+const COLOURED: usize = 64 * 1024;
+const COLOURS: usize = 16;
+
+/// Bytes from the start of the slab at `start`, of `len` bytes, to its header.
+#[inline(always)]
+const fn header_offset(start: usize, len: usize) -> usize {
+    if len < COLOURED { 0 } else { ((start >> len.trailing_zeros()) & (COLOURS - 1)) * LINE }
+}
+
+impl Slab {
+    /// The header of the slab of `len` bytes in which `address` lies; `base` may access that slab.
+    #[inline(always)]
+    pub(super) fn of(base: NonNull<u8>, address: usize, len: usize) -> *mut Self {
+        let start = address & !(len - 1);
+        ptr::at(base.as_ptr(), start | header_offset(start, len)).cast()
+    }
+
+    /// Writes the header of an empty slab of `len` bytes at `start`.
+    ///
+    /// # Safety
+    /// The slab is the caller's alone, and at a multiple of `len`, a power of two of at least 4 KiB and at most 1 GiB.
+    pub(super) unsafe fn init(start: NonNull<u8>, len: usize, is_region: bool) -> NonNull<Self> {
+        let slab = Self {
+            _tier: [MaybeUninit::uninit(); super::RESERVED],
+            next: Cell::new(null_mut()),
+            previous: Cell::new(null_mut()),
+            next_of_all: Cell::new(null_mut()),
+            previous_of_all: Cell::new(null_mut()),
+            region: Cell::new(0),
+            next_region: Cell::new(null_mut()),
+            free: Cell::new(null_mut()),
+            until: Cell::new(0),
+            rest: Cell::new(0),
+            out: Cell::new(0),
+            carved: Cell::new(0),
+            capacity: Cell::new(0),
+            bytes: Cell::new(0),
+            first: Cell::new(0),
+            len: small(len),
+            start: start.as_ptr(),
+            class: Cell::new(0),
+            state: Cell::new(State::Empty),
+            is_region,
+        };
+        let at = Self::of(start, start.addr().get(), len);
+        // SAFETY: The header is less than 2 KiB from the slab's start, so it lies in the slab, which is the caller's; what is left to the tier
+        // is not written, being uninitialised here. It is a multiple of 64 bytes from a multiple of `len`.
+        unsafe { copy_header(at, &slab) };
+        // SAFETY: It lies in a slab, whose address is not null.
+        unsafe { NonNull::new_unchecked(at) }
+    }
+
+    /// Makes an empty slab one of `class`, with nothing carved.
+    pub(super) fn begin(&self, class: usize) {
+        let (len, bytes) = (self.len(), bytes_of(class));
+        let start = self.start.addr();
+        let behind = header_offset(start, len) + HEADER;
+        // Blocks of a power of two lie at multiples of it.
+        let lowest_bit = bytes & bytes.wrapping_neg();
+        let first = round_up(behind, lowest_bit).unwrap_or(len);
+        self.free.set(null_mut());
+        self.carved.set(0);
+        self.bytes.set(small(bytes));
+        self.first.set(small(first));
+        self.capacity.set(small((len - first) / bytes));
+        // `class` is less than 256.
+        self.class.set(class as u8);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(super) fn start(&self) -> NonNull<u8> {
+        // SAFETY: It was made from a `NonNull`.
+        unsafe { NonNull::new_unchecked(self.start) }
+    }
+
+    pub(super) fn class(&self) -> usize {
+        usize::from(self.class.get())
+    }
+
+    /// Blocks that are carved and not on the slab's own list.
+    pub(super) fn out(&self) -> u32 {
+        self.until.get().wrapping_add(self.rest.get())
+    }
+
+    /// Whether there are blocks to take.
+    pub(super) fn has_some(&self) -> bool {
+        !self.free.get().is_null() || self.carved.get() < self.capacity.get()
+    }
+
+    /// Puts a block on the slab's list; `true` where the countdown has ended.
+    ///
+    /// # Safety
+    /// The block is one of this slab's, and the caller gives it up.
+    #[inline(always)]
+    pub(super) unsafe fn push(&self, block: NonNull<u8>) -> bool {
+        let block = block.cast::<FreeBlock>();
+        // SAFETY: The block is given back, so it is ours; it is at least 16 bytes at a multiple of 16.
+        unsafe { block.write(FreeBlock { next: self.free.get() }) };
+        self.free.set(block.as_ptr());
+        let until = self.until.get().wrapping_sub(1);
+        self.until.set(until);
+        until == 0
+    }
+
+    /// Puts a list of `blocks` blocks from `first` to `last` on the slab's list.
+    pub(super) fn push_all(&self, first: NonNull<FreeBlock>, last: NonNull<FreeBlock>, blocks: u32) {
+        // SAFETY: The blocks are free, and so ours.
+        unsafe { last.write(FreeBlock { next: self.free.get() }) };
+        self.free.set(first.as_ptr());
+        self.until.set(self.until.get().wrapping_sub(blocks));
+    }
+
+    /// Takes all free blocks, or if there are none carves some, as a list; null where there is no room either.
+    pub(super) fn take(&self) -> *mut FreeBlock {
+        let list = self.free.replace(null_mut());
+        if list.is_null() { self.carve() } else { list }
+    }
+
+    /// Cuts some more blocks, and links them.
+    fn carve(&self) -> *mut FreeBlock {
+        let bytes = self.bytes.get() as usize;
+        let carved = self.carved.get();
+        let count = blocks_at_once(bytes).min(self.capacity.get() - carved);
+        if count == 0 {
+            return null_mut();
+        }
+        let first = ptr::up(self.start, self.first.get() as usize + carved as usize * bytes);
+        let mut block = first.cast::<FreeBlock>();
+        for _ in 1..count {
+            let next = ptr::up(block, bytes);
+            // SAFETY: The block is below `capacity`, so it lies in the slab, behind the header; nobody has it yet.
+            unsafe { block.write(FreeBlock { next }) };
+            block = next;
+        }
+        // SAFETY: As above.
+        unsafe { block.write(FreeBlock { next: null_mut() }) };
+        self.carved.set(carved + count);
+        first.cast()
+    }
+
+    /// Begins a countdown of `until`, when `rest` more blocks than that are out; gives how many more blocks are out than when the last one began.
+    fn arm(&self, until: u32, rest: u32) -> isize {
+        self.until.set(until);
+        self.rest.set(rest);
+        let out = self.out();
+        // Both are below 2^31.
+        out as isize - self.out.replace(out) as isize
+    }
+
+    /// All its blocks are out, or on the list of its class.
+    pub(super) fn become_current(&self) -> isize {
+        self.state.set(State::Current);
+        self.arm(NEVER, self.carved.get().wrapping_sub(NEVER))
+    }
+
+    /// It has nothing to give for now.
+    pub(super) fn become_full(&self) -> isize {
+        self.state.set(State::Full);
+        let out = self.out();
+        // An eighth, so that a slab comes back with some blocks and not with one, and at most an eighth of the memory waits unused.
+        let wake = (self.capacity.get() / 8).clamp(1, 64);
+        self.arm(wake, out - wake)
+    }
+
+    /// It has blocks to give, and at least one is out.
+    pub(super) fn become_queued(&self) -> isize {
+        self.state.set(State::Queued);
+        self.arm(self.out(), 0)
+    }
+
+    /// No block is out.
+    pub(super) fn become_empty(&self) -> isize {
+        self.state.set(State::Empty);
+        self.arm(0, 0)
+    }
+}
+
+/// How many blocks are carved at once: a page of them, and a few where that would be fewer.
+const fn blocks_at_once(bytes: usize) -> u32 {
+    const PAGE: usize = 4096;
+    let few = if bytes <= 2 * PAGE { 8 } else { 2 };
+    let page = PAGE / bytes;
+    small(if page > few { page } else { few })
+}
+
+/// A number of bytes or blocks within a slab.
+const fn small(number: usize) -> u32 {
+    debug_assert!(number <= u32::MAX as usize);
+    number as u32
+}
+
+/// Writes all of the header but what is left to the tier.
+///
+/// # Safety
+/// A header can be written at `at`.
+unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
+    let skip = core::mem::offset_of!(Slab, next);
+    let from = core::ptr::from_ref(slab).cast::<u8>();
+    // SAFETY: Both have as many bytes, and the new one is a local variable of the caller, apart from the slab.
+    unsafe {
+        ptr::up(at.cast::<u8>(), skip).copy_from_nonoverlapping(from.wrapping_add(skip), size_of::<Slab>() - skip);
+    }
+}

@@ -1,0 +1,469 @@
+//! Slabs by class, empty ones, and those of the source.
+//!
+//! ```text
+//!   class 3   list    -> blocks of the current slab           (near the thread, or in the allocator)
+//!             current -> slab
+//!             queue   -> slab <-> slab <-> slab               with blocks to give
+//!   class 4   ...
+//!   empty     -> slab <-> slab          of one length, and of four times that
+//!   all       -> slab <-> slab <-> ...  also the full ones, which are in no other list
+//! ```
+//!
+//! Always: a slab is current, full, queued or empty, as its state says; the blocks on a class's list are the current slab's. An empty slab
+//! beyond those that are kept goes back to the source. Once in a while when that happens, classes that have a current slab give it back too,
+//! so that what nobody allocates from any more is seen to be empty.
+
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::ptr::{NonNull, null_mut};
+
+use super::super::classes::{CLASSES, bytes_of};
+use super::front::{Lists, OwnSlabs};
+use super::header::{Slab, State};
+use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
+
+/// Where the lists are, and the slabs that a thread knows to be its own, if it keeps them.
+pub(super) struct Near<'a, B> {
+    pub(super) lists: &'a Lists,
+    pub(super) own: Option<&'a OwnSlabs<B>>,
+}
+
+impl<B> Clone for Near<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B> Copy for Near<'_, B> {}
+
+/// The two lengths of slabs: of `B`, and of four times that.
+const LENGTHS: usize = 2;
+/// How many empty slabs of each length are kept.
+const KEPT: [u32; LENGTHS] = [4, 1];
+/// How many slabs are released before classes give their current slabs back.
+const RELEASES: u32 = 32;
+
+/// The slabs of an allocator: see the head of this file.
+pub(super) struct Heap<S: MemorySource, B: BlockSize> {
+    current: [Cell<*mut Slab>; CLASSES],
+    queues: [Cell<*mut Slab>; CLASSES],
+    empty: [Cell<*mut Slab>; LENGTHS],
+    kept: [Cell<u32>; LENGTHS],
+    all: Cell<*mut Slab>,
+    /// The first slabs of regions that hold several.
+    regions: Cell<*mut Slab>,
+    /// What of the region obtained last is not cut into slabs.
+    uncut: Cell<*mut u8>,
+    uncut_len: Cell<usize>,
+    releases: Cell<u32>,
+    counted: Cell<isize>,
+    source: S,
+    length: PhantomData<fn() -> B>,
+}
+
+/// Whether a source of regions of at most `region` bytes gives slabs of `4 * len`.
+pub(super) const fn four_fit(len: usize, region: usize) -> bool {
+    region / 4 >= len
+}
+
+impl<S: MemorySource, B: BlockSize> Heap<S, B> {
+    pub(super) const fn new(source: S) -> Self {
+        const {
+            assert!(
+                B::BYTES >= 4096 && B::BYTES <= 1 << 28,
+                "SlabAllocator<S, B>: slabs must be at least U4096, and at most U268435456"
+            );
+            assert!(
+                S::MAX_REGION >= B::BYTES,
+                "SlabAllocator<S, B>: the source has no regions of B bytes; name a smaller B, such as the size of the source's blocks"
+            );
+        }
+        Self {
+            current: [const { Cell::new(null_mut()) }; CLASSES],
+            queues: [const { Cell::new(null_mut()) }; CLASSES],
+            empty: [const { Cell::new(null_mut()) }; LENGTHS],
+            kept: [const { Cell::new(0) }; LENGTHS],
+            all: Cell::new(null_mut()),
+            regions: Cell::new(null_mut()),
+            uncut: Cell::new(null_mut()),
+            uncut_len: Cell::new(0),
+            releases: Cell::new(0),
+            counted: Cell::new(0),
+            source,
+            length: PhantomData,
+        }
+    }
+
+    pub(super) fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// The length of the slabs for blocks of `bytes` bytes.
+    #[inline(always)]
+    pub(super) const fn len_of(bytes: usize) -> usize {
+        if bytes <= B::BYTES / 16 || !four_fit(B::BYTES, S::MAX_REGION) { B::BYTES } else { 4 * B::BYTES }
+    }
+
+    /// Fills the list of a class, which is empty, and takes a block from it.
+    ///
+    /// # Errors
+    /// The source's, where a slab is needed that it does not give.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn refill(&self, near: Near<'_, B>, class: usize) -> Result<NonNull<u8>, AllocError> {
+        debug_assert!(near.lists.of(class).get().is_null());
+        let current = &self.current[class];
+        let mut slab = current.get();
+        // SAFETY: A slab that is current is one of this heap's.
+        if let Some(old) = unsafe { slab.as_ref() }
+            && !old.has_some()
+        {
+            current.set(null_mut());
+            self.count(old.become_full());
+            slab = null_mut();
+        }
+        // SAFETY: As above.
+        let slab = match unsafe { slab.as_ref() } {
+            Some(slab) => slab,
+            None => self.next_slab(near, class)?,
+        };
+        current.set(core::ptr::from_ref(slab).cast_mut());
+        let list = slab.take();
+        self.count(slab.become_current());
+        // SAFETY: A slab that has some gives a list; the first block's link was written when it was freed or carved.
+        let block = unsafe { NonNull::new_unchecked(list) };
+        // SAFETY: As above.
+        near.lists.of(class).set(unsafe { block.as_ref() }.next);
+        Ok(block.cast())
+    }
+
+    /// A slab with blocks for a class, which is in no list.
+    fn next_slab(&self, near: Near<'_, B>, class: usize) -> Result<&Slab, AllocError> {
+        if let Some(slab) = self.pop_queue(class) {
+            return Ok(slab);
+        }
+        let len = Self::len_of(bytes_of(class));
+        let slab = match self.empty_slab(len) {
+            Ok(slab) => slab,
+            Err(error) => {
+                // What other classes have at hand may be all that is left.
+                self.give_back(near);
+                if let Some(slab) = self.pop_queue(class) {
+                    return Ok(slab);
+                }
+                self.pop_empty(len).ok_or(error)?
+            }
+        };
+        slab.begin(class);
+        Ok(slab)
+    }
+
+    fn pop_queue(&self, class: usize) -> Option<&Slab> {
+        // SAFETY: What is in a queue are slabs of this heap.
+        let slab = unsafe { self.queues[class].get().as_ref() }?;
+        unlink(&self.queues[class], slab);
+        Some(slab)
+    }
+
+    /// An empty slab of `len` bytes, in no list.
+    fn empty_slab(&self, len: usize) -> Result<&Slab, SourceError> {
+        if let Some(slab) = self.pop_empty(len) {
+            return Ok(slab);
+        }
+        if let Some(slab) = self.cut(len) {
+            return Ok(slab);
+        }
+        let layout = NonZeroLayout::from_size_align(len, len)?;
+        let region = self.source.obtain(layout)?;
+        // SAFETY: The region was just obtained with that length and alignment.
+        Ok(unsafe { self.add_region(region, len) })
+    }
+
+    /// Makes a region slabs of this heap, and gives the first.
+    ///
+    /// # Safety
+    /// It was obtained for slabs of `len` bytes, and nobody uses it.
+    unsafe fn add_region(&self, region: NonNull<[u8]>, len: usize) -> &Slab {
+        let several = is_several::<B>(region.len(), len);
+        // SAFETY: The caller's promises.
+        let slab = unsafe { self.add(region.cast(), len, !several) };
+        slab.region.set(region.len());
+        if several {
+            // What is left of the last such region serves as slabs of the shorter length.
+            while let Some(slab) = self.cut(B::BYTES) {
+                self.push_empty(slab);
+            }
+            slab.next_region.set(self.regions.replace(core::ptr::from_ref(slab).cast_mut()));
+            self.uncut.set(ptr::up(region.cast::<u8>().as_ptr(), len));
+            self.uncut_len.set(region.len() - len);
+        }
+        slab
+    }
+
+    /// Cuts a slab of `len` bytes from a region that holds several, if there is room.
+    fn cut(&self, len: usize) -> Option<&Slab> {
+        loop {
+            let start = NonNull::new(self.uncut.get())?;
+            // To the next multiple of `len` there may be room for shorter ones.
+            let whole = start.addr().get() & (len - 1) == 0;
+            let next = if whole { len } else { B::BYTES };
+            if self.uncut_len.get() < next {
+                return None;
+            }
+            self.uncut.set(ptr::up(start.as_ptr(), next));
+            self.uncut_len.set(self.uncut_len.get() - next);
+            // SAFETY: The bytes were uncut, so nobody has them; they begin at a multiple of `next`, as the region did and all cuts are.
+            let slab = unsafe { self.add(start, next, false) };
+            if whole {
+                return Some(slab);
+            }
+            self.push_empty(slab);
+        }
+    }
+
+    /// Makes memory a slab of this heap.
+    ///
+    /// # Safety
+    /// As [`Slab::init`].
+    unsafe fn add(&self, start: NonNull<u8>, len: usize, is_region: bool) -> &Slab {
+        // SAFETY: The caller's promises.
+        let slab = unsafe { Slab::init(start, len, is_region) };
+        let first = self.all.replace(slab.as_ptr());
+        // SAFETY: It was just written.
+        let slab = unsafe { slab.as_ref() };
+        slab.next_of_all.set(first);
+        // SAFETY: What is in the list of all are slabs of this heap.
+        if let Some(first) = unsafe { first.as_ref() } {
+            first.previous_of_all.set(core::ptr::from_ref(slab).cast_mut());
+        }
+        slab
+    }
+
+    fn length_index(len: usize) -> usize {
+        usize::from(len != B::BYTES)
+    }
+
+    fn pop_empty(&self, len: usize) -> Option<&Slab> {
+        let index = Self::length_index(len);
+        // SAFETY: What is in the list are slabs of this heap.
+        let slab = unsafe { self.empty[index].get().as_ref() }?;
+        unlink(&self.empty[index], slab);
+        self.kept[index].set(self.kept[index].get() - 1);
+        Some(slab)
+    }
+
+    fn push_empty(&self, slab: &Slab) {
+        let index = Self::length_index(slab.len());
+        link(&self.empty[index], slab);
+        self.kept[index].set(self.kept[index].get() + 1);
+    }
+
+    /// The countdown of a slab has ended.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn tell(&self, near: Near<'_, B>, slab: &Slab) {
+        if slab.state.get() == State::Queued {
+            unlink(&self.queues[slab.class()], slab);
+        }
+        if slab.out() > 0 {
+            self.queue(slab);
+        } else {
+            self.retire(near, slab);
+            if self.releases.get() >= RELEASES {
+                self.give_back(near);
+            }
+        }
+    }
+
+    fn queue(&self, slab: &Slab) {
+        self.count(slab.become_queued());
+        link(&self.queues[slab.class()], slab);
+    }
+
+    /// Keeps a slab of which no block is out, or releases it.
+    fn retire(&self, near: Near<'_, B>, slab: &Slab) {
+        self.count(slab.become_empty());
+        let index = Self::length_index(slab.len());
+        if !slab.is_region || self.kept[index].get() < KEPT[index] {
+            self.push_empty(slab);
+            return;
+        }
+        if let Some(own) = near.own {
+            own.forget(slab);
+        }
+        self.releases.set(self.releases.get() + 1);
+        let (next, previous) = (slab.next_of_all.get(), slab.previous_of_all.get());
+        // SAFETY: What is in the list of all are slabs of this heap.
+        match unsafe { previous.as_ref() } {
+            Some(previous) => previous.next_of_all.set(next),
+            None => self.all.set(next),
+        }
+        // SAFETY: As above.
+        if let Some(next) = unsafe { next.as_ref() } {
+            next.previous_of_all.set(previous);
+        }
+        // SAFETY: The slab is a region by itself, in no list, and no block of it is in use.
+        unsafe { self.release(slab.start(), slab.region.get(), slab.len()) };
+    }
+
+    /// # Safety
+    /// The region of `len` bytes at `start` was obtained for slabs of `slab_len` bytes, and is not used any more.
+    unsafe fn release(&self, start: NonNull<u8>, len: usize, slab_len: usize) {
+        if let Ok(layout) = NonZeroLayout::from_size_align(slab_len, slab_len) {
+            // SAFETY: It was obtained with this layout.
+            unsafe { self.source.release(ptr::bytes(start, len), layout) };
+        }
+    }
+
+    /// Gives the current slab of each class back, with the blocks on the class's list.
+    #[cold]
+    pub(super) fn give_back(&self, near: Near<'_, B>) {
+        self.releases.set(0);
+        for class in 0..CLASSES {
+            // SAFETY: A slab that is current is one of this heap's.
+            let Some(slab) = (unsafe { self.current[class].replace(null_mut()).as_ref() }) else { continue };
+            if let Some(first) = NonNull::new(near.lists.of(class).replace(null_mut())) {
+                let (mut last, mut blocks) = (first, 1);
+                // SAFETY: What is on a list are free blocks with links.
+                while let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) {
+                    last = next;
+                    blocks += 1;
+                }
+                slab.push_all(first, last, blocks);
+            }
+            if slab.out() == 0 {
+                self.retire(near, slab);
+            } else if slab.has_some() {
+                self.queue(slab);
+            } else {
+                self.count(slab.become_full());
+            }
+        }
+    }
+
+    fn count(&self, more: isize) {
+        self.counted.set(self.counted.get() + more);
+    }
+
+    /// How many more blocks are out than at the last call.
+    pub(super) fn counted(&self) -> isize {
+        self.counted.replace(0)
+    }
+
+    /// How many blocks are in use or on the list of a class.
+    pub(super) fn blocks_out(&self) -> usize {
+        self.slabs().map(|slab| slab.out() as usize).sum()
+    }
+
+    pub(super) fn owns(&self, address: usize) -> bool {
+        self.slabs().any(|slab| address.wrapping_sub(slab.start().addr().get()) < slab.len())
+    }
+
+    fn slabs(&self) -> impl Iterator<Item = &Slab> {
+        let mut next = self.all.get();
+        core::iter::from_fn(move || {
+            // SAFETY: What is in the list of all are slabs of this heap.
+            let slab = unsafe { next.as_ref() }?;
+            next = slab.next_of_all.get();
+            Some(slab)
+        })
+    }
+
+    /// Frees all blocks, and keeps one region. The lists of the classes are the caller's to clear.
+    pub(super) fn clear(&mut self) {
+        let several = !self.regions.get().is_null();
+        let mut kept: Option<(NonNull<u8>, usize)> = None;
+        self.release_all(|start, len, slab_len| {
+            let keep = kept.is_none() && slab_len == B::BYTES && is_several::<B>(len, slab_len) == several;
+            if keep {
+                kept = Some((start, len));
+            }
+            keep
+        });
+        self.current.iter().chain(&self.queues).chain(&self.empty).for_each(|list| list.set(null_mut()));
+        self.kept.iter().for_each(|kept| kept.set(0));
+        self.all.set(null_mut());
+        self.regions.set(null_mut());
+        self.uncut_len.set(0);
+        self.counted.set(0);
+        self.releases.set(0);
+        if let Some((start, len)) = kept {
+            // SAFETY: The region is this heap's, and has no block any more.
+            let slab = unsafe { self.add_region(ptr::bytes(start, len), B::BYTES) };
+            self.push_empty(slab);
+        }
+    }
+
+    /// Releases every region but those that `keep` says yes to; it is called with start, length, and length of slabs.
+    fn release_all(&self, mut keep: impl FnMut(NonNull<u8>, usize, usize) -> bool) {
+        // Slabs that are regions first: the links between them may lead through the others.
+        let mut next = self.all.get();
+        // SAFETY: What is in the list of all are slabs of this heap, none of which is released before its link was read.
+        while let Some(slab) = unsafe { next.as_ref() } {
+            next = slab.next_of_all.get();
+            let (start, len, slab_len) = (slab.start(), slab.region.get(), slab.len());
+            if slab.is_region && !keep(start, len, slab_len) {
+                // SAFETY: The slab is a region by itself, and nobody uses it any more.
+                unsafe { self.release(start, len, slab_len) };
+            }
+        }
+        let mut next = self.regions.get();
+        // SAFETY: The first slabs of regions are slabs of this heap.
+        while let Some(slab) = unsafe { next.as_ref() } {
+            next = slab.next_region.get();
+            let (start, len, slab_len) = (slab.start(), slab.region.get(), slab.len());
+            if !keep(start, len, slab_len) {
+                // SAFETY: The region is this heap's, and nobody uses it any more.
+                unsafe { self.release(start, len, slab_len) };
+            }
+        }
+    }
+
+    pub(super) fn before_fork(&self) {
+        self.source.before_fork();
+    }
+
+    /// # Safety
+    /// As [`MemorySource::after_fork`].
+    pub(super) unsafe fn after_fork(&self) {
+        // SAFETY: The caller's promises.
+        unsafe { self.source.after_fork() };
+    }
+}
+
+impl<S: MemorySource, B: BlockSize> Drop for Heap<S, B> {
+    fn drop(&mut self) {
+        self.release_all(|_, _, _| false);
+    }
+}
+
+/// Whether a region of `len` bytes that was obtained for slabs of `slab_len` bytes has room for more than one.
+const fn is_several<B: BlockSize>(len: usize, slab_len: usize) -> bool {
+    len - slab_len >= B::BYTES
+}
+
+/// Puts a slab at the head of a list.
+fn link(list: &Cell<*mut Slab>, slab: &Slab) {
+    let this = core::ptr::from_ref(slab).cast_mut();
+    let next = list.replace(this);
+    slab.next.set(next);
+    slab.previous.set(null_mut());
+    // SAFETY: What is in a list are slabs of one heap.
+    if let Some(next) = unsafe { next.as_ref() } {
+        next.previous.set(this);
+    }
+}
+
+/// Takes a slab from the list that it is in.
+fn unlink(list: &Cell<*mut Slab>, slab: &Slab) {
+    let (next, previous) = (slab.next.get(), slab.previous.get());
+    // SAFETY: What is in a list are slabs of one heap.
+    match unsafe { previous.as_ref() } {
+        Some(previous) => previous.next.set(next),
+        None => list.set(next),
+    }
+    // SAFETY: As above.
+    if let Some(next) = unsafe { next.as_ref() } {
+        next.previous.set(previous);
+    }
+}

@@ -1,0 +1,318 @@
+//! Segregated fit in slabs: blocks of one class lie together, and a slab whose blocks are all free serves another class or goes back.
+//!
+//! Rust tells the layout at a free, so the class is computed, and a block has no header. A free block returns to the list of its own slab (free lists
+//! by page, as in mimalloc; D. Leijen, B. Zorn, L. de Moura, 2019), so that each slab knows when it is empty, and a class takes
+//! a slab's free blocks all at once.
+//!
+//! | file     | what                                                        |
+//! |----------|-------------------------------------------------------------|
+//! | `header` | a slab: its layout, its blocks, its countdown               |
+//! | `heap`   | slabs by class, empty ones, and those of the source         |
+//! | `front`  | what a thread keeps near: lists of blocks, its own slabs    |
+
+mod front;
+mod header;
+mod heap;
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use super::classes::{self, FINE, STEP, bytes_of, class_of};
+use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use crate::size::U65536;
+use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
+pub use front::SlabFront;
+use front::Lists;
+use header::Slab;
+use heap::{Heap, Near};
+
+/// Bytes at the start of each slab that are left to a tier.
+const RESERVED: usize = 16;
+
+/// The largest class that slabs of `len` bytes, and of four times that, serve over a source of regions of at most `region` bytes.
+const fn largest_of(len: usize, region: usize) -> usize {
+    let fits = if heap::four_fit(len, region) { len / 2 } else { len / 8 };
+    if fits < classes::LARGEST { fits } else { classes::LARGEST }
+}
+
+/// An allocator of blocks up to 32 KiB in slabs of `B` bytes, for one thread at a time: the thread tier of the switchable allocator.
+///
+/// There are 84 classes: steps of 16 bytes to 1 KiB, then four to each doubling. Slabs of `B` bytes serve classes to `B / 16`, slabs of `4 * B` those to
+/// `B / 2`. Alignments beyond 16 bytes, up to the largest class, round the size up to a multiple of the alignment, and beyond 1 KiB to a power of
+/// two. Larger requests are refused: the switchable allocator gives those memory of their own.
+///
+/// Allocating pops a list; freeing pushes on the list of the block's slab and counts down. Out of line, once for as many blocks as fit in a page
+/// or more, a class takes the free blocks of its next slab. A slab of which all blocks are free is used for any class of its length; four such slabs
+/// (one of the longer ones) are kept, the others go back to the source at once, if it gave them singly.
+///
+/// The source should give regions of `B` and `4 * B` bytes at multiples of that cheaply, such as an `ArenaSource` of blocks of `B` bytes
+/// (then there are no longer slabs, and the largest class is `B / 8`). A source that gives much more than asked for is cut into
+/// slabs, which stay until the allocator is [reset](Reset) or dropped. `B` is at least 4 KiB.
+///
+/// # Examples
+/// ```
+/// use context_allocator::{Allocator, MmapSource, NonZeroLayout, SlabAllocator};
+///
+/// let allocator = SlabAllocator::<MmapSource>::new(MmapSource::new());
+/// let layout = NonZeroLayout::from_size_align(100, 8)?;
+/// let block = allocator.allocate(layout)?;
+/// assert_eq!(block.len(), 112);
+/// assert_eq!(allocator.live_blocks(), 1);
+/// // SAFETY: Just allocated with this layout, and not used again.
+/// unsafe { allocator.deallocate(block.cast(), layout) };
+/// assert_eq!(allocator.live_blocks(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SlabAllocator<S: MemorySource, B: BlockSize = U65536> {
+    lists: Lists,
+    heap: Heap<S, B>,
+}
+
+// SAFETY: The lists lead to blocks of slabs that this allocator alone uses, wherever it is.
+unsafe impl<S: MemorySource + Send, B: BlockSize> Send for SlabAllocator<S, B> {}
+
+impl<S: MemorySource, B: BlockSize> SlabAllocator<S, B> {
+    const LARGEST: usize = largest_of(B::BYTES, S::MAX_REGION);
+
+    /// An allocator over `source` that holds nothing yet.
+    pub const fn new(source: S) -> Self {
+        Self { lists: Lists::new(), heap: Heap::new(source) }
+    }
+
+    /// How many blocks are allocated. Looks at every slab.
+    pub fn live_blocks(&self) -> usize {
+        self.heap.give_back(self.near());
+        self.heap.blocks_out()
+    }
+
+    #[inline(always)]
+    fn near(&self) -> Near<'_, B> {
+        Near { lists: &self.lists, own: None }
+    }
+
+    /// The class of a layout, if there is one.
+    #[inline(always)]
+    fn class(layout: NonZeroLayout) -> Option<usize> {
+        let size = rounded(layout);
+        if size > Self::LARGEST { None } else { Some(class_of(size)) }
+    }
+
+    /// The header of the slab of a block with that layout; `base` may access the slab.
+    #[inline(always)]
+    fn slab_of(base: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) -> *mut Slab {
+        let len = Heap::<S, B>::len_of(bytes_of(class_of(rounded(layout))));
+        Slab::of(base, block.addr().get(), len)
+    }
+
+    /// Frees a block.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`]; `base` may access the block's slab.
+    #[inline(always)]
+    unsafe fn free_in(&self, base: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
+        // SAFETY: The caller's promises: the block lies in a slab of the length that its layout's class has.
+        let slab = unsafe { &*Self::slab_of(base, block, layout) };
+        // SAFETY: The block lies in the slab, and the caller gives it up.
+        if unsafe { slab.push(block) } {
+            self.heap.tell(self.near(), slab);
+        }
+    }
+}
+
+/// The size in bytes that a layout needs in a class whose blocks lie at multiples of the lowest bit of their size.
+#[inline(always)]
+const fn rounded(layout: NonZeroLayout) -> usize {
+    let (size, align) = (layout.size(), layout.align());
+    if align <= STEP {
+        return size;
+    }
+    // A layout's size, rounded up to its alignment, does not overflow; nor does the next power of two of that, being at most 2^63.
+    let size = (size + align - 1) & !(align - 1);
+    if size <= FINE { size } else { size.next_power_of_two() }
+}
+
+// SAFETY: Blocks are carved once from a slab, which is used for nothing else, and are then in use, on their slab's list, or on that of
+// their class. A block is as long as its class, and at a multiple of the lowest bit of that length, which `rounded` makes sufficient
+// for the layout. A free finds the block's slab by its address and its class's length of slabs; every layout that fits a block has its class, because
+// `rounded` is the same for sizes between the one asked for and the class's, or lies between them.
+unsafe impl<S: MemorySource, B: BlockSize> Allocator for SlabAllocator<S, B> {
+    #[inline]
+    fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        let class = Self::class(layout).ok_or(AllocError::Source(SourceError::TooLarge))?;
+        let block = match NonNull::new(self.lists.pop(class)) {
+            Some(block) => block,
+            None => self.heap.refill(self.near(), class)?,
+        };
+        Ok(ptr::bytes(block, bytes_of(class)))
+    }
+
+    #[inline(always)]
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        // SAFETY: The caller's promises; the slab that the block was carved from was all the allocator's, and still is.
+        unsafe { self.free_in(block, block, layout) };
+    }
+
+    in_place_or_elsewhere!(heap);
+}
+
+// SAFETY: A block of the same class has the length and the alignment of the new layout already.
+unsafe impl<S: MemorySource, B: BlockSize> ResizeInPlace for SlabAllocator<S, B> {
+    #[inline]
+    unsafe fn grow_in_place(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        match (Self::class(old), Self::class(new)) {
+            (Some(from), Some(to)) if from == to && block.addr().get() & (new.align() - 1) == 0 => {
+                Ok(ptr::bytes(block, bytes_of(to)))
+            }
+            _ => Err(AllocError::NotInPlace),
+        }
+    }
+
+    #[inline]
+    unsafe fn shrink_in_place(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises: it asks for nothing but the same class.
+        unsafe { self.grow_in_place(block, old, new) }
+    }
+}
+
+// SAFETY: Every block lies in a slab of this allocator, which nobody else has memory in.
+unsafe impl<S: MemorySource, B: BlockSize> Owns for SlabAllocator<S, B> {
+    /// Looks through all slabs: takes time in proportion to their number.
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        self.heap.owns(address.addr().get())
+    }
+}
+
+impl<S: MemorySource, B: BlockSize> Reset for SlabAllocator<S, B> {
+    /// Keeps one region.
+    fn reset(&mut self) {
+        self.lists = Lists::new();
+        self.heap.clear();
+    }
+}
+
+// SAFETY: Nothing is obtained before the first `refill`; `clear` and dropping the heap release all regions, each as it was obtained, but for one
+// that `clear` keeps; blocks are at least 16 bytes at a multiple of 16, and lie in one slab behind its header, which leaves out the
+// first 16 bytes. Regions are asked for by the length of a slab, at multiples of it, and cut at multiples of it. The source is a field that nothing changes.
+// For the front: see there; the heap adds up what slabs give out and get back, and `leave` makes that exact.
+unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocator<S, B> {
+    type Source = S;
+    type WithSource<S2: MemorySource + Send> = SlabAllocator<S2, B>;
+    type Front = SlabFront<B>;
+    const REUSES_BLOCKS: bool = true;
+    const LARGEST: usize = Self::LARGEST;
+    const SLABS: bool = true;
+
+    fn new_in(source: S) -> Self {
+        Self::new(source)
+    }
+
+    fn source(&self) -> &S {
+        self.heap.source()
+    }
+
+    #[inline(always)]
+    fn allocate_at_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
+        NonNull::new(self.lists.pop(Self::class(layout)?))
+    }
+
+    fn recycle(&mut self) {
+        self.reset();
+    }
+
+    #[inline(always)]
+    unsafe fn deallocate_in(&self, region: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
+        // SAFETY: The caller's promises.
+        unsafe { self.free_in(region, block, layout) };
+    }
+
+    #[inline]
+    fn allocate_from(front: &SlabFront<B>, layout: NonZeroLayout) -> *mut u8 {
+        Self::class(layout).map_or(core::ptr::null_mut(), |class| front.lists.pop(class))
+    }
+
+    #[inline]
+    fn allocate_through(
+        &self,
+        front: &SlabFront<B>,
+        layout: NonZeroLayout,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let class = Self::class(layout).ok_or(AllocError::TooLarge)?;
+        match NonNull::new(front.lists.pop(class)) {
+            Some(block) => Ok(block),
+            None => self.heap.refill(front.near(), class),
+        }
+    }
+
+    unsafe fn deallocate_through(
+        &self,
+        front: &SlabFront<B>,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        // SAFETY: The caller's promises: the block lies in a slab of the length that its layout's class has.
+        let slab = unsafe { &*Self::slab_of(region, block, layout) };
+        front.own.enter(block.addr().get(), slab);
+        // SAFETY: The block lies in the slab, and the caller gives it up.
+        if unsafe { slab.push(block) } {
+            self.heap.tell(front.near(), slab);
+        }
+    }
+
+    unsafe fn tell(&self, front: &SlabFront<B>, what: NonNull<()>) {
+        // SAFETY: The front got it from a reference to a slab's header, and nothing happened to the slab since.
+        let slab = unsafe { what.cast::<Slab>().as_ref() };
+        self.heap.tell(front.near(), slab);
+    }
+
+    fn leave(&self, front: &SlabFront<B>) {
+        self.heap.give_back(front.near());
+        front.own.clear();
+    }
+
+    fn counted(&self) -> isize {
+        self.heap.counted()
+    }
+}
+
+impl<S: MemorySource, B: BlockSize> fmt::Debug for SlabAllocator<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlabAllocator").field("slab_bytes", &B::BYTES).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RegionSource;
+
+    type Slabs = SlabAllocator<RegionSource<'static>>;
+
+    #[test]
+    fn every_fitting_size_is_of_the_same_class() {
+        for align in (0..=15).map(|power| 1 << power) {
+            for size in 1..=Slabs::LARGEST {
+                let layout = NonZeroLayout::from_size_align(size, align).unwrap();
+                let Some(class) = Slabs::class(layout) else {
+                    assert!(align > STEP && size.max(align) > Slabs::LARGEST / 2, "{layout:?}");
+                    continue;
+                };
+                let bytes = bytes_of(class);
+                assert!(bytes >= size && bytes % align.min(bytes) == 0, "{layout:?}");
+                let lowest_bit = bytes & bytes.wrapping_neg();
+                assert!(lowest_bit >= align, "{layout:?}");
+                assert_eq!(Slabs::class(layout.with_size(bytes).unwrap()), Some(class));
+            }
+        }
+    }
+}

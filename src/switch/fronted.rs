@@ -1,0 +1,179 @@
+//! Heaps of threads that keep a part of their allocator in the thread's static storage: what the fast paths leave over.
+//!
+//! The allocator of such a heap counts its blocks itself, as it gives them to the front and takes them back, so that the paths that all
+//! allocations and frees take count nothing. `live` of the heap is then that count, plus its large objects, plus the blocks that came
+//! home from other threads (which the balance counts as freed, and the allocator too). While the heap is used, blocks at hand in the front are in that
+//! count; when it is parked, it is exact.
+
+use core::ptr::NonNull;
+
+use super::Policy;
+use super::allocator::{PolicyOf, SwitchableAllocator, fronted};
+use super::control::{HeapRef, Shared};
+use super::slow::large_memory;
+use super::tiers::{Declaration, HeapAllocator, Kind, StateOf, Thread};
+use crate::alloc::LocalAllocator;
+use crate::{AllocError, NonZeroLayout, SourceError};
+
+impl<D: Declaration> SwitchableAllocator<D> {
+    /// Allocates from a fronted heap where the front's common paths gave nothing.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap, which is fronted.
+    #[inline]
+    pub(super) unsafe fn allocate_through_front(
+        &self,
+        heap: NonNull<Shared>,
+        state: &StateOf<D>,
+        layout: NonZeroLayout,
+    ) -> *mut u8 {
+        let block = <HeapAllocator<D, Thread> as LocalAllocator>::allocate_from(&state.front, layout);
+        if block.is_null() {
+            // SAFETY: The caller's promises.
+            return unsafe { self.fill_front(heap, layout) };
+        }
+        if PolicyOf::<D>::ACCOUNTING {
+            self.account_in_thread(state, layout.size().cast_signed());
+        }
+        block
+    }
+
+    /// Allocates where the front has nothing.
+    ///
+    /// # Safety
+    /// As [`allocate_through_front`](Self::allocate_through_front).
+    #[cold]
+    #[inline(never)]
+    unsafe fn fill_front(&self, heap: NonNull<Shared>, layout: NonZeroLayout) -> *mut u8 {
+        let state = Self::state();
+        // SAFETY: A fronted heap is of the thread tier.
+        let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
+        let mut error = AllocError::TooLarge;
+        if layout.size().max(layout.align()) <= <Thread as Kind<D>>::LARGEST {
+            // SAFETY: The calling thread uses the heap.
+            unsafe { self.bring_home(heap) };
+            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+            let allocator = unsafe { heap.allocator() };
+            let block = allocator.allocate_through(&state.front, layout);
+            // SAFETY: As above.
+            unsafe { self.recount(heap) };
+            match block {
+                Ok(block) => {
+                    if PolicyOf::<D>::ACCOUNTING {
+                        self.account_in_thread(state, layout.size().cast_signed());
+                    }
+                    return block.as_ptr();
+                }
+                Err(refused) => error = refused,
+            }
+        }
+        if !matches!(error, AllocError::TooLarge | AllocError::Source(SourceError::TooLarge)) {
+            return core::ptr::null_mut();
+        }
+        let Ok(block) = self.large.obtain(&large_memory::<D>(), heap.as_shared(), layout) else {
+            return core::ptr::null_mut();
+        };
+        // SAFETY: The calling thread uses the heap.
+        unsafe { self.count_allocated(heap, state, layout) };
+        block.as_ptr()
+    }
+
+    /// Frees a block of the thread's heap that the front did not know.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap, which is fronted and handed out the block; the caller gives it up; `layout` fits it, and `region` is as for
+    /// [`LocalAllocator::deallocate_in`].
+    #[inline(never)]
+    pub(super) unsafe fn free_through_front(
+        &self,
+        heap: NonNull<Shared>,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        let state = Self::state();
+        // SAFETY: A fronted heap is of the thread tier.
+        let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
+        // SAFETY: The caller's promises.
+        unsafe { self.give_to_front(heap, state, region, block, layout) };
+        // SAFETY: The calling thread uses the heap.
+        unsafe { self.recount(heap) };
+        if PolicyOf::<D>::ACCOUNTING {
+            self.account_in_thread(state, layout.size().cast_signed().wrapping_neg());
+        }
+    }
+
+    /// # Safety
+    /// As [`free_through_front`](Self::free_through_front).
+    pub(super) unsafe fn give_to_front(
+        &self,
+        heap: HeapRef<D, Thread>,
+        state: &StateOf<D>,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        let allocator = unsafe { heap.allocator() };
+        // SAFETY: The caller's promises; the state is that of the thread that uses the heap.
+        unsafe { allocator.deallocate_through(&state.front, region, block, layout) };
+    }
+
+    /// Tells the thread's heap what its front said.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn tell_heap(&self, what: NonNull<()>) {
+        let state = Self::state();
+        let Some(heap) = NonNull::new(state.thread_heap.get()) else { return };
+        // SAFETY: A thread's heap is one of the thread tier.
+        let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
+        // SAFETY: The thread's heap is used by its thread, which has no other reference to its allocator here.
+        let allocator = unsafe { heap.allocator() };
+        // SAFETY: The front is that of the thread that uses the heap, and said so just now.
+        unsafe { allocator.tell(&state.front, what) };
+        // SAFETY: As above.
+        unsafe { self.recount(heap) };
+    }
+
+    /// Takes everything back from the front, so that the heap's count is exact and another thread may use it.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap, and `state` is its.
+    pub(super) unsafe fn close_front(&self, heap: HeapRef<D, Thread>, state: &StateOf<D>) {
+        if fronted::<D>() {
+            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+            unsafe { heap.allocator() }.leave(&state.front);
+            // SAFETY: As above.
+            unsafe { self.recount(heap) };
+        }
+    }
+
+    /// Adds to the heap's count what its allocator has given to the front and got back.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap.
+    pub(super) unsafe fn recount<K: Kind<D>>(&self, heap: HeapRef<D, K>) {
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        let more = unsafe { heap.allocator() }.counted();
+        // SAFETY: The calling thread uses the heap.
+        unsafe { heap.local() }.add_live(more);
+    }
+
+    /// Adds a block of the thread's heap to the accounts, or takes it off where `bytes` is negative.
+    #[inline(always)]
+    pub(super) fn account_in_thread(&self, state: &StateOf<D>, bytes: isize) {
+        let index = <Thread as Kind<D>>::INDEX;
+        let size = bytes.unsigned_abs();
+        if bytes < 0 {
+            self.account(state).freed(&self.totals, index, size);
+        } else {
+            self.account(state).allocated(&self.totals, index, size);
+        }
+        if let Some(heap) = NonNull::new(state.thread_heap.get()) {
+            // SAFETY: A thread's heap is one of the thread tier.
+            let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
+            // SAFETY: The thread's heap is used by its thread.
+            unsafe { heap.local() }.add_bytes(bytes.cast_unsigned());
+        }
+    }
+}
