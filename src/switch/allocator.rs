@@ -106,6 +106,20 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if block.is_null() { self.allocate_behind_front(layout) } else { block }
     }
 
+    /// As [`allocate_behind_front`](Self::allocate_behind_front), out of line: size and alignment stay in the registers that they came in.
+    ///
+    /// # Safety
+    /// They are those of a layout.
+    #[inline(never)]
+    unsafe fn allocate_out_of_line(size: usize, align: usize) -> *mut u8 {
+        // SAFETY: The caller's promises.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        match NonZeroLayout::new(layout) {
+            Some(layout) => D::allocator().allocate_behind_front(layout),
+            None => D::allocator().allocate_one_byte(layout),
+        }
+    }
+
     /// Allocates from what the thread's heap keeps near the thread, if the thread tier is current; null where there is nothing.
     #[inline(always)]
     fn allocate_from_front(&self, layout: Layout) -> *mut u8 {
@@ -268,6 +282,24 @@ impl<D: Declaration> SwitchableAllocator<D> {
         true
     }
 
+    /// As [`free_behind_front`](Self::free_behind_front), out of line: the arguments stay in the registers that they came in.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`]; size and alignment are those of the layout, but for a size of zero, which stands for one byte.
+    #[inline(never)]
+    unsafe fn free_out_of_line(block: *mut u8, size: usize, align: usize) {
+        // SAFETY: The caller's promises.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        // SAFETY: The caller's promises.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        match NonZeroLayout::new(layout) {
+            // SAFETY: The caller's promises.
+            Some(layout) => unsafe { D::allocator().free_behind_front(block, layout) },
+            // SAFETY: The caller's promises.
+            None => unsafe { D::allocator().free_one_byte(block, layout) },
+        }
+    }
+
     /// Frees a block that the front did not take.
     ///
     /// # Safety
@@ -407,6 +439,10 @@ unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
         if !block.is_null() {
             return block;
         }
+        if fronted::<D>() {
+            // SAFETY: They are those of a layout.
+            return unsafe { Self::allocate_out_of_line(layout.size(), layout.align()) };
+        }
         match NonZeroLayout::new(layout) {
             Some(layout) => self.allocate_behind_front(layout),
             None => self.allocate_one_byte(layout),
@@ -420,6 +456,10 @@ unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
         // SAFETY: The caller got the block here; one that was asked for with no bytes has one.
         if unsafe { self.free_to_front(block, layout.size().max(1)) } {
             return;
+        }
+        if fronted::<D>() {
+            // SAFETY: The caller got the block here with this layout.
+            return unsafe { Self::free_out_of_line(block.as_ptr(), layout.size(), layout.align()) };
         }
         match NonZeroLayout::new(layout) {
             // SAFETY: The caller got the block here with this layout.

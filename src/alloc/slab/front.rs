@@ -76,16 +76,12 @@ impl<B: BlockSize> OwnSlabs<B> {
         address / B::BYTES
     }
 
-    /// The header of the slab in which `address` lies, if it is known.
+    /// The place for the slab in which `address` lies, if that is known.
     #[inline(always)]
-    pub(super) fn find(&self, address: usize) -> Option<&Slab> {
+    fn find(&self, address: usize) -> Option<usize> {
         let number = Self::number(address);
         let place = number % KNOWN;
-        if self.numbers[place].get() != number {
-            return None;
-        }
-        // SAFETY: The number was entered with the slab's header, which stays one while it is there.
-        Some(unsafe { &*self.slabs[place].get() })
+        if self.numbers[place].get() == number { Some(place) } else { None }
     }
 
     /// Enters the part of `slab` in which `address` lies.
@@ -145,7 +141,9 @@ unsafe impl<B: BlockSize> Front for SlabFront<B> {
 
     #[inline(always)]
     unsafe fn push(&self, block: NonNull<u8>) -> Pushed {
-        let Some(slab) = self.own.find(block.addr().get()) else { return Pushed::Elsewhere };
+        let Some(place) = self.own.find(block.addr().get()) else { return Pushed::Elsewhere };
+        // SAFETY: The slab's number was entered with its header, which stays one while the number is there.
+        let slab = unsafe { &*self.own.slabs[place].get() };
         // SAFETY: The block lies in the slab, and the caller gives it up.
         if unsafe { slab.push(block) } { Pushed::Tell(NonNull::from_ref(slab).cast()) } else { Pushed::Taken }
     }
