@@ -33,7 +33,7 @@ impl Heap {
     fn free_remotely(&self, block: usize) {
         self.blocks[block].touch();
         self.left.fetch_sub(1, Relaxed);
-        if self.balance.remote_free() {
+        if self.balance.remote_frees(1) {
             self.release();
         }
     }

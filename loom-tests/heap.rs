@@ -99,7 +99,7 @@ impl Heap {
         self.door.pass();
         // SAFETY: The models free a block that the thread has, of two words.
         unsafe { self.shared.remote.push(self.ground.at(block), layout) };
-        self.shared.balance.remote_free()
+        self.shared.balance.remote_frees(1)
     }
 
     /// Makes a heap without blocks as good as new, as `free_settled` and `empty_parked`.

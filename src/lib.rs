@@ -39,8 +39,8 @@ pub use alloc::{
     KeepApart, LocalAllocator, Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns,
     Reset, ResizeInPlace, SizeClassAllocator, SlabAllocator, TreeCount,
 };
-pub use alloc::{Front, NoFront, Pushed};
 pub use alloc::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
+pub use alloc::{Front, NoFront, Pushed};
 pub use error::{AllocError, SourceError};
 pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;
@@ -58,9 +58,9 @@ pub use source::{
 };
 #[cfg(feature = "std")]
 pub use switch::{
-    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, FrontOf, Heap, HeapGuard, HeapStatistics, NoTier,
-    Orphan, OrphanAction, OwnerMap, Policy, RecommendedTiers, SavedContext, Statistics, SwitchableAllocator,
-    ThreadState, TierStatistics, Tiers,
+    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, FrontOf, Heap, HeapGuard,
+    HeapStatistics, NoTier, Orphan, OrphanAction, OwnerMap, Policy, RecommendedTiers, SavedContext,
+    Statistics, SwitchableAllocator, ThreadState, TierStatistics, Tiers,
 };
 #[cfg(all(feature = "std", not(loom)))]
 pub use switch::{RECOMMENDED_TIERS, recommended_tiers};

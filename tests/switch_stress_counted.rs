@@ -8,7 +8,7 @@ use std::alloc::System;
 
 use context_allocator::size::{U16384, U65536, U1048576};
 use context_allocator::{
-    ArenaSource, Builder, BumpAllocator, CountingPolicy, MmapSource, SizeClassAllocator, Tiers,
+    ArenaSource, Builder, BumpAllocator, CountingPolicy, MmapSource, SlabAllocator, Tiers,
 };
 use support::sources::CountingSource;
 use support::stress::{Plan, run};
@@ -19,12 +19,12 @@ static COROUTINE: Counting = CountingSource::new(MmapSource::new());
 static THREAD: Counting = CountingSource::new(MmapSource::new());
 
 type CoroutineTier = BumpAllocator<ArenaSource<&'static Counting, U16384>>;
-type ThreadTier = SizeClassAllocator<ArenaSource<&'static Counting, U65536, U1048576>>;
+type ThreadTier = SlabAllocator<ArenaSource<&'static Counting, U65536, U1048576>>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<CoroutineTier, ThreadTier, System, CountingPolicy> = Builder::new()
         .coroutine_tier(BumpAllocator::new(ArenaSource::new(&COROUTINE)))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(&THREAD)))
+        .thread_tier(SlabAllocator::new(ArenaSource::new(&THREAD)))
         .global_tier(System)
         .policy::<CountingPolicy>()
         .build();

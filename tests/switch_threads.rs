@@ -12,9 +12,9 @@ use std::ptr::{NonNull, null_mut, without_provenance};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use context_allocator::size::{U262144, U4194304};
+use context_allocator::size::{U65536, U4194304};
 use context_allocator::{
-    Allocator, ArenaSource, Builder, BumpAllocator, MmapSource, NonZeroLayout, SizeClassAllocator, Tiers,
+    Allocator, ArenaSource, Builder, BumpAllocator, MmapSource, NonZeroLayout, SlabAllocator, Tiers,
 };
 use support::forking::{check, words};
 use support::layout;
@@ -27,13 +27,13 @@ static SOURCE: Counting = CountingSource::new(MmapSource::new());
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 
-type Counted = SizeClassAllocator<ArenaSource<&'static Counting, U262144, U4194304>>;
+type Counted = SlabAllocator<ArenaSource<&'static Counting, U65536, U4194304>>;
 
 // One in which only the test that runs allocates, so that its statistics are exact.
 context_allocator::switchable_allocator!(
     static QUIET: Tiers<BumpAllocator<ArenaSource<MmapSource>>, Counted, System> = Builder::new()
         .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(&SOURCE)))
+        .thread_tier(SlabAllocator::new(ArenaSource::new(&SOURCE)))
         .global_tier(System)
         .build();
 );
@@ -110,7 +110,7 @@ fn the_last_block_of_a_parked_heap_releases_its_regions() {
     let _alone = alone();
     let mut left = on_a_thread(|| blocks(3000));
     let held = QUIET.statistics().thread_bytes;
-    assert!(held >= 2 * 262_144, "several regions");
+    assert!(held >= 2 * 65_536, "several regions");
     let last = left.pop();
     // This thread makes no heap: it only frees.
     free(left);

@@ -3,8 +3,8 @@
 use core::ptr::NonNull;
 
 use super::{
-    Allocator, BitSetAllocator, BumpAllocator, LocalAllocator, MultipleBinarySearchTreeAllocator, NoFront, Owns,
-    Reset, ResizeInPlace,
+    Allocator, BitSetAllocator, BumpAllocator, LocalAllocator, MultipleBinarySearchTreeAllocator, NoFront,
+    Owns, Reset, ResizeInPlace,
 };
 use crate::{AllocError, MemorySource, NonZeroLayout};
 

@@ -27,6 +27,9 @@ pub unsafe trait Front: 'static {
     /// common; null otherwise, and for no bytes.
     fn pop(&self, size: usize, align: usize) -> *mut u8;
 
+    /// Whether [`push`](Self::push) would take the block.
+    fn knows(&self, block: NonNull<u8>) -> bool;
+
     /// Gives a block back, if it can be told in a few instructions that it belongs to the allocator that uses the front.
     ///
     /// # Safety
@@ -60,6 +63,11 @@ unsafe impl Front for NoFront {
     #[inline(always)]
     fn pop(&self, _size: usize, _align: usize) -> *mut u8 {
         core::ptr::null_mut()
+    }
+
+    #[inline(always)]
+    fn knows(&self, _block: NonNull<u8>) -> bool {
+        false
     }
 
     #[inline(always)]

@@ -16,7 +16,9 @@ use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
 use super::classes::{CLASSES, LARGEST, STEP, bytes_of, class_of};
-use super::{Allocator, BumpAllocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use super::{
+    Allocator, BumpAllocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere,
+};
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// Aligned classes are the powers of two from 32 bytes to [`LARGEST`].

@@ -82,8 +82,14 @@ impl Pending {
 
     #[inline(always)]
     pub(crate) fn freed(&self, totals: &Totals, tier: usize, bytes: usize) {
+        self.freed_several(totals, tier, 1, bytes);
+    }
+
+    /// Counts several blocks of `bytes` bytes in all.
+    #[inline(always)]
+    pub(crate) fn freed_several(&self, totals: &Totals, tier: usize, blocks: usize, bytes: usize) {
         let pending = &self.tiers[tier];
-        pending.freed.set(pending.freed.get() + 1);
+        pending.freed.set(pending.freed.get() + blocks as u64);
         self.changed(totals, tier, -bytes.cast_signed());
     }
 

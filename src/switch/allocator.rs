@@ -8,6 +8,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
+use super::Policy;
 use super::accounting::{Pending, Totals};
 use super::context::{Stage, tier};
 use super::control::{HeapRef, Shared};
@@ -19,7 +20,6 @@ use super::statistics::Lifetimes;
 use super::thread_end::Hooks;
 use super::tier_source::BlockHeader;
 use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, StateOf, Thread, TierAllocator, TierSet};
-use super::Policy;
 use crate::alloc::{Allocator, Front, LocalAllocator, Pushed};
 use crate::{AllocError, NonZeroLayout, ptr};
 
@@ -142,7 +142,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             let heap = unsafe { HeapRef::from_shared(context.current_heap()) };
             // SAFETY: The heap is in this thread's context, so this thread uses it.
             unsafe { self.allocate_in::<Coroutine>(heap, state, layout) }
-        } else if present::<D, Thread>() && !fronted::<D>() && context.tier() == tier::THREAD {
+        } else if present::<D, Thread>() && context.tier() == tier::THREAD {
             // SAFETY: The tier is THREAD only on a thread that has a heap.
             let heap = unsafe { NonNull::new_unchecked(state.thread_heap.get()) };
             // SAFETY: A thread's heap is one of the thread tier.

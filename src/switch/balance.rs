@@ -29,10 +29,12 @@ impl Balance {
         Self(AtomicIsize::new(0))
     }
 
-    /// Counts a block freed by somebody who does not use the heap; `true` to the last one of a settled heap.
+    /// Counts blocks freed by somebody who does not use the heap; `true` to the last one of a settled heap, which takes the sum from
+    /// below 0 to 0.
     #[inline(always)]
-    pub(crate) fn remote_free(&self) -> bool {
-        self.0.fetch_add(1, AcqRel) == -1
+    pub(crate) fn remote_frees(&self, blocks: usize) -> bool {
+        let blocks = blocks.cast_signed();
+        self.0.fetch_add(blocks, AcqRel) == -blocks
     }
 
     /// Settles the heap with `live` blocks; gives the number of those that are not freed yet, 0 to the last.

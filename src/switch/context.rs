@@ -17,6 +17,7 @@ use core::ptr::{NonNull, null_mut};
 
 use super::accounting::Pending;
 use super::control::Shared;
+use super::outbox::Outbox;
 use crate::alloc::{Front, NoFront};
 use crate::ptr;
 
@@ -94,6 +95,7 @@ pub struct ThreadState<F = NoFront> {
     /// How many of them it keeps at most: none, unless the end of the thread will be seen.
     pub(crate) cache_limit: Cell<usize>,
     pub(crate) stage: Cell<Stage>,
+    pub(crate) outbox: Outbox,
     pub(crate) pending: Pending,
 }
 
@@ -120,6 +122,7 @@ impl<F: Front> ThreadState<F> {
             cached: Cell::new(0),
             cache_limit: Cell::new(0),
             stage: Cell::new(Stage::New),
+            outbox: Outbox::new(),
             pending: Pending::new(),
         }
     }

@@ -12,7 +12,7 @@ use super::allocator::{PolicyOf, SwitchableAllocator, fronted};
 use super::control::{HeapRef, Shared};
 use super::slow::large_memory;
 use super::tiers::{Declaration, HeapAllocator, Kind, StateOf, Thread};
-use crate::alloc::LocalAllocator;
+use crate::alloc::{Front, LocalAllocator, Pushed};
 use crate::{AllocError, NonZeroLayout, SourceError};
 
 impl<D: Declaration> SwitchableAllocator<D> {
@@ -50,6 +50,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
         let mut error = AllocError::TooLarge;
         if layout.size().max(layout.align()) <= <Thread as Kind<D>>::LARGEST {
+            self.send_all(state);
             // SAFETY: The calling thread uses the heap.
             unsafe { self.bring_home(heap) };
             // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
@@ -103,9 +104,34 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
+    /// Takes a block back that another thread freed.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap, which is fronted and handed out the block; the caller gives it up; `layout` fits it.
+    pub(super) unsafe fn take_home(&self, heap: NonNull<Shared>, block: NonNull<u8>, layout: NonZeroLayout) {
+        let state = Self::state();
+        // SAFETY: A fronted heap is of the thread tier.
+        let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
+        // SAFETY: The caller gives the block up.
+        match unsafe { state.front.push(block) } {
+            Pushed::Taken => {}
+            Pushed::Tell(what) => {
+                // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+                let allocator = unsafe { heap.allocator() };
+                // SAFETY: The front is that of the thread that uses the heap, and said so just now.
+                unsafe { allocator.tell(&state.front, what) };
+            }
+            Pushed::Elsewhere => {
+                let region = D::owners().find(block.addr().get()).region_of(block);
+                // SAFETY: The caller's promises; the map leads to the block's region.
+                unsafe { self.give_to_front(heap, state, region, block, layout) };
+            }
+        }
+    }
+
     /// # Safety
     /// As [`free_through_front`](Self::free_through_front).
-    pub(super) unsafe fn give_to_front(
+    unsafe fn give_to_front(
         &self,
         heap: HeapRef<D, Thread>,
         state: &StateOf<D>,
@@ -133,6 +159,17 @@ impl<D: Declaration> SwitchableAllocator<D> {
         unsafe { allocator.tell(&state.front, what) };
         // SAFETY: As above.
         unsafe { self.recount(heap) };
+    }
+
+    /// Sends what this thread keeps back of other heaps' blocks, and takes back what its front has.
+    pub(super) fn settle_thread(&self, state: &StateOf<D>) {
+        self.send_all(state);
+        if let Some(heap) = NonNull::new(state.thread_heap.get()) {
+            // SAFETY: A thread's heap is one of the thread tier.
+            let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
+            // SAFETY: The thread's heap is used by its thread.
+            unsafe { self.close_front(heap, state) };
+        }
     }
 
     /// Takes everything back from the front, so that the heap's count is exact and another thread may use it.

@@ -294,6 +294,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // The heap goes first: what the policy allocates when a heap below becomes an orphan must not make it current again.
         state.stage.set(Stage::Detached);
         state.cache_limit.set(0);
+        self.send_all(state);
         let own = NonNull::new(state.thread_heap.replace(core::ptr::null_mut()));
         let context = state.context.get();
         state.set_context(Context::DEFAULT);
@@ -370,7 +371,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// assert!(ALLOC.trim() > 0);
     /// ```
     pub fn trim(&self) -> usize {
-        self.shrink_cache(Self::state(), 0);
+        let state = Self::state();
+        self.settle_thread(state);
+        self.shrink_cache(state, 0);
         self.parking.for_each_empty(|heap| {
             // SAFETY: The parking lot holds heaps of the thread tier.
             let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };

@@ -20,10 +20,32 @@ use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// What a block on the list begins with.
 #[derive(Clone, Copy, Debug)]
-struct RemoteBlock {
+pub(crate) struct RemoteBlock {
     next: *mut RemoteBlock,
     /// The size in bytes above [`ALIGN_BITS`] bits of the alignment's logarithm.
     layout: usize,
+}
+
+impl RemoteBlock {
+    /// Makes a freed block one that leads to `next`.
+    ///
+    /// # Safety
+    /// The block is the caller's alone, fits `layout`, and has room for a `RemoteBlock`: two words at a multiple of 8.
+    #[inline(always)]
+    pub(crate) unsafe fn write(block: NonNull<u8>, next: *mut Self, layout: NonZeroLayout) -> *mut Self {
+        let block = block.cast::<Self>();
+        let layout = layout.size() << ALIGN_BITS | layout.align().ilog2() as usize;
+        // SAFETY: The block is the caller's and large enough.
+        unsafe { block.write(Self { next, layout }) };
+        block.as_ptr()
+    }
+}
+
+/// Blocks that are linked from the first to the last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch {
+    pub(crate) first: NonNull<RemoteBlock>,
+    pub(crate) last: NonNull<RemoteBlock>,
 }
 
 /// Enough for the logarithm of any alignment; a block that is large enough to lose bits of its size to it is never on a
@@ -48,13 +70,23 @@ impl RemoteList {
     /// The block is the caller's alone, fits `layout`, and has room for a [`RemoteBlock`]: two words at a multiple of 8.
     #[inline]
     pub(crate) unsafe fn push(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        let block = block.cast::<RemoteBlock>().as_ptr();
-        let layout = layout.size() << ALIGN_BITS | layout.align().ilog2() as usize;
+        // SAFETY: The caller's promises.
+        let block = unsafe { NonNull::new_unchecked(RemoteBlock::write(block, null_mut(), layout)) };
+        // SAFETY: The block is the caller's, and a batch by itself.
+        unsafe { self.push_all(Batch { first: block, last: block }) };
+    }
+
+    /// Pushes blocks that are linked to one another.
+    ///
+    /// # Safety
+    /// The blocks are the caller's alone, and belong to the list's heap.
+    #[inline]
+    pub(crate) unsafe fn push_all(&self, batch: Batch) {
         let mut head = self.head.load(Relaxed);
         loop {
-            // SAFETY: The block is the caller's and large enough.
-            unsafe { block.write(RemoteBlock { next: head, layout }) };
-            match self.head.compare_exchange_weak(head, block, Release, Relaxed) {
+            // SAFETY: The last block is the caller's, and a `RemoteBlock`.
+            unsafe { (*batch.last.as_ptr()).next = head };
+            match self.head.compare_exchange_weak(head, batch.first.as_ptr(), Release, Relaxed) {
                 Ok(_) => return,
                 Err(other) => head = other,
             }

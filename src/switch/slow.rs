@@ -3,14 +3,15 @@
 use core::alloc::GlobalAlloc;
 use core::ptr::{NonNull, null_mut};
 
-use super::allocator::{PolicyOf, SwitchableAllocator, masked_owner, present};
+use super::Policy;
+use super::allocator::{PolicyOf, SwitchableAllocator, fronted, masked_owner, present};
 use super::context::tier;
 use super::control::{HeapRef, HeapTier, Shared};
 use super::large::{LargeMemory, Record};
+use super::outbox::Parcel;
 use super::owner_map::{Entry, tag};
 use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, HeapAllocator, Kind, StateOf, Thread, TierSet};
-use super::Policy;
-use crate::alloc::{Allocator, LocalAllocator, ResizeInPlace};
+use crate::alloc::{Allocator, Front, LocalAllocator, ResizeInPlace};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::{AllocError, NonZeroLayout, SourceError, ptr};
 
@@ -146,18 +147,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let allocator = unsafe { heap.allocator() };
         let mut blocks = 0;
         for (block, layout) in heap.shared().remote.take() {
-            let region = D::owners().find(block.addr().get()).region_of(block);
-            if K::FRONTED {
-                // SAFETY: The tier is fronted, so it is the thread tier.
-                let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap.as_shared()) };
-                // SAFETY: The calling thread uses the heap. Who freed the block gave it up, it fits the layout that came with it, and the map
-                // leads to its region.
-                unsafe { self.give_to_front(heap, Self::state(), region, block, layout) };
-            } else {
-                // SAFETY: As above.
-                unsafe { allocator.deallocate_in(region, block, layout) };
-            }
             blocks += 1;
+            if K::FRONTED {
+                // SAFETY: The calling thread uses the heap, which is fronted. Who freed the block gave it up, and it fits the layout that came with it.
+                unsafe { self.take_home(heap.as_shared(), block, layout) };
+                continue;
+            }
+            let region = D::owners().find(block.addr().get()).region_of(block);
+            // SAFETY: As above; the map leads to the block's region.
+            unsafe { allocator.deallocate_in(region, block, layout) };
         }
         if K::FRONTED && blocks > 0 {
             // The allocator counts them as freed, the balance does too; this cancels one of the two.
@@ -187,22 +185,46 @@ impl<D: Declaration> SwitchableAllocator<D> {
             HeapTier::Coroutine => reuses_blocks::<D, Coroutine>(),
             HeapTier::Thread => reuses_blocks::<D, Thread>(),
         };
-        if reused {
+        let state = Self::state();
+        if reused && shared.tier == HeapTier::Thread && self.armed(state) {
             // SAFETY: The caller gives the block up, and an allocator that reuses blocks promises that they have room for a link.
+            if let Some(parcel) = unsafe { state.outbox.put(owner, block, layout) } {
+                self.send(parcel);
+            }
+            return;
+        }
+        if reused {
+            // SAFETY: As above.
             unsafe { shared.remote.push(block, layout) };
         }
-        self.count_remote_free(owner, layout);
+        self.count_remote_frees(owner, 1, layout.size());
     }
 
-    /// Counts a block that was freed by somebody who does not use its heap. The heap may be gone when this returns.
-    fn count_remote_free(&self, owner: NonNull<Shared>, layout: NonZeroLayout) {
+    /// Sends blocks that were kept back to their heap.
+    fn send(&self, parcel: Parcel) {
+        // SAFETY: A control block is never unmapped.
+        let shared = unsafe { parcel.owner.as_ref() };
+        // SAFETY: The blocks were freed, and belong to the heap, which waits for them.
+        unsafe { shared.remote.push_all(parcel.batch) };
+        self.count_remote_frees(parcel.owner, parcel.blocks, parcel.bytes);
+    }
+
+    /// Sends all blocks that this thread keeps back.
+    pub(super) fn send_all(&self, state: &StateOf<D>) {
+        while let Some(parcel) = state.outbox.take() {
+            self.send(parcel);
+        }
+    }
+
+    /// Counts blocks that were freed by somebody who does not use their heap. The heap may be gone when this returns.
+    fn count_remote_frees(&self, owner: NonNull<Shared>, blocks: usize, bytes: usize) {
         // SAFETY: A control block is never unmapped.
         let shared = unsafe { owner.as_ref() };
         if PolicyOf::<D>::ACCOUNTING {
-            shared.remote_bytes.fetch_add(layout.size(), Relaxed);
-            self.account(Self::state()).freed(&self.totals, tier_index::<D>(shared), layout.size());
+            shared.remote_bytes.fetch_add(bytes, Relaxed);
+            self.account(Self::state()).freed_several(&self.totals, tier_index::<D>(shared), blocks, bytes);
         }
-        if shared.balance.remote_free() {
+        if shared.balance.remote_frees(blocks) {
             self.last_block_gone(owner);
         }
     }
@@ -226,7 +248,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             InUse::Coroutine(heap) => unsafe { self.count_freed(heap, state, layout) },
             // SAFETY: `in_use` says that the calling thread uses the heap.
             InUse::Thread(heap) => unsafe { self.count_freed(heap, state, layout) },
-            InUse::Elsewhere => self.count_remote_free(owner, layout),
+            InUse::Elsewhere => self.count_remote_frees(owner, 1, layout.size()),
         }
     }
 
@@ -281,6 +303,19 @@ impl<D: Declaration> SwitchableAllocator<D> {
         new: NonZeroLayout,
     ) -> *mut u8 {
         let state = Self::state();
+        if fronted::<D>()
+            && state.front.knows(block)
+            && let Some(heap) = NonNull::new(state.thread_heap.get())
+        {
+            // SAFETY: A thread's heap is one of the thread tier.
+            let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
+            // SAFETY: The front says that the block is of the thread's heap, and it is no large object, which it knows none of; the caller's promises.
+            return match unsafe { self.resize_in(heap, block, old, new, false) } {
+                Resized::InPlace => block.as_ptr(),
+                // SAFETY: The block was just allocated for `new`; the caller's promises.
+                Resized::Elsewhere(to) => unsafe { self.move_block(block, old, to, new) },
+            };
+        }
         let entry = D::owners().find(block.addr().get());
         let owner = match entry.tag() {
             // SAFETY: The block is in no slice of ours, so the global tier allocated it; the caller's promises.

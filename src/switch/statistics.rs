@@ -1,7 +1,5 @@
 //! What a switchable allocator says about itself.
 
-use core::ptr::NonNull;
-
 use super::accounting::TierStatistics;
 use super::allocator::{SwitchableAllocator, present};
 use super::control::{HeapRef, Phase};
@@ -76,8 +74,11 @@ pub struct Statistics {
     pub thread_heaps: usize,
     /// Heaps of threads that ended, which wait for a thread.
     pub parked_heaps: usize,
-    /// Blocks that are allocated now from thread heaps, parked ones included.
+    /// Blocks that are allocated now from thread heaps, parked ones included. Those of other running threads include blocks that are at hand
+    /// there for the next allocations, where the tier's allocator keeps such.
     pub thread_blocks: usize,
+    /// Of these, blocks of parked heaps.
+    pub parked_blocks: usize,
     /// Bytes of regions and large objects that thread heaps hold, parked ones included.
     pub thread_bytes: usize,
     /// Bytes that large objects left and that are kept for the next ones.
@@ -96,13 +97,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// What the allocator holds and has done. Looks at every heap under a lock: for reports and tests.
     pub fn statistics(&self) -> Statistics {
         let state = Self::state();
+        self.settle_thread(state);
         state.pending.flush(&self.totals);
-        if let Some(heap) = NonNull::new(state.thread_heap.get()) {
-            // SAFETY: A thread's heap is one of the thread tier.
-            let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
-            // SAFETY: The thread's heap is used by its thread.
-            unsafe { self.close_front(heap, state) };
-        }
         let mut statistics = Statistics {
             coroutine: self.totals.tier(<Coroutine as Kind<D>>::INDEX),
             thread: self.totals.tier(<Thread as Kind<D>>::INDEX),
@@ -150,7 +146,10 @@ impl Statistics {
         match heap.shared().phase() {
             Phase::Free | Phase::Orphan | Phase::Leaked => return,
             Phase::Alive => self.thread_heaps += 1,
-            Phase::Parked => self.parked_heaps += 1,
+            Phase::Parked => {
+                self.parked_heaps += 1;
+                self.parked_blocks += allocated;
+            }
         }
         self.thread_blocks += allocated;
         self.remote_frees += remote_frees as u64;

@@ -9,11 +9,11 @@
 
 use core::ffi::c_void;
 
+use super::Policy;
 use super::allocator::{PolicyOf, SwitchableAllocator};
 use super::context::Stage;
 use super::lifecycle::CACHED;
 use super::tiers::{Declaration, StateOf, TierSet};
-use super::Policy;
 use crate::MemorySource;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Release};

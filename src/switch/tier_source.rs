@@ -242,7 +242,8 @@ unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         if Self::SLABS {
-            let charged = if Self::BLOCK == 0 { slices(layout).map_or(0, NonZeroLayout::size) } else { Self::BLOCK };
+            let charged =
+                if Self::BLOCK == 0 { slices(layout).map_or(0, NonZeroLayout::size) } else { Self::BLOCK };
             self.shared().refund(charged);
             // SAFETY: The caller's promises.
             unsafe { self.release_slab(region.cast(), layout) };

@@ -4,10 +4,12 @@
 // says: within `MultipleBinarySearchTreeAllocator<MmapSource>`, the trait `Sync` is not implemented
 // says: within `BumpAllocator<MmapSource>`, the trait `Sync` is not implemented
 // says: within `SizeClassAllocator<MmapSource>`, the trait `Sync` is not implemented
+// says: within `SlabAllocator<MmapSource>`, the trait `Sync` is not implemented
 // says: within `BitSetAllocator<MmapSource>`, the trait `Sync` is not implemented
 
 use context_allocator::{
     BitSetAllocator, BumpAllocator, ContextAllocator, MmapSource, MultipleBinarySearchTreeAllocator, SizeClassAllocator,
+    SlabAllocator,
 };
 
 fn share<T: Sync>() {}
@@ -18,4 +20,5 @@ fn main() {
     share::<ContextAllocator<MmapSource>>();
     share::<MultipleBinarySearchTreeAllocator<MmapSource>>();
     share::<SizeClassAllocator<MmapSource>>();
+    share::<SlabAllocator<MmapSource>>();
 }

@@ -64,11 +64,7 @@ impl<B: BlockSize> OwnSlabs<B> {
         // A number that belongs in another place: 1 in the first, 0 in the others.
         let mut numbers = [const { Cell::new(0) }; KNOWN];
         numbers[0] = Cell::new(1);
-        Self {
-            numbers,
-            slabs: [const { Cell::new(null_mut()) }; KNOWN],
-            length: PhantomData,
-        }
+        Self { numbers, slabs: [const { Cell::new(null_mut()) }; KNOWN], length: PhantomData }
     }
 
     #[inline(always)]
@@ -137,6 +133,11 @@ unsafe impl<B: BlockSize> Front for SlabFront<B> {
             return null_mut();
         }
         self.lists.pop(last / STEP)
+    }
+
+    #[inline(always)]
+    fn knows(&self, block: NonNull<u8>) -> bool {
+        self.own.find(block.addr().get()).is_some()
     }
 
     #[inline(always)]

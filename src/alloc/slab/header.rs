@@ -68,7 +68,7 @@ pub(super) struct Slab {
     free: Cell<*mut FreeBlock>,
     until: Cell<u32>,
     rest: Cell<u32>,
-    /// `until + rest` when the countdown began.
+    /// `until + rest` when it was last counted.
     out: Cell<u32>,
     carved: Cell<u32>,
     capacity: Cell<u32>,
@@ -234,6 +234,11 @@ impl Slab {
     fn arm(&self, until: u32, rest: u32) -> isize {
         self.until.set(until);
         self.rest.set(rest);
+        self.recount()
+    }
+
+    /// How many more blocks are out than when this was last asked, or the last countdown began.
+    pub(super) fn recount(&self) -> isize {
         let out = self.out();
         // Both are below 2^31.
         out as isize - self.out.replace(out) as isize
@@ -290,6 +295,7 @@ unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
     let from = core::ptr::from_ref(slab).cast::<u8>();
     // SAFETY: Both have as many bytes, and the new one is a local variable of the caller, apart from the slab.
     unsafe {
-        ptr::up(at.cast::<u8>(), skip).copy_from_nonoverlapping(from.wrapping_add(skip), size_of::<Slab>() - skip);
+        ptr::up(at.cast::<u8>(), skip)
+            .copy_from_nonoverlapping(from.wrapping_add(skip), size_of::<Slab>() - skip);
     }
 }

@@ -345,7 +345,12 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         self.counted.set(self.counted.get() + more);
     }
 
-    /// How many more blocks are out than at the last call.
+    /// Counts what every slab has out, those too whose countdown goes on.
+    pub(super) fn recount(&self) {
+        self.slabs().for_each(|slab| self.count(slab.recount()));
+    }
+
+    /// How many more blocks are out than at the last call, as far as slabs were counted.
     pub(super) fn counted(&self) -> isize {
         self.counted.replace(0)
     }

@@ -21,8 +21,8 @@ use super::classes::{self, FINE, STEP, bytes_of, class_of};
 use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::size::U65536;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
-pub use front::SlabFront;
 use front::Lists;
+pub use front::SlabFront;
 use header::Slab;
 use heap::{Heap, Near};
 
@@ -278,6 +278,7 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
     fn leave(&self, front: &SlabFront<B>) {
         self.heap.give_back(front.near());
         front.own.clear();
+        self.heap.recount();
     }
 
     fn counted(&self) -> isize {
