@@ -56,6 +56,8 @@ pub use source::{
     PageLock, PlainPages,
 };
 #[cfg(feature = "std")]
+pub use source::{Purge, SliceSource, SliceUsage};
+#[cfg(feature = "std")]
 pub use switch::{
     Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, Heap, HeapGuard, HeapStatistics, NoTier,
     Orphan, OrphanAction, OwnerMap, Policy, RecommendedTiers, SavedContext, Statistics, SwitchableAllocator,
