@@ -57,6 +57,8 @@ pub use source::{
     PageLock, PlainPages,
 };
 #[cfg(feature = "std")]
+pub use source::{Purge, SliceSource, SliceUsage};
+#[cfg(feature = "std")]
 pub use switch::{
     Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, FrontOf, Heap, HeapGuard,
     HeapStatistics, NoTier, Orphan, OrphanAction, OwnerMap, Policy, RecommendedTiers, SavedContext,

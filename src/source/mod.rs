@@ -23,6 +23,8 @@ mod region;
 mod shared;
 #[cfg(feature = "std")]
 mod shared_map;
+#[cfg(feature = "std")]
+mod slices;
 mod through;
 
 pub use arena::{ArenaSource, ArenaUsage};
@@ -42,6 +44,8 @@ pub use refusing::RefusingSource;
 pub use region::RegionSource;
 #[cfg(feature = "std")]
 pub use shared_map::{FileSource, MemfdSource};
+#[cfg(feature = "std")]
+pub use slices::{Purge, SliceSource, SliceUsage};
 
 use core::ptr::NonNull;
 
@@ -69,7 +73,7 @@ pub struct Remapped {
 /// - A region that `obtain` returned is readable and writable, at least as large and as aligned as asked,
 ///   overlaps no other held region and no other live object, and stays so until it is released or the source
 ///   (with all its clones and borrows) is gone. Moving the source does not move its regions.
-/// - With [`ZEROED`](Self::ZEROED), every byte of it is zero.
+/// - With [`ZEROED`](Self::ZEROED), and where [`obtain_telling`](Self::obtain_telling) said so, every byte of it is zero.
 /// - It starts at a multiple of [`MIN_ALIGN`](Self::MIN_ALIGN).
 /// - With [`BLOCK`](Self::BLOCK) not zero: each region is `BLOCK` bytes at a multiple of `BLOCK`; and from the
 ///   moment that a region in some slice (of [`SLICE`] bytes) was returned, the whole of that slice is
@@ -104,6 +108,17 @@ pub unsafe trait MemorySource {
     /// # Errors
     /// The reason why there is none; nothing has changed then.
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError>;
+
+    /// As [`obtain`](Self::obtain), and whether every byte of the region is known to be zero.
+    ///
+    /// The answer is of use where a source cannot promise zeros of every region, as [`ZEROED`](Self::ZEROED) does, but knows them of some.
+    ///
+    /// # Errors
+    /// As `obtain`.
+    #[inline]
+    fn obtain_telling(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, bool), SourceError> {
+        Ok((self.obtain(layout)?, Self::ZEROED))
+    }
 
     /// Gives a region back.
     ///

@@ -26,6 +26,11 @@ macro_rules! source_through {
             }
 
             #[inline]
+            fn obtain_telling(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, bool), SourceError> {
+                (**self).obtain_telling(layout)
+            }
+
+            #[inline]
             unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
                 // SAFETY: The same source holds the region; the caller promises the rest.
                 unsafe { (**self).release(region, layout) }

@@ -142,6 +142,16 @@ impl<T> Guarded<T> {
         self.fork.hold(|| self.lock.lock());
     }
 
+    /// Reaches the value while the lock is held for a fork.
+    ///
+    /// # Safety
+    /// As [`release_after_fork`](Self::release_after_fork).
+    #[cfg(feature = "std")]
+    pub(crate) unsafe fn with_held_for_fork<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        // SAFETY: `hold_for_fork` took the lock for this thread, as the caller promises, so nobody else reaches the value.
+        self.value.with_mut(|value| f(unsafe { &mut *value }))
+    }
+
     /// Gives back what [`hold_for_fork`](Self::hold_for_fork) took.
     ///
     /// # Safety

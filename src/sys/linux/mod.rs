@@ -1,6 +1,7 @@
 //! Linux: memory maps, where their pages lie, futexes, thread exit and fork.
 //!
 //! ```text
+//!   background  a thread of the library's own, the time that it goes by
 //!   map      maps made, moved, protected, given back
 //!   advice   what the kernel is told about a map: huge pages, dumps, forks, locks, names, pages given up
 //!   file     maps of files, which several processes can share
@@ -12,12 +13,14 @@
 //! afterwards what it was before: an allocation must not change it.
 
 mod advice;
+mod background;
 mod file;
 mod map;
 mod numa;
 mod thread;
 
 pub(crate) use advice::*;
+pub(crate) use background::*;
 pub(crate) use file::*;
 pub(crate) use map::*;
 pub(crate) use numa::*;

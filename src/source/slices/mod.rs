@@ -1,0 +1,487 @@
+//! Runs of whole slices for many threads, whose memory goes back to the operating system when nobody wants it.
+//!
+//! ```text
+//!   mod       the source
+//!   policy    when memory goes back
+//!   purging   how it does: by who releases, by a thread
+//!   books     which chunks there are, and which of them have room
+//!   states    what each slice of a chunk is: held, free, being purged
+//!   words     runs of bits
+//! ```
+//!
+//! Chunks of `C` bytes at multiples of `C` come from the source below:
+//!
+//! ```text
+//!   chunk (C bytes, multiple of C, 64 slices with the default of 4 MiB)
+//!   +------+------+------+------+------+------+- - - - - - -+------+
+//!   | held |   held (a run)     | free | free |             | free |
+//!   +------+------+------+------+------+------+- - - - - - -+------+
+//!    64 KiB                       dirty  clean
+//! ```
+//!
+//! Always: each slice of each chunk is held, free or being purged, and free slices are dirty (they may have memory) or clean. The sums that the pool keeps are those of the chunks.
+//! Everything is reached under one lock, held for some dozen instructions, and for a call to the source below where a chunk is obtained or given back. Giving memory up, which takes the
+//! kernel much longer, is done without it: slices that are being purged are not free, so nobody gets them, and they come back clean.
+//!
+//! Who asks gets, of the runs of slices that may have memory, the best one in the chunk with the lowest address that has one, and then the same of all free slices. So what is used gathers at low
+//! addresses, and what is high becomes free, and old.
+
+mod books;
+mod policy;
+mod purging;
+mod states;
+mod words;
+
+pub use policy::Purge;
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use self::books::{Books, DIRTY, Place, Way};
+use self::purging::{Itself, Purger};
+use self::words::{Fit, MOST, WHOLE};
+use super::{Decommit, MemorySource, MmapSource, Remapped, SLICE};
+use crate::layout::round_up;
+use crate::size::{BlockSize, U4194304};
+use crate::sync::{Guarded, const_fn};
+use crate::{NonZeroLayout, SourceError, ptr};
+
+/// A source of runs of whole slices of 64 KiB, cut from chunks of `C` bytes that it obtains from `S`, which gives the memory of free slices up after a while.
+///
+/// Any thread may obtain and release. Sizes up to `C` bytes are rounded up to whole slices, and the slices of a region lie in one chunk; larger sizes and alignments are passed on to `S`, as
+/// regions of their own. Both calls take a fixed number of steps, whatever the number of chunks: some tens of nanoseconds where a chunk has room.
+///
+/// What happens with the memory of free slices is what a [`Purge`] says. They are given up where they are (see [`Decommit`]): chunks stay until [`reclaim`](MemorySource::reclaim) or the
+/// end of the pool. A pool that is a static and was made by [`for_static`](Self::for_static) makes a thread for that when there is much to give up, which ends when it is done;
+/// any other pool, and one that may not, does it when somebody releases.
+///
+/// `C` is 64 KiB to 4 MiB, which is checked when the program is compiled.
+///
+/// # Examples
+/// ```
+/// use context_allocator::{MemorySource, MmapSource, NonZeroLayout, Purge, SliceSource};
+///
+/// static SLICES: SliceSource = SliceSource::for_static(&SLICES, MmapSource::new(), Purge::new());
+///
+/// let layout = NonZeroLayout::from_size_align(200_000, 8)?;
+/// let (region, zeroed) = SLICES.obtain_telling(layout)?;
+/// assert_eq!(region.len(), 4 * 65_536);
+/// assert!(zeroed);
+/// // SAFETY: Just obtained with this layout, and not used again.
+/// unsafe { SLICES.release(region, layout) };
+/// let usage = SLICES.usage();
+/// assert_eq!((usage.obtained, usage.unused, usage.resident), (4 << 20, 4 << 20, 256 << 10));
+/// assert_eq!(SLICES.purge(), 256 << 10);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SliceSource<S = MmapSource, C = U4194304>
+where
+    S: Decommit,
+    C: BlockSize,
+{
+    source: S,
+    pool: Guarded<Pool>,
+    /// Held while slices are purged: one at a time gives memory up, and who needs what is being purged waits here.
+    purging: Guarded<()>,
+    purge: Purge,
+    itself: Itself,
+    size: PhantomData<fn() -> C>,
+}
+
+/// What the lock guards. Counts are of slices.
+struct Pool {
+    books: Books,
+    chunks: usize,
+    free: usize,
+    dirty: usize,
+    waiting: usize,
+    being_purged: usize,
+    purger: Purger,
+}
+
+/// How much a pool of slices holds, in bytes; see [`SliceSource::usage`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SliceUsage {
+    /// Bytes of chunks obtained from the pool's own source and not given back. What is larger than a chunk is not counted.
+    pub obtained: usize,
+    /// Of those, bytes that nobody holds.
+    pub unused: usize,
+    /// Of those, bytes that may have memory.
+    pub resident: usize,
+}
+
+impl<S, C> SliceSource<S, C>
+where
+    S: Decommit,
+    C: BlockSize,
+{
+    const CHUNK: NonZeroLayout = {
+        assert!(
+            C::BYTES >= SLICE && C::BYTES <= MOST * SLICE,
+            "SliceSource<S, C>: the chunk size C must be 64 KiB to 4 MiB"
+        );
+        match NonZeroLayout::from_size_align(C::BYTES, C::BYTES) {
+            Ok(layout) => layout,
+            Err(_) => panic!("SliceSource<S, C>: C is too large"),
+        }
+    };
+    /// Slices of a chunk.
+    const SLICES: usize = Self::CHUNK.size() / SLICE;
+    /// The word with all slices of a chunk.
+    const WHOLE_CHUNK: u64 = words::mask(0, Self::SLICES);
+
+    const_fn! {
+        /// A pool that takes its chunks from `source`, with the default [`Purge`]; it obtains nothing before its first slice is asked for.
+        pub fn new(source: S) -> Self {
+            Self::with_purge(source, Purge::new())
+        }
+    }
+
+    const_fn! {
+        /// The same with another [`Purge`]. It makes no thread; for that the pool must be a static.
+        pub fn with_purge(source: S, purge: Purge) -> Self {
+            Self::with_itself(source, purge, Itself::UNKNOWN)
+        }
+    }
+
+    const_fn! {
+        /// The pool of the static `itself`, which may make a thread that purges it: `static SLICES: SliceSource = SliceSource::for_static(&SLICES, ...)`.
+        ///
+        /// Given any other static, the pool makes no thread.
+        pub fn for_static(itself: &'static Self, source: S, purge: Purge) -> Self
+        where
+            S: Send + Sync + 'static,
+        {
+            Self::with_itself(source, purge, Itself::of(itself))
+        }
+    }
+
+    const_fn! {
+        fn with_itself(source: S, purge: Purge, itself: Itself) -> Self {
+            // Named here, so that sizes that do not go together are an error where the pool is made.
+            let _ = Self::CHUNK;
+            let pool = Pool {
+                books: Books::new(),
+                chunks: 0,
+                free: 0,
+                dirty: 0,
+                waiting: 0,
+                being_purged: 0,
+                purger: Purger::new(),
+            };
+            Self { source, pool: Guarded::new(pool), purging: Guarded::new(()), purge, itself, size: PhantomData }
+        }
+    }
+
+    /// The source below.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// How much the pool holds at this moment.
+    pub fn usage(&self) -> SliceUsage {
+        let pool = self.pool.lock();
+        SliceUsage {
+            obtained: pool.chunks * C::BYTES,
+            unused: (pool.free + pool.being_purged) * SLICE,
+            resident: (pool.dirty + pool.being_purged) * SLICE,
+        }
+    }
+
+    /// The run for a layout, in slices: its length and what its start is a multiple of; none for what is passed on.
+    #[inline(always)]
+    fn run(layout: NonZeroLayout) -> Option<(usize, usize)> {
+        if layout.size() > C::BYTES || layout.align() > C::BYTES {
+            return None;
+        }
+        Some((layout.size().div_ceil(SLICE), layout.align().div_ceil(SLICE)))
+    }
+
+    /// What to ask the source below for, for a layout that is passed on: whole slices, so that the same comes out of every size that fits.
+    fn passed_on(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
+        let size = round_up(layout.size(), SLICE).ok_or(SourceError::TooLarge)?;
+        Ok(NonZeroLayout::from_size_align(size, layout.align().max(SLICE))?)
+    }
+
+    /// Where the books of the chunk are in which `address` lies, and which slice of it that is.
+    #[inline]
+    fn find(pool: &mut Pool, address: usize) -> Option<(Place, usize)> {
+        let place = pool.books.find(address / C::BYTES)?;
+        Some((place, address % C::BYTES / SLICE))
+    }
+
+    /// Takes the best run that there is: its first byte, and whether it is known to be zero.
+    #[inline]
+    fn take(pool: &mut Pool, len: usize, align: usize) -> Option<(NonNull<u8>, bool)> {
+        let fit = words::fit(len, align, Self::SLICES);
+        let (place, at) = match Self::search(pool, DIRTY, fit, len, align) {
+            Some(found) => found,
+            None => Self::search(pool, 0, fit, len, align)?,
+        };
+        let zeroed = pool.take(place, words::mask(at, len), Self::WHOLE_CHUNK);
+        let start = ptr::up(pool.books.chunk(place).start, at * SLICE);
+        Some((NonNull::new(start)?, zeroed && S::ZEROED))
+    }
+
+    /// Looks for a run among the free slices (`kind` 0) or those of them that may have memory ([`DIRTY`]).
+    #[inline]
+    fn search(pool: &mut Pool, kind: usize, fit: Fit, len: usize, align: usize) -> Option<(Place, usize)> {
+        let mut place = pool.books.first(kind + fit.needed)?;
+        if fit.enough != Some(fit.needed) {
+            place = Self::search_on(pool, kind, fit, len, align, place)?;
+        }
+        let states = &pool.books.chunk(place).states;
+        let word = if kind == DIRTY { states.dirty } else { states.free };
+        Some((place, words::best(word, len, align)?))
+    }
+
+    /// The same where a chunk may have a run that is long enough, or nearly: looks at the next few of those, and then for one that must have it.
+    #[cold]
+    #[inline(never)]
+    fn search_on(
+        pool: &mut Pool,
+        kind: usize,
+        fit: Fit,
+        len: usize,
+        align: usize,
+        first: Place,
+    ) -> Option<Place> {
+        const TRIES: usize = 32;
+        let mut place = first;
+        for _ in 0..TRIES {
+            let states = &pool.books.chunk(place).states;
+            let word = if kind == DIRTY { states.dirty } else { states.free };
+            if words::best(word, len, align).is_some() {
+                return Some(place);
+            }
+            let number = pool.books.number(place);
+            place = pool.books.next(kind + fit.needed, number, Way::Up)?;
+        }
+        pool.books.first(kind + fit.enough?)
+    }
+
+    /// Obtains a chunk, and enters it.
+    #[cold]
+    #[inline(never)]
+    fn add_chunk(&self, pool: &mut Pool) -> Result<(), SourceError> {
+        let start = self.source.obtain(Self::CHUNK)?.cast::<u8>();
+        let number = start.addr().get() / C::BYTES;
+        let entered = pool.books.enter(&self.source, start, number, Self::WHOLE_CHUNK);
+        match entered {
+            Ok(_) => {
+                pool.chunks += 1;
+                pool.free += Self::SLICES;
+                Ok(())
+            }
+            Err(error) => {
+                // SAFETY: Just obtained with this layout; nobody has seen it.
+                unsafe { self.source.release(ptr::bytes(start, C::BYTES), Self::CHUNK) };
+                Err(error)
+            }
+        }
+    }
+
+    /// Obtains a region larger than a chunk.
+    #[cold]
+    #[inline(never)]
+    fn pass_on(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, bool), SourceError> {
+        let layout = Self::passed_on(layout)?;
+        let (region, zeroed) = self.source.obtain_telling(layout)?;
+        Ok((ptr::bytes(region.cast(), layout.size()), zeroed))
+    }
+
+    /// Makes a region of this pool longer or shorter where it is, by the slices behind it.
+    fn resize(&self, start: NonNull<u8>, old: usize, new: usize) -> Result<(), SourceError> {
+        if old == new {
+            return Ok(());
+        }
+        let mut pool = self.pool.lock();
+        let (place, at) = Self::find(&mut pool, start.addr().get()).ok_or(SourceError::Unsupported)?;
+        if new > old {
+            let free = pool.books.chunk(place).states.free;
+            if words::run_from(free, at + old) < new - old {
+                return Err(SourceError::Unsupported);
+            }
+            pool.take(place, words::mask(at + old, new - old), Self::WHOLE_CHUNK);
+        } else {
+            pool.put(place, words::mask(at + new, old - new), Self::WHOLE_CHUNK);
+            let excess = self.excess(&pool);
+            drop(pool);
+            self.settle(excess);
+        }
+        Ok(())
+    }
+}
+
+impl Pool {
+    /// Free slices become held; whether all of them were clean.
+    #[inline]
+    fn take(&mut self, place: Place, slices: u64, whole: u64) -> bool {
+        let taken = self.books.chunk(place).states.take(slices);
+        self.books.update(place, whole);
+        self.free -= slices.count_ones() as usize;
+        self.dirty -= taken.dirty;
+        self.waiting -= taken.waiting;
+        taken.dirty == 0
+    }
+
+    /// Held slices become free.
+    #[inline]
+    fn put(&mut self, place: Place, slices: u64, whole: u64) {
+        let tick = self.purger.tick;
+        self.books.chunk(place).states.put(slices, tick);
+        self.books.update(place, whole);
+        let count = slices.count_ones() as usize;
+        self.free += count;
+        self.dirty += count;
+        self.waiting += count;
+    }
+}
+
+// SAFETY: A region is a run of slices of one chunk that is held of the source below, so it is writable and overlaps no region of anybody else; the slices were free, and the lock
+// makes each `take` remove them from the free ones, so it overlaps no region of this source. It is as aligned as asked, since chunks are multiples of `C::BYTES`, which is at
+// least the alignment, and `words::best` gives multiples of it in slices. What is passed on is a region of the source below, cut to a length that every fitting one rounds to.
+// Clean slices are zero where those of `S` are: they were never handed out, or were decommitted since. Chunks leave by `reclaim` and by the drop only.
+unsafe impl<S, C> MemorySource for SliceSource<S, C>
+where
+    S: Decommit,
+    C: BlockSize,
+{
+    const MIN_ALIGN: usize = SLICE;
+    const MAX_REGION: usize = S::MAX_REGION;
+
+    #[inline]
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        Ok(self.obtain_telling(layout)?.0)
+    }
+
+    #[inline]
+    fn obtain_telling(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, bool), SourceError> {
+        let Some((len, align)) = Self::run(layout) else {
+            return self.pass_on(layout);
+        };
+        let mut pool = self.pool.lock();
+        loop {
+            if let Some((start, zeroed)) = Self::take(&mut pool, len, align) {
+                return Ok((ptr::bytes(start, len * SLICE), zeroed));
+            }
+            // What is being purged may be what is missing. Waiting for it takes longer than a chunk from below, and there is one purge at a time: so the chunks obtained for that reason are few.
+            if let Err(refusal) = self.add_chunk(&mut pool) {
+                if pool.being_purged == 0 {
+                    return Err(refusal);
+                }
+                drop(pool);
+                drop(self.purging.lock());
+                pool = self.pool.lock();
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        let Some((len, _)) = Self::run(layout) else {
+            if let Ok(layout) = Self::passed_on(layout) {
+                // SAFETY: The source below gave the region for this layout, as `pass_on` made it of any that fits.
+                unsafe { self.source.release(ptr::bytes(region.cast(), layout.size()), layout) };
+            }
+            return;
+        };
+        let mut pool = self.pool.lock();
+        // A region of this pool lies in one of its chunks.
+        let Some((place, at)) = Self::find(&mut pool, region.cast::<u8>().addr().get()) else { return };
+        pool.put(place, words::mask(at, len), Self::WHOLE_CHUNK);
+        let excess = self.excess(&pool);
+        drop(pool);
+        self.settle(excess);
+    }
+
+    /// In place by the slices behind the region, or, beyond a chunk, as the source below does it. From one to the other there is no way but copying.
+    unsafe fn remap(
+        &self,
+        region: NonNull<[u8]>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<Remapped, SourceError> {
+        let start = region.cast::<u8>();
+        match (Self::run(old), Self::run(new)) {
+            (Some((old, _)), Some((new_len, _))) if start.addr().get().is_multiple_of(new.align()) => {
+                self.resize(start, old, new_len)?;
+                Ok(Remapped { region: ptr::bytes(start, new_len * SLICE), kept: old.min(new_len) * SLICE })
+            }
+            (None, None) => {
+                let (old, new) = (Self::passed_on(old)?, Self::passed_on(new)?);
+                // SAFETY: The source below gave the region for the old layout; the caller's promises.
+                let moved = unsafe { self.source.remap(ptr::bytes(start, old.size()), old, new) }?;
+                let kept = moved.kept.min(old.size()).min(new.size());
+                Ok(Remapped { region: ptr::bytes(moved.region.cast(), new.size()), kept })
+            }
+            _ => Err(SourceError::Unsupported),
+        }
+    }
+
+    /// Gives chunks that are wholly free back.
+    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        let mut reclaimed = 0;
+        let mut pool = self.pool.lock();
+        while let Some(place) = pool.books.first(WHOLE) {
+            pool.take(place, Self::WHOLE_CHUNK, Self::WHOLE_CHUNK);
+            let start = pool.books.chunk(place).start;
+            pool.books.strike(place);
+            pool.chunks -= 1;
+            let Some(start) = NonNull::new(start) else { continue };
+            let region = ptr::bytes(start, C::BYTES);
+            leaving(region);
+            reclaimed += C::BYTES;
+            // SAFETY: The chunk was obtained with this layout, and all its slices were free and are in no books now.
+            unsafe { self.source.release(region, Self::CHUNK) };
+        }
+        drop(pool);
+        reclaimed + self.source.reclaim(leaving)
+    }
+
+    fn before_fork(&self) {
+        // The first lock waits for the purge that is under way, so that a child finds no slice that somebody else has taken out.
+        self.purging.hold_for_fork();
+        self.pool.hold_for_fork();
+        self.source.before_fork();
+    }
+
+    unsafe fn after_fork(&self) {
+        // SAFETY: `before_fork` called the source's, and the caller promises that this is the call behind it.
+        unsafe { self.source.after_fork() };
+        // SAFETY: `before_fork` held the lock, likewise.
+        unsafe { self.pool.with_held_for_fork(|pool| pool.purger.after_fork()) };
+        // SAFETY: `before_fork` held the lock, likewise.
+        unsafe { self.pool.release_after_fork() };
+        // SAFETY: `before_fork` held the lock, likewise.
+        unsafe { self.purging.release_after_fork() };
+    }
+}
+
+impl<S, C> Drop for SliceSource<S, C>
+where
+    S: Decommit,
+    C: BlockSize,
+{
+    /// Gives all wholly free chunks back, and the books; a chunk with a slice that was never released is leaked.
+    fn drop(&mut self) {
+        self.reclaim(&mut |_| ());
+        self.pool.lock().books.dissolve(&self.source);
+    }
+}
+
+impl<S, C> fmt::Debug for SliceSource<S, C>
+where
+    S: Decommit + fmt::Debug,
+    C: BlockSize,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SliceSource")
+            .field("source", &self.source)
+            .field("chunk", &C::BYTES)
+            .field("purge", &self.purge)
+            .finish_non_exhaustive()
+    }
+}
