@@ -57,7 +57,7 @@ pub use source::{
     PageLock, PlainPages,
 };
 #[cfg(feature = "std")]
-pub use source::{Purge, SliceSource, SliceUsage};
+pub use source::{PooledSource, Purge, SliceSource, SliceUsage};
 #[cfg(feature = "std")]
 pub use switch::{
     Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, FrontOf, Heap, HeapGuard,

@@ -18,6 +18,8 @@ mod inline;
 mod limit;
 #[cfg(feature = "std")]
 mod mmap;
+#[cfg(all(feature = "std", not(loom)))]
+mod pooled;
 mod refusing;
 mod region;
 mod shared;
@@ -44,6 +46,11 @@ pub use refusing::RefusingSource;
 pub use region::RegionSource;
 #[cfg(feature = "std")]
 pub use shared_map::{FileSource, MemfdSource};
+#[cfg(all(feature = "std", not(loom)))]
+pub use pooled::PooledSource;
+// Loom makes no statics.
+#[cfg(all(feature = "std", loom))]
+pub use MmapSource as PooledSource;
 #[cfg(feature = "std")]
 pub use slices::{Purge, SliceSource, SliceUsage};
 

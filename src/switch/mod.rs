@@ -42,14 +42,14 @@ pub use statistics::Statistics;
 pub use tiers::FrontOf;
 pub use tiers::{Declaration, NoTier, PresentTier, TierAllocator, TierSet, Tiers};
 
-use crate::size::{U65536, U262144, U1048576, U4194304};
-use crate::{ArenaSource, BumpAllocator, MmapSource, SlabAllocator};
+use crate::size::{U65536, U1048576};
+use crate::{ArenaSource, BumpAllocator, MmapSource, PooledSource, SlabAllocator};
 
-/// What the short form of the macros installs: for contexts, bump heaps over blocks of 64 KiB; for threads, size-class heaps over blocks of 256
-/// KiB; behind them the system's allocator.
+/// What the short form of the macros installs: for contexts, bump heaps over blocks of 64 KiB; for threads, slabs from the process's pool; behind
+/// them the system's allocator.
 pub type RecommendedTiers<P = DefaultPolicy> = Tiers<
     BumpAllocator<ArenaSource<MmapSource, U65536, U1048576>>,
-    SlabAllocator<ArenaSource<MmapSource, U262144, U4194304>, U262144>,
+    SlabAllocator<PooledSource>,
     std::alloc::System,
     P,
 >;
@@ -64,7 +64,7 @@ pub const RECOMMENDED_TIERS: RecommendedTiers = recommended_tiers();
 pub const fn recommended_tiers<P: Policy>() -> RecommendedTiers<P> {
     Builder::new()
         .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
-        .thread_tier(SlabAllocator::new(ArenaSource::new(MmapSource::new())))
+        .thread_tier(SlabAllocator::new(PooledSource::new()))
         .global_tier(std::alloc::System)
         .policy::<P>()
         .build()
