@@ -12,6 +12,7 @@ use core::ptr::NonNull;
 use super::ground::{Door, Ground, Place};
 use crate::NonZeroLayout;
 use crate::switch::control::{HeapTier, Local, Phase, Shared};
+use crate::switch::outbox::Outbox;
 
 const BLOCK: usize = 16;
 /// Blocks that the heap's one region has.
@@ -100,6 +101,26 @@ impl Heap {
         // SAFETY: The models free a block that the thread has, of two words.
         unsafe { self.shared.remote.push(self.ground.at(block), layout) };
         self.shared.balance.remote_frees(1)
+    }
+
+    /// Somebody else frees several blocks and sends them together, as `free_remotely` and `send`; `true` to the last one of a settled heap.
+    pub(super) fn free_together<const N: usize>(&self, blocks: [usize; N]) -> bool {
+        let outbox = Outbox::new();
+        let layout = NonZeroLayout::of::<[u64; 2]>().unwrap();
+        for block in blocks {
+            self.ground.touch(self.ground.at(block));
+            self.used.fetch_sub(1, Relaxed);
+            // SAFETY: The models free a block that the thread has, of two words.
+            let sent = unsafe { outbox.put(NonNull::from(&self.shared), self.ground.at(block), layout) };
+            assert!(sent.is_none(), "so few are kept back");
+        }
+        let parcel = outbox.take().expect("what was kept back");
+        assert_eq!((parcel.owner, parcel.blocks), (NonNull::from(&self.shared), N));
+        assert!(outbox.take().is_none());
+        self.door.pass();
+        // SAFETY: The blocks were freed, and belong to the heap.
+        unsafe { self.shared.remote.push_all(parcel.batch) };
+        self.shared.balance.remote_frees(parcel.blocks)
     }
 
     /// Makes a heap without blocks as good as new, as `free_settled` and `empty_parked`.

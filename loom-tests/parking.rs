@@ -54,6 +54,13 @@ impl Process {
         }
     }
 
+    /// The same of several blocks at once, as `SwitchableAllocator::send`.
+    fn free_together<const N: usize>(&self, blocks: [usize; N]) {
+        if self.heap.free_together(blocks) {
+            self.lot.last_freed(&self.heap.shared, || self.empty());
+        }
+    }
+
     /// As `SwitchableAllocator::adopt_or_make`; whether there was a heap to adopt.
     fn adopt(&self) -> bool {
         let live = |heap: NonNull<Shared>| {
@@ -116,6 +123,49 @@ fn owner_uses_the_heap_and_parks() {
         let process = together(Process::new(2), owner, others);
         assert_eq!(process.emptied.load(Relaxed), 1, "emptied once");
         process.check();
+    });
+}
+
+#[test]
+fn owner_parks_while_two_send_batches() {
+    explore("parking, 2 send batches", 3, || {
+        let others = [
+            |process: &Process| process.free_together([0, 1]),
+            |process: &Process| {
+                process.free_together([2, 3]);
+            },
+        ];
+        let process = together(Process::new(4), Process::park, others);
+        assert_eq!(process.emptied.load(Relaxed), 1, "emptied once");
+        process.check();
+    });
+}
+
+#[test]
+fn another_thread_adopts_while_a_batch_is_sent() {
+    explore("parking, adopt, and a batch", 3, || {
+        let adopt = |process: &Process| {
+            if process.adopt() {
+                process.heap.bring_home();
+                let block = process.heap.allocate();
+                process.heap.free_locally(block);
+            }
+        };
+        together(Process::new(3), Process::park, [|process| process.free_together([0, 1, 2]), adopt]).check();
+    });
+}
+
+#[test]
+fn a_batch_and_single_blocks_and_an_adopter() {
+    explore("parking, adopt, a batch and a block", 4, || {
+        let adopt = |process: &Process| {
+            if process.adopt() {
+                process.heap.bring_home();
+            }
+        };
+        let others =
+            [|process: &Process| process.free_together([0, 1]), |process: &Process| process.free(2), adopt];
+        together(Process::new(3), Process::park, others).check();
     });
 }
 

@@ -42,12 +42,12 @@ pub use mmap::{
     MapReport, MmapOptions, MmapSettings, MmapSource, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder,
     PageLock, PlainPages,
 };
+#[cfg(all(feature = "std", not(loom)))]
+pub use pooled::PooledSource;
 pub use refusing::RefusingSource;
 pub use region::RegionSource;
 #[cfg(feature = "std")]
 pub use shared_map::{FileSource, MemfdSource};
-#[cfg(all(feature = "std", not(loom)))]
-pub use pooled::PooledSource;
 // Loom makes no statics.
 #[cfg(all(feature = "std", loom))]
 pub use MmapSource as PooledSource;

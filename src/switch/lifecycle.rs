@@ -298,6 +298,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let own = NonNull::new(state.thread_heap.replace(core::ptr::null_mut()));
         let context = state.context.get();
         state.set_context(Context::DEFAULT);
+        if let Some(heap) = own {
+            // What is freed from here on comes home like a remote free.
+            // SAFETY: A thread's heap is one of the thread tier.
+            let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
+            // SAFETY: The heap was this thread's until it was taken from it above, and nobody else has it yet.
+            unsafe { self.close_front(heap, state) };
+        }
         self.leave_all(context);
         if let Some(heap) = own {
             // SAFETY: A thread's heap is one of the thread tier.

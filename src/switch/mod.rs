@@ -14,7 +14,7 @@ mod heap;
 mod large;
 mod lifecycle;
 mod macros;
-mod outbox;
+pub(crate) mod outbox;
 pub(crate) mod owner_map;
 pub(crate) mod parking;
 mod policy;

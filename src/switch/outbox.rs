@@ -32,6 +32,8 @@ const BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     places: [Place; PLACES],
+    /// Whether a place is in use.
+    any: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -65,7 +67,7 @@ impl Outbox {
                 bytes: Cell::new(0),
             }
         }; PLACES];
-        Self { places }
+        Self { places, any: Cell::new(false) }
     }
 
     /// Keeps a block back; what is to be sent now, if anything.
@@ -79,6 +81,7 @@ impl Outbox {
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) -> Option<Parcel> {
+        self.any.set(true);
         let place = &self.places[place_of(owner)];
         let other = if place.owner.get() == owner.as_ptr() { None } else { place.take() };
         place.owner.set(owner.as_ptr());
@@ -95,8 +98,14 @@ impl Outbox {
     }
 
     /// Takes what is kept back for some heap, if there is any.
+    #[inline]
     pub(crate) fn take(&self) -> Option<Parcel> {
-        self.places.iter().find_map(Place::take)
+        if !self.any.get() {
+            return None;
+        }
+        let parcel = self.places.iter().find_map(Place::take);
+        self.any.set(parcel.is_some());
+        parcel
     }
 }
 

@@ -272,10 +272,14 @@ impl Slab {
     }
 }
 
-/// How many blocks are carved at once: a page of them, and a few where that would be fewer.
+/// How many blocks are carved at once: a page of them, and a few where that would be fewer, so that a class is not refilled too often.
 const fn blocks_at_once(bytes: usize) -> u32 {
     const PAGE: usize = 4096;
-    let few = if bytes <= 2 * PAGE { 8 } else { 2 };
+    let few = match bytes {
+        ..=1024 => 16,
+        ..=8192 => 8,
+        _ => 2,
+    };
     let page = PAGE / bytes;
     small(if page > few { page } else { few })
 }
