@@ -51,8 +51,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let mut error = AllocError::TooLarge;
         if layout.size().max(layout.align()) <= <Thread as Kind<D>>::LARGEST {
             self.send_all(state);
-            // SAFETY: The calling thread uses the heap.
-            unsafe { self.bring_home(heap) };
+            if !heap.shared().remote.is_empty() {
+                // SAFETY: The calling thread uses the heap.
+                unsafe { self.bring_home(heap) };
+            }
             // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
             let allocator = unsafe { heap.allocator() };
             let block = allocator.allocate_through(&state.front, layout);

@@ -93,12 +93,18 @@ impl RemoteList {
         }
     }
 
+    /// Whether nothing was there when this looked.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Relaxed).is_null()
+    }
+
     /// Takes all blocks, the one pushed last first.
     ///
     /// The blocks are the caller's from here on.
     #[inline]
     pub(crate) fn take(&self) -> RemoteBlocks {
-        if self.head.load(Relaxed).is_null() {
+        if self.is_empty() {
             return RemoteBlocks { next: null_mut() };
         }
         RemoteBlocks { next: self.head.swap(null_mut(), Acquire) }

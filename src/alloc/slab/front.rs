@@ -3,7 +3,7 @@
 //! ```text
 //!   limit   the largest size that `pop` serves: 1 KiB, or 0 while closed
 //!   lists   a list of blocks for each class
-//!   own     256 slabs of the allocator, by their number modulo 256: number, header
+//!   own     1,024 slabs of the allocator, by their number modulo that: number, header
 //! ```
 //!
 //! Always: the blocks on the list of a class are its current slab's; where `own` says that a slab number has a header, that slab belongs to the
@@ -49,11 +49,12 @@ impl Lists {
     }
 }
 
-/// Slabs that a thread knows to be its own.
-const KNOWN: usize = 256;
+/// How many slabs a thread knows to be its own: 64 MiB of them. More would be a longer thread-local to clear for each thread.
+const KNOWN: usize = 1024;
 
 /// See the head of this file.
 pub(super) struct OwnSlabs<B> {
+    /// Complements of numbers, since those are not 0: an unused place is, so that a thread begins with zeros.
     numbers: [Cell<usize>; KNOWN],
     slabs: [Cell<*mut Slab>; KNOWN],
     length: PhantomData<fn() -> B>,
@@ -61,15 +62,17 @@ pub(super) struct OwnSlabs<B> {
 
 impl<B: BlockSize> OwnSlabs<B> {
     const fn new() -> Self {
-        // A number that belongs in another place: 1 in the first, 0 in the others.
-        let mut numbers = [const { Cell::new(0) }; KNOWN];
-        numbers[0] = Cell::new(1);
-        Self { numbers, slabs: [const { Cell::new(null_mut()) }; KNOWN], length: PhantomData }
+        Self {
+            numbers: [const { Cell::new(0) }; KNOWN],
+            slabs: [const { Cell::new(null_mut()) }; KNOWN],
+            length: PhantomData,
+        }
     }
 
+    /// The complement of the number of the slab in which `address` lies.
     #[inline(always)]
     fn number(address: usize) -> usize {
-        address / B::BYTES
+        !(address / B::BYTES)
     }
 
     /// The place for the slab in which `address` lies, if that is known.
@@ -89,8 +92,9 @@ impl<B: BlockSize> OwnSlabs<B> {
 
     /// Forgets a slab.
     pub(super) fn forget(&self, slab: &Slab) {
-        let first = Self::number(slab.start().addr().get());
-        for number in first..first + slab.len() / B::BYTES {
+        let start = slab.start().addr().get();
+        for address in (start..start + slab.len()).step_by(B::BYTES) {
+            let number = Self::number(address);
             if self.numbers[number % KNOWN].get() == number {
                 self.forget_place(number % KNOWN);
             }
@@ -103,7 +107,7 @@ impl<B: BlockSize> OwnSlabs<B> {
     }
 
     fn forget_place(&self, place: usize) {
-        self.numbers[place].set(usize::from(place == 0));
+        self.numbers[place].set(0);
     }
 }
 

@@ -174,9 +174,14 @@ impl Slab {
         self.until.get().wrapping_add(self.rest.get())
     }
 
+    /// Whether there are free blocks on its list.
+    pub(super) fn has_free(&self) -> bool {
+        !self.free.get().is_null()
+    }
+
     /// Whether there are blocks to take.
     pub(super) fn has_some(&self) -> bool {
-        !self.free.get().is_null() || self.carved.get() < self.capacity.get()
+        self.has_free() || self.carved.get() < self.capacity.get()
     }
 
     /// Puts a block on the slab's list; `true` where the countdown has ended.

@@ -38,6 +38,8 @@ impl<B> Copy for Near<'_, B> {}
 
 /// The two lengths of slabs: of `B`, and of four times that.
 const LENGTHS: usize = 2;
+/// Classes whose blocks are more than this part of a slab have longer slabs, where the source gives them.
+const SHORT: usize = 32;
 /// How many empty slabs of each length are kept.
 const KEPT: [u32; LENGTHS] = [4, 1];
 /// How many slabs are released before classes give their current slabs back.
@@ -101,7 +103,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// The length of the slabs for blocks of `bytes` bytes.
     #[inline(always)]
     pub(super) const fn len_of(bytes: usize) -> usize {
-        if bytes <= B::BYTES / 16 || !four_fit(B::BYTES, S::MAX_REGION) { B::BYTES } else { 4 * B::BYTES }
+        if bytes <= B::BYTES / SHORT || !four_fit(B::BYTES, S::MAX_REGION) { B::BYTES } else { 4 * B::BYTES }
     }
 
     /// Fills the list of a class, which is empty, and takes a block from it.
@@ -116,11 +118,18 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         let mut slab = current.get();
         // SAFETY: A slab that is current is one of this heap's.
         if let Some(old) = unsafe { slab.as_ref() }
-            && !old.has_some()
+            && !old.has_free()
         {
-            current.set(null_mut());
-            self.count(old.become_full());
-            slab = null_mut();
+            if !old.has_some() {
+                current.set(null_mut());
+                self.count(old.become_full());
+                slab = null_mut();
+            } else if let Some(other) = self.pop_queue(class) {
+                // Blocks that were in use before come before what was never touched.
+                self.count(old.become_queued());
+                link_second(&self.queues[class], old);
+                slab = core::ptr::from_ref(other).cast_mut();
+            }
         }
         // SAFETY: As above.
         let slab = match unsafe { slab.as_ref() } {
@@ -457,6 +466,14 @@ fn link(list: &Cell<*mut Slab>, slab: &Slab) {
     if let Some(next) = unsafe { next.as_ref() } {
         next.previous.set(this);
     }
+}
+
+/// Puts a slab behind the first of a list.
+fn link_second(list: &Cell<*mut Slab>, slab: &Slab) {
+    // SAFETY: What is in a list are slabs of one heap.
+    let Some(first) = (unsafe { list.get().as_ref() }) else { return link(list, slab) };
+    link(&first.next, slab);
+    slab.previous.set(core::ptr::from_ref(first).cast_mut());
 }
 
 /// Takes a slab from the list that it is in.

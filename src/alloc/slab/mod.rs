@@ -37,7 +37,7 @@ const fn largest_of(len: usize, region: usize) -> usize {
 
 /// An allocator of blocks up to 32 KiB in slabs of `B` bytes, for one thread at a time: the thread tier of the switchable allocator.
 ///
-/// There are 84 classes: steps of 16 bytes to 1 KiB, then four to each doubling. Slabs of `B` bytes serve classes to `B / 16`, slabs of `4 * B` those to
+/// There are 84 classes: steps of 16 bytes to 1 KiB, then four to each doubling. Slabs of `B` bytes serve classes to `B / 32`, slabs of `4 * B` those to
 /// `B / 2`. Alignments beyond 16 bytes, up to the largest class, round the size up to a multiple of the alignment, and beyond 1 KiB to a power of
 /// two. Larger requests are refused: the switchable allocator gives those memory of their own.
 ///
