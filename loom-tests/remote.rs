@@ -10,7 +10,7 @@ use loom::sync::atomic::Ordering::{Acquire, Release};
 use super::ground::{Door, Ground};
 use super::{explore, together};
 use crate::NonZeroLayout;
-use crate::switch::remote::RemoteList;
+use crate::sync::RemoteList;
 
 const BLOCK: usize = 16;
 const BLOCKS: usize = 4;

@@ -22,8 +22,8 @@ use core::ptr::{NonNull, null_mut};
 use super::balance::Balance;
 use super::context::Context;
 use super::large::Record;
-use super::remote::RemoteList;
 use super::tiers::{Declaration, HeapAllocator, Kind};
+use crate::sync::RemoteList;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU8, AtomicUsize};
 

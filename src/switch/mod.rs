@@ -19,7 +19,6 @@ pub(crate) mod owner_map;
 pub(crate) mod parking;
 mod policy;
 mod pool;
-pub(crate) mod remote;
 mod scope;
 mod slow;
 mod statistics;

@@ -18,8 +18,8 @@ use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
 use super::control::Shared;
-use super::remote::{Batch, RemoteBlock};
 use crate::NonZeroLayout;
+use crate::sync::{Batch, RemoteBlock};
 
 /// The heaps for which blocks are kept back at once.
 const PLACES: usize = 4;

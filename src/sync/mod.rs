@@ -8,12 +8,16 @@ mod fork;
 mod futex;
 mod lock;
 #[cfg(feature = "std")]
+mod remote;
+#[cfg(feature = "std")]
 mod table;
 
 pub(crate) use fork::ForkHold;
 pub(crate) use futex::Futex;
 pub(crate) use lock::Guarded;
 pub use lock::{RawLock, SpinFutexLock};
+#[cfg(feature = "std")]
+pub(crate) use remote::{Batch, RemoteBlock, RemoteList};
 #[cfg(feature = "std")]
 pub(crate) use table::PointerTable;
 

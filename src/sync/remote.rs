@@ -1,7 +1,7 @@
 //! Blocks on their way home.
 //!
-//! A block freed by a thread that does not use its heap is pushed on the heap's list, from where the heap's user takes all at
-//! once. It is a stack of R. K. Treiber (1986) without the pop: pushes by compare-exchange, everything taken with one swap,
+//! A block freed by a thread that does not use its heap (or shard, whose lock is taken) is pushed on the heap's list, from where the heap's user takes
+//! all at once. It is a stack of R. K. Treiber (1986) without the pop: pushes by compare-exchange, everything taken with one swap,
 //! so that the ABA problem does not arise.
 //!
 //! ```text
@@ -14,9 +14,10 @@
 
 use core::ptr::{NonNull, null_mut};
 
+use super::atomic::AtomicPtr;
+use super::atomic::Ordering::{Acquire, Relaxed, Release};
+use super::const_fn;
 use crate::NonZeroLayout;
-use crate::sync::atomic::AtomicPtr;
-use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// What a block on the list begins with.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +60,11 @@ pub(crate) struct RemoteList {
 }
 
 impl RemoteList {
-    /// An empty list.
-    pub(crate) fn new() -> Self {
-        Self { head: AtomicPtr::new(null_mut()) }
+    const_fn! {
+        /// An empty list.
+        pub(crate) fn new() -> Self {
+            Self { head: AtomicPtr::new(null_mut()) }
+        }
     }
 
     /// Pushes a block.
