@@ -41,6 +41,8 @@ pub use alloc::{
 };
 pub use alloc::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
 pub use alloc::{Front, NoFront, Pushed};
+#[cfg(feature = "std")]
+pub use alloc::{ShardCount, Sharded};
 pub use error::{AllocError, SourceError};
 pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;

@@ -17,6 +17,8 @@ mod locked;
 #[cfg(feature = "std")]
 mod mmap;
 mod resize;
+#[cfg(feature = "std")]
+mod sharded;
 mod size_class;
 mod slab;
 mod tree;
@@ -30,6 +32,8 @@ pub use locked::Locked;
 #[cfg(feature = "std")]
 pub use mmap::MmapAllocator;
 pub(crate) use resize::{grow_or_move, in_place_or_elsewhere, relocate, shrink_or_move};
+#[cfg(feature = "std")]
+pub use sharded::{ShardCount, Sharded};
 pub use size_class::SizeClassAllocator;
 pub use slab::SlabAllocator;
 pub use tree::{

@@ -6,6 +6,8 @@
 
 mod fork;
 mod futex;
+#[cfg(feature = "std")]
+mod home;
 mod lock;
 #[cfg(feature = "std")]
 mod remote;
@@ -14,6 +16,8 @@ mod table;
 
 pub(crate) use fork::ForkHold;
 pub(crate) use futex::Futex;
+#[cfg(feature = "std")]
+pub(crate) use home::{home, move_home};
 pub(crate) use lock::Guarded;
 pub use lock::{RawLock, SpinFutexLock};
 #[cfg(feature = "std")]
@@ -72,6 +76,13 @@ pub(crate) const LEAF_BITS: u32 = 13;
 /// Loom keeps books of each entry, so two are enough.
 #[cfg(all(feature = "std", loom))]
 pub(crate) const LEAF_BITS: u32 = 1;
+
+/// The logarithm of the number of leaves of a table of addresses that lies in memory of its own: with the leaves, 48 bits of an address.
+#[cfg(all(feature = "std", not(loom)))]
+pub(crate) const ROOT_BITS: u32 = 48 - crate::source::SLICE.ilog2() - LEAF_BITS;
+/// Two are enough for the slices of a model, which are adjacent.
+#[cfg(all(feature = "std", loom))]
+pub(crate) const ROOT_BITS: u32 = 1;
 
 /// A `const fn`, or under loom a plain `fn`.
 #[cfg(not(loom))]

@@ -1,0 +1,393 @@
+//! Several allocators, each behind a lock of its own, for many threads.
+//!
+//! ```text
+//!   thread --its number--> shard 0 [lock | freed elsewhere | allocator] --- regions: whole slices of 64 KiB
+//!                 taken?   shard 1 [lock | freed elsewhere | allocator] --- regions
+//!                          ..
+//!   block  --owners------> the shard whose region it lies in
+//! ```
+//!
+//! - `shard`: an allocator, its lock, and what was freed meanwhile
+//! - `source`: the source under a shard's allocator, which records its regions
+//! - `owners`: from an address to its shard
+//! - `count`: how many shards there are
+//!
+//! Always:
+//! - Whether a block is a shard's or the large allocator's follows from each layout that fits it: shards serve sizes and alignments up to [`LARGEST`](Sharded::LARGEST) and
+//!   say of no block that it is longer.
+//! - A block of a shard goes back to that shard, whichever thread frees it.
+//! - No thread waits for a lock while another shard could serve it, or to free a block.
+
+mod count;
+mod owners;
+mod shard;
+mod source;
+
+pub use count::ShardCount;
+
+use core::fmt;
+use core::ptr::NonNull;
+
+use generic_array::GenericArray;
+use typenum::U16;
+
+use super::{Allocator, LocalAllocator, MmapAllocator, ResizeInPlace, relocate};
+use crate::source::SLICE;
+use crate::sync::{RawLock, SpinFutexLock, home, move_home};
+use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
+use owners::Owners;
+use shard::{Over, Shard};
+use source::{Ground, ShardSource};
+
+/// An allocator for many threads: `N` allocators like `A` over one source, each behind a lock of its own, and `B` for what is too large for them.
+///
+/// A thread allocates from a shard of its own choice, and goes to another one when it finds that one's lock taken, so that threads are seldom in each
+/// other's way; up to `N` of them settle on different shards. A block may be freed and resized on any thread: its address tells its shard, by
+/// a table of two levels. Where that shard's lock is taken, the block is left on a list from which the next one who takes the lock puts it back: freeing
+/// never waits. Where an allocator has no memory left, the others are asked.
+///
+/// Requests beyond [`LARGEST`](Self::LARGEST) go to `B`, by default a [`MmapAllocator`]: a memory map for each block. Where large blocks come and go all the
+/// time, `MmapAllocator<CachingSource<MmapSource>>` keeps some maps.
+///
+/// It is `Sync` where the source and `B` are. Behind [`adapt`](Allocator::adapt) it is a `#[global_allocator]`; in the switchable allocator it can be the global tier,
+/// `.global_tier_allocator(Sharded::new(...))`. It holds no memory before the first allocation, except that of its value: that of `A`, `N + 1` times.
+/// Any number of threads may use it; for few threads, or where memory is scarcer than time, take a [`Locked`](super::Locked).
+///
+/// Allocating and freeing take constant time beyond that of `A`, as long as some shard is free and has memory.
+///
+/// # Examples
+/// ```
+/// use context_allocator::{Allocator, MmapSource, NonZeroLayout, Sharded, SizeClassAllocator};
+///
+/// static SHARED: Sharded<SizeClassAllocator<MmapSource>> = Sharded::new(SizeClassAllocator::new(MmapSource::new()));
+///
+/// let layout = NonZeroLayout::of::<[u8; 100]>().unwrap();
+/// let block = std::thread::spawn(move || SHARED.allocate(layout).map(|block| block.cast::<u8>().expose_provenance()));
+/// let address = block.join().unwrap()?;
+/// let block = std::ptr::NonNull::with_exposed_provenance(address);
+/// // SAFETY: Just allocated there with this layout, and not used again.
+/// unsafe { SHARED.deallocate(block, layout) };
+/// # Ok::<(), context_allocator::AllocError>(())
+/// ```
+///
+/// As the global allocator, with four shards:
+/// ```
+/// use context_allocator::{Allocator, AllocatorAdaptor, MmapSource, Sharded, SizeClassAllocator};
+///
+/// #[global_allocator]
+/// static ALLOC: AllocatorAdaptor<Sharded<SizeClassAllocator<MmapSource>, typenum::U4>> =
+///     AllocatorAdaptor::new(Sharded::new(SizeClassAllocator::new(MmapSource::new())));
+///
+/// assert_eq!(vec![1; 1000].iter().sum::<i32>(), 1000);
+/// ```
+pub struct Sharded<A, N = U16, B = MmapAllocator, L = SpinFutexLock>
+where
+    A: LocalAllocator,
+    N: ShardCount,
+{
+    ground: Ground<A>,
+    large: B,
+    shards: GenericArray<Shard<A, L>, N>,
+}
+
+// SAFETY: A shard's allocator is reached only by who holds its lock, one thread at a time, and a thread's use happens before the next one's; it is
+// `Send`, as every `LocalAllocator`. The list of freed blocks and the owners are made of atomics. Of the pattern only the source is used, which may be
+// asked for by several threads at once (`LocalAllocator`) and is `Sync`.
+unsafe impl<A, N, B, L> Sync for Sharded<A, N, B, L>
+where
+    A: LocalAllocator<Source: Sync>,
+    N: ShardCount,
+    B: Sync,
+    L: Sync,
+{
+}
+
+#[cfg(not(loom))]
+impl<A, N, L> Sharded<A, N, MmapAllocator, L>
+where
+    A: LocalAllocator,
+    N: ShardCount,
+    L: RawLock,
+{
+    /// Shards like `allocator`, of which only the source is used, by all of them; and memory maps for what is larger.
+    pub const fn new(allocator: A) -> Self {
+        Self::with_large(allocator, MmapAllocator::new())
+    }
+}
+
+impl<A, N, B, L> Sharded<A, N, B, L>
+where
+    A: LocalAllocator,
+    N: ShardCount,
+    L: RawLock,
+{
+    /// The largest size and alignment in bytes that shards serve: what `A` does, up to 256 KiB and half of the source's largest region.
+    pub const LARGEST: usize = {
+        let allocator = <Over<A> as LocalAllocator>::LARGEST;
+        let region = ShardSource::<A>::LARGEST / 2;
+        let least = if allocator < region { allocator } else { region };
+        if least < 4 * SLICE { least } else { 4 * SLICE }
+    };
+
+    /// As [`new`](Sharded::new), with an allocator of one's own for what is too large for the shards.
+    #[cfg(not(loom))]
+    pub const fn with_large(allocator: A, large: B) -> Self {
+        // Named here, so that a source that does not do is an error where the allocator is made.
+        ShardSource::<A>::check();
+        let mut shards = core::mem::MaybeUninit::<GenericArray<Shard<A, L>, N>>::uninit();
+        let first = shards.as_mut_ptr().cast::<Shard<A, L>>();
+        let mut number = 0;
+        while number < N::SHARDS {
+            // SAFETY: A `GenericArray` is laid out as an array, so that many shards lie in it.
+            let place = unsafe { first.add(number) };
+            // SAFETY: The place lies in `shards`.
+            unsafe { place.write(Shard::new(L::FREE)) };
+            number += 1;
+        }
+        // SAFETY: Each of the shards was written.
+        let shards = unsafe { shards.assume_init() };
+        Self { ground: Ground { pattern: allocator, owners: Owners::new() }, large, shards }
+    }
+
+    /// As [`with_large`](Self::with_large), outside of const context.
+    #[cfg(loom)]
+    pub(crate) fn with_locks(allocator: A, large: B, lock: impl Fn() -> L) -> Self {
+        use generic_array::sequence::GenericSequence;
+        let shards = GenericArray::generate(|_| Shard::new(lock()));
+        Self { ground: Ground { pattern: allocator, owners: Owners::new() }, large, shards }
+    }
+
+    /// The source of the shards' regions.
+    pub fn source(&self) -> &A::Source {
+        self.ground.pattern.source()
+    }
+
+    /// What serves requests beyond [`LARGEST`](Self::LARGEST).
+    pub const fn large(&self) -> &B {
+        &self.large
+    }
+
+    #[inline(always)]
+    const fn is_large(layout: NonZeroLayout) -> bool {
+        layout.size() > Self::LARGEST || layout.align() > Self::LARGEST
+    }
+
+    /// The shard of that number, modulo the number of shards.
+    #[inline(always)]
+    fn shard(&self, number: usize) -> (&Shard<A, L>, usize) {
+        let number = number & (N::SHARDS - 1);
+        (&self.shards[number], number)
+    }
+
+    /// Runs `f` on the allocator of the shard of that number, modulo the number of shards, if nobody else uses it.
+    #[inline(always)]
+    fn try_with<R>(&self, number: usize, f: impl FnOnce(&Over<A>) -> R) -> Option<R> {
+        let (shard, number) = self.shard(number);
+        shard.try_with(&self.ground, number, f)
+    }
+
+    /// Allocates where the thread's own shard is taken, or has no memory.
+    #[cold]
+    #[inline(never)]
+    fn allocate_elsewhere(&self, home: usize, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        // A bit for each shard, counted from `home`.
+        let mut taken = 0_u64;
+        let mut refused = AllocError::TooLarge;
+        for step in 0..N::SHARDS {
+            match self.try_with(home.wrapping_add(step), |allocator| allocator.allocate(layout)) {
+                Some(Ok(block)) => {
+                    if taken & 1 != 0 {
+                        move_home(self.shard(home.wrapping_add(step)).1);
+                    }
+                    return Ok(block);
+                }
+                Some(Err(error)) => refused = error,
+                None => taken |= 1 << step,
+            }
+        }
+        // Only now is there a reason to wait: none of those that are free has memory.
+        for step in (0..N::SHARDS).filter(|step| taken & (1 << step) != 0) {
+            let (shard, number) = self.shard(home.wrapping_add(step));
+            match shard.with(&self.ground, number, |allocator| allocator.allocate(layout)) {
+                Ok(block) => return Ok(block),
+                Err(error) => refused = error,
+            }
+        }
+        Err(refused)
+    }
+
+    /// Resizes a block of a shard where it is, if nobody else uses the shard.
+    #[inline]
+    fn in_place(
+        &self,
+        block: NonNull<u8>,
+        resize: impl FnOnce(&Over<A>) -> Result<NonNull<[u8]>, AllocError>,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        let shard = self.ground.owners.find(block.addr().get()).ok_or(AllocError::NotInPlace)?;
+        self.try_with(shard, resize).unwrap_or(Err(AllocError::NotInPlace)).map(Self::cut)
+    }
+
+    /// A block of a shard, not said to be longer than those are.
+    #[inline(always)]
+    fn cut(block: NonNull<[u8]>) -> NonNull<[u8]> {
+        ptr::bytes(block.cast(), if block.len() < Self::LARGEST { block.len() } else { Self::LARGEST })
+    }
+}
+
+// SAFETY: A block comes from the allocator of a shard or from the large one, which keep the contract, and goes back to the same: which of the two
+// follows from each layout that fits it, since a shard's blocks are asked for with sizes and alignments up to `LARGEST` and said to be at most that long;
+// which shard, from the table, which names the shard of every region that a block can lie in. An allocator is used under its shard's lock only.
+unsafe impl<A, N, B, L> Allocator for Sharded<A, N, B, L>
+where
+    A: LocalAllocator,
+    N: ShardCount,
+    B: Allocator,
+    L: RawLock,
+{
+    #[inline]
+    fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        if Self::is_large(layout) {
+            return self.large.allocate(layout);
+        }
+        let home = home();
+        match self.try_with(home, |allocator| allocator.allocate(layout)) {
+            Some(Ok(block)) => Ok(Self::cut(block)),
+            _ => self.allocate_elsewhere(home, layout).map(Self::cut),
+        }
+    }
+
+    #[inline]
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        if Self::is_large(layout) {
+            // SAFETY: The block was asked for with such a layout too, so it came from there; the caller promises the rest.
+            return unsafe { self.large.deallocate(block, layout) };
+        }
+        let owner = self.ground.owners.find(block.addr().get());
+        debug_assert!(owner.is_some(), "not a block of this allocator");
+        if let Some(owner) = owner {
+            let (shard, number) = self.shard(owner);
+            // SAFETY: The block lies in a region of this shard, so its allocator handed it out; the caller promises the rest.
+            unsafe { shard.free(&self.ground, number, block, layout) };
+        }
+    }
+
+    fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        if Self::is_large(layout) {
+            return self.large.allocate_zeroed(layout);
+        }
+        let block = self.allocate(layout)?;
+        // SAFETY: The whole block was just allocated, so it is writable.
+        unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+        Ok(block)
+    }
+
+    unsafe fn grow(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        match (Self::is_large(old), Self::is_large(new)) {
+            // SAFETY: The block came from there; the caller promises the rest.
+            (true, true) => unsafe { self.large.grow(block, old, new) },
+            (false, false) => {
+                // SAFETY: The block is one of that shard; the caller promises the rest.
+                let grown = self.in_place(block, |shard| unsafe { shard.grow_in_place(block, old, new) });
+                // SAFETY: The caller's promises; what failed changed nothing.
+                grown.or_else(|_| unsafe { relocate(self, block, old, new) })
+            }
+            // SAFETY: The caller's promises.
+            _ => unsafe { relocate(self, block, old, new) },
+        }
+    }
+
+    unsafe fn grow_zeroed(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        match (Self::is_large(old), Self::is_large(new)) {
+            // SAFETY: The block came from there; the caller promises the rest.
+            (true, true) => unsafe { self.large.grow_zeroed(block, old, new) },
+            (false, false) => {
+                // SAFETY: The caller's promises.
+                let grown = unsafe { self.grow(block, old, new) }?;
+                let tail = grown.len() - old.size();
+                // SAFETY: The block has at least `new.size()` bytes, which is at least `old.size()`.
+                let start = unsafe { grown.cast::<u8>().add(old.size()) };
+                // SAFETY: The tail lies in the block.
+                unsafe { start.write_bytes(0, tail) };
+                Ok(grown)
+            }
+            // Memory maps are zero already, and no page of them is to be touched for that.
+            _ => {
+                let moved = self.allocate_zeroed(new)?;
+                // SAFETY: Both are allocated and at least `old.size()` long, which `new.size()` is not less than.
+                unsafe { moved.cast::<u8>().copy_from_nonoverlapping(block, old.size()) };
+                // SAFETY: The caller's promises; the block is not used again.
+                unsafe { self.deallocate(block, old) };
+                Ok(moved)
+            }
+        }
+    }
+
+    unsafe fn shrink(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        match (Self::is_large(old), Self::is_large(new)) {
+            // SAFETY: The block came from there; the caller promises the rest.
+            (true, true) => unsafe { self.large.shrink(block, old, new) },
+            (false, false) => {
+                // SAFETY: The block is one of that shard; the caller promises the rest.
+                let shrunk = self.in_place(block, |shard| unsafe { shard.shrink_in_place(block, old, new) });
+                // SAFETY: The caller's promises; what failed changed nothing.
+                shrunk.or_else(|_| unsafe { relocate(self, block, old, new) })
+            }
+            // SAFETY: The caller's promises.
+            _ => unsafe { relocate(self, block, old, new) },
+        }
+    }
+
+    /// Takes all locks: first those of the shards, since who holds one may be about to take the source's.
+    fn before_fork(&self) {
+        self.shards.iter().for_each(Shard::hold_for_fork);
+        self.source().before_fork();
+        self.large.before_fork();
+    }
+
+    unsafe fn after_fork(&self) {
+        // SAFETY: `before_fork` called the large allocator's, and the caller promises that this call follows it.
+        unsafe { self.large.after_fork() };
+        // SAFETY: As above, for the source.
+        unsafe { self.source().after_fork() };
+        for shard in &self.shards {
+            // SAFETY: `before_fork` held the lock, likewise.
+            unsafe { shard.release_after_fork() };
+        }
+    }
+}
+
+impl<A, N, B, L> Drop for Sharded<A, N, B, L>
+where
+    A: LocalAllocator,
+    N: ShardCount,
+{
+    fn drop(&mut self) {
+        let ground = &self.ground;
+        self.shards.iter_mut().for_each(|shard| shard.clear(ground));
+    }
+}
+
+impl<A, N, B, L> fmt::Debug for Sharded<A, N, B, L>
+where
+    A: LocalAllocator,
+    N: ShardCount,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sharded").field("shards", &N::SHARDS).finish_non_exhaustive()
+    }
+}

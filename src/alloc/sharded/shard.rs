@@ -1,0 +1,145 @@
+//! One shard: an allocator behind a lock, and the blocks that were freed while the lock was taken.
+//!
+//! Always:
+//! - The allocator is touched only by who holds the lock.
+//! - A block of this shard that was given back is in exactly one place: free in the allocator, or on the list.
+//! - Who takes the lock to use the allocator puts what is on the list back first. Who pushes on the list tries the lock once more behind
+//!   it; so what stays there was pushed while another thread held the lock, and waits for the next one.
+
+use core::ptr::NonNull;
+
+use super::source::{Ground, ShardSource};
+use crate::sync::cell::UnsafeCell;
+use crate::sync::{ForkHold, RawLock, RemoteList, const_fn};
+use crate::{Allocator, LocalAllocator, NonZeroLayout};
+
+/// The allocator of a shard.
+pub(super) type Over<A> = <A as LocalAllocator>::WithSource<ShardSource<A>>;
+
+/// On cache lines of its own (a pair of them, which some processors fetch together).
+#[repr(align(128))]
+pub(super) struct Shard<A: LocalAllocator, L> {
+    lock: L,
+    fork: ForkHold,
+    freed: RemoteList,
+    /// None before it is first used, because allocators are not made in const context.
+    allocator: UnsafeCell<Option<Over<A>>>,
+}
+
+impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
+    const_fn! {
+        /// A shard that nobody has used, with a free lock.
+        pub(super) fn new(lock: L) -> Self {
+            Self { lock, fork: ForkHold::new(), freed: RemoteList::new(), allocator: UnsafeCell::new(None) }
+        }
+    }
+
+    /// Runs `f` on the allocator, if nobody else uses the shard. `number` is always the same for one shard.
+    #[inline(always)]
+    pub(super) fn try_with<R>(
+        &self,
+        ground: &Ground<A>,
+        number: usize,
+        f: impl FnOnce(&Over<A>) -> R,
+    ) -> Option<R> {
+        // SAFETY: The lock was just taken.
+        self.lock.try_lock().then(|| unsafe { self.with_held(ground, number, f) })
+    }
+
+    /// Waits for the shard, and runs `f` on its allocator.
+    pub(super) fn with<R>(&self, ground: &Ground<A>, number: usize, f: impl FnOnce(&Over<A>) -> R) -> R {
+        self.lock.lock();
+        // SAFETY: The lock was just taken.
+        unsafe { self.with_held(ground, number, f) }
+    }
+
+    /// Runs `f` on the allocator, and gives the lock back.
+    ///
+    /// # Safety
+    /// The caller has taken the lock, and does not give it back.
+    #[inline(always)]
+    unsafe fn with_held<R>(&self, ground: &Ground<A>, number: usize, f: impl FnOnce(&Over<A>) -> R) -> R {
+        let result = self.allocator.with_mut(|place| {
+            // SAFETY: The lock is held, so nobody else reaches the allocator, and this is the only place in which a call holds a reference to
+            // it: sources do not call back, as `MemorySource` promises.
+            let allocator = unsafe { &mut *place };
+            let allocator = allocator.get_or_insert_with(|| Over::<A>::new_in(ShardSource::new(number)));
+            allocator.source().stand_on(ground);
+            for (block, layout) in self.freed.take() {
+                // SAFETY: `free` pushed a block of this shard that was given back, with a layout that fits it, and `take` gives it once.
+                unsafe { allocator.deallocate(block, layout) };
+            }
+            f(allocator)
+        });
+        // SAFETY: The caller took the lock. No method of an allocator unwinds, so this is reached.
+        unsafe { self.lock.unlock() };
+        result
+    }
+
+    /// Gives a block back: to the allocator, or, if somebody uses that, to who does so next. Never waits.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`], for the allocator of this shard.
+    #[inline(always)]
+    pub(super) unsafe fn free(
+        &self,
+        ground: &Ground<A>,
+        number: usize,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        // SAFETY: The caller's promises.
+        let freed = self.try_with(ground, number, |allocator| unsafe { allocator.deallocate(block, layout) });
+        if freed.is_none() {
+            // SAFETY: The caller's promises.
+            unsafe { self.free_later(ground, number, block, layout) };
+        }
+    }
+
+    /// # Safety
+    /// As [`free`](Self::free).
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_later(
+        &self,
+        ground: &Ground<A>,
+        number: usize,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        // What never uses a block again need not be told.
+        if Over::<A>::REUSES_BLOCKS {
+            // SAFETY: The block is given back, so it is ours; blocks of such an allocator are two words at a multiple of 8.
+            unsafe { self.freed.push(block, layout) };
+            let _taken_back = self.try_with(ground, number, |_| ());
+        }
+    }
+
+    /// Takes the lock for the time of a fork.
+    pub(super) fn hold_for_fork(&self) {
+        self.fork.hold(|| self.lock.lock());
+    }
+
+    /// Gives back what [`hold_for_fork`](Self::hold_for_fork) took.
+    ///
+    /// # Safety
+    /// This thread, or the thread that forked this process, called `hold_for_fork` more often than this.
+    pub(super) unsafe fn release_after_fork(&self) {
+        // SAFETY: `hold_for_fork` took the lock and only the last release gives it back, as the caller promises.
+        self.fork.release(|| unsafe { self.lock.unlock() });
+    }
+}
+
+impl<A: LocalAllocator, L> Shard<A, L> {
+    /// Drops the allocator, which releases its regions.
+    pub(super) fn clear(&mut self, ground: &Ground<A>) {
+        self.allocator.with_mut(|place| {
+            // SAFETY: The shard is borrowed mutably, so nobody else reaches it.
+            let allocator = unsafe { &mut *place };
+            if let Some(allocator) = allocator {
+                allocator.source().stand_on(ground);
+            }
+            *allocator = None;
+        });
+    }
+}

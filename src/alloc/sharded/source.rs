@@ -1,0 +1,126 @@
+//! The source under a shard's allocator: it records whose the memory is.
+//!
+//! A region is whole slices of 64 KiB, entered in the table of owners before the allocator gets it and left before it is released.
+//!
+//! The source does not own what it passes requests on to, and a [`Sharded`](super::Sharded) may be moved while its blocks are in use; so it is told
+//! where that is for the time of each call, by who took the shard's lock.
+
+use core::cell::Cell;
+use core::fmt;
+use core::ptr::{NonNull, null};
+
+use super::owners::Owners;
+use crate::layout::round_up;
+use crate::source::SLICE;
+use crate::{LocalAllocator, MemorySource, NonZeroLayout, SourceError, ptr};
+
+/// What all shards stand on.
+pub(super) struct Ground<A> {
+    /// Only its source is used.
+    pub(super) pattern: A,
+    pub(super) owners: Owners,
+}
+
+/// The source of one shard.
+///
+/// Always: `ground` points to the ground of the `Sharded` that this is a part of while a method of the shard's allocator runs.
+pub struct ShardSource<A> {
+    ground: Cell<*const Ground<A>>,
+    shard: usize,
+}
+
+// SAFETY: The pointer is followed only during a call through the `Sharded` that it leads to. That is used from several threads only if the
+// pattern's source is `Sync`, and sent with the pattern in it, which is `Send`.
+unsafe impl<A: LocalAllocator> Send for ShardSource<A> {}
+
+impl<A: LocalAllocator> ShardSource<A> {
+    const WHOLE_SLICES: () = {
+        assert!(
+            !<A::Source as MemorySource>::SHARES_SLICES,
+            "this source cannot stand under a Sharded, because it may share 64 KiB slices with memory of others: use an \
+             ArenaSource by value, whose chunks are at least U65536, or a source of whole regions"
+        );
+        assert!(
+            <A::Source as MemorySource>::MAX_REGION >= SLICE,
+            "this source cannot stand under a Sharded, because its regions are smaller than 64 KiB: the blocks of an \
+             ArenaSource must be at least U65536"
+        );
+    };
+
+    /// The largest region in bytes.
+    pub(super) const LARGEST: usize = <A::Source as MemorySource>::MAX_REGION & !(SLICE - 1);
+
+    pub(super) fn new(shard: usize) -> Self {
+        Self { ground: Cell::new(null()), shard }
+    }
+
+    /// Fails the build of a program whose source does not do.
+    pub(super) const fn check() {
+        let () = Self::WHOLE_SLICES;
+    }
+
+    /// Says where the ground is.
+    #[inline(always)]
+    pub(super) fn stand_on(&self, ground: &Ground<A>) {
+        self.ground.set(ground);
+    }
+
+    fn ground(&self) -> &Ground<A> {
+        // SAFETY: A method of the shard's allocator runs, so the pointer is to the ground of the `Sharded` through which it was called, which is
+        // borrowed for that time.
+        unsafe { &*self.ground.get() }
+    }
+}
+
+/// The layout in whole slices.
+fn slices(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
+    let size = round_up(layout.size(), SLICE).ok_or(SourceError::TooLarge)?;
+    Ok(NonZeroLayout::from_size_align(size, layout.align().max(SLICE))?)
+}
+
+// SAFETY: A region is one of the pattern's source, cut to whole slices, for which that source vouches. `BLOCK` is zero; slices are nobody
+// else's, since regions begin and end at them.
+unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
+    const ZEROED: bool = <A::Source as MemorySource>::ZEROED;
+    const MIN_ALIGN: usize = SLICE;
+    const MAX_REGION: usize = Self::LARGEST;
+
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        let ground = self.ground();
+        let layout = slices(layout)?;
+        let region = ground.pattern.source().obtain(layout)?;
+        let start = region.cast::<u8>();
+        let len = region.len() & !(SLICE - 1);
+        if let Err(error) = ground.owners.enter(start.addr().get(), len, self.shard) {
+            // SAFETY: Just obtained with this layout; nobody has seen it.
+            unsafe { ground.pattern.source().release(region, layout) };
+            return Err(error);
+        }
+        Ok(ptr::bytes(start, len))
+    }
+
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        // The region's length may be cut to what fits, but slices are entered whole.
+        let (Ok(asked), Some(len)) = (slices(layout), round_up(region.len(), SLICE)) else { return };
+        let start = region.cast::<u8>();
+        let ground = self.ground();
+        ground.owners.leave(start.addr().get(), len);
+        // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
+        unsafe { ground.pattern.source().release(ptr::bytes(start, len), asked) };
+    }
+
+    fn before_fork(&self) {
+        self.ground().pattern.source().before_fork();
+    }
+
+    unsafe fn after_fork(&self) {
+        // SAFETY: The call that the caller promises went to the pattern's source.
+        unsafe { self.ground().pattern.source().after_fork() };
+    }
+}
+
+impl<A> fmt::Debug for ShardSource<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardSource").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}

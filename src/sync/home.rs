@@ -1,0 +1,55 @@
+//! Which of several equal things a thread takes first.
+//!
+//! A number for each thread, given in turn when it first asks, so that threads which run at the same time have different ones. It
+//! is a hint: nothing breaks where two threads have the same.
+
+/// The calling thread's number.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn home() -> usize {
+    let number = threads::HOME.get();
+    if number == threads::NONE { threads::first() } else { number }
+}
+
+/// Gives the calling thread another number.
+#[cfg(not(loom))]
+#[inline]
+pub(crate) fn move_home(number: usize) {
+    threads::HOME.set(number);
+}
+
+#[cfg(not(loom))]
+mod threads {
+    use core::cell::Cell;
+    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// No thread's number yet.
+    pub(super) const NONE: usize = usize::MAX;
+
+    /// Relaxed: the numbers differ, and nothing hangs on them.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+    std::thread_local! {
+        /// Initialised when the program is compiled, and without a destructor, so that it can be used from the first allocation of
+        /// a thread to its last, and allocates nothing.
+        pub(super) static HOME: Cell<usize> = const { Cell::new(NONE) };
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) fn first() -> usize {
+        let number = NEXT.fetch_add(1, Relaxed) % NONE;
+        HOME.set(number);
+        number
+    }
+}
+
+/// Under loom all threads begin at the same place, where they are in each other's way.
+#[cfg(loom)]
+pub(crate) fn home() -> usize {
+    0
+}
+
+/// Under loom they stay there: its threads are one thread of the operating system.
+#[cfg(loom)]
+pub(crate) fn move_home(_number: usize) {}

@@ -1,0 +1,51 @@
+//! As `switch_fork_locked`, with shards in the global tier: all of their locks must be held around the fork.
+
+#![cfg(feature = "std")]
+
+mod support;
+
+use context_allocator::{
+    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, Sharded, SizeClassAllocator,
+    Tiers,
+};
+use support::forking::{Slots, check, in_a_child, while_busy, words};
+
+/// Two shards for six threads, over a source with a lock of its own.
+type Global = AllocatorAdaptor<Sharded<SizeClassAllocator<ArenaSource<MmapSource>>, typenum::U2>>;
+
+context_allocator::global_thread_and_coroutine_switchable_allocator!(
+    static ALLOC: Tiers<BumpAllocator<ArenaSource<MmapSource>>, NoTier, Global> = Builder::new()
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .without_thread_tier()
+        .global_tier_allocator(Sharded::new(SizeClassAllocator::new(ArenaSource::new(MmapSource::new()))))
+        .build();
+);
+
+static SLOTS: Slots = Slots::new();
+
+fn globally(number: usize) {
+    SLOTS.exchange(number, Some(words(number % 40)));
+}
+
+fn in_heaps_too(number: usize) {
+    globally(number);
+    let heap = ALLOC.heap().expect("memory for a heap");
+    SLOTS.exchange(number + 31, Some(heap.enter(|| words(number % 40))));
+}
+
+/// In one test, since the first part must come before the first heap of the process.
+#[test]
+fn the_locks_of_the_shards_are_held_around_a_fork() {
+    for (work, rounds) in [(globally as fn(usize), 100), (in_heaps_too, 100)] {
+        while_busy(6, work, || {
+            for round in 0..rounds {
+                in_a_child(|| {
+                    (0..20).for_each(|number| work(round + number));
+                    SLOTS.clear();
+                    check(&words(100));
+                });
+            }
+        });
+    }
+    SLOTS.clear();
+}
