@@ -25,6 +25,7 @@ mod owner_map;
 mod parking;
 mod region;
 mod remote;
+mod sharded;
 mod slices;
 
 use std::boxed::Box;

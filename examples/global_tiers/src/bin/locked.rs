@@ -1,0 +1,21 @@
+//! One allocator of this library behind a lock in the global tier: no other allocator in the program.
+
+use context_allocator::{
+    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource,
+    MultipleBinarySearchTreeAllocator, SizeClassAllocator, SpinFutexLock,
+};
+use global_tiers::{With, run};
+
+type Global = AllocatorAdaptor<Locked<SpinFutexLock, MultipleBinarySearchTreeAllocator<MmapSource>>>;
+
+context_allocator::global_thread_and_coroutine_switchable_allocator!(
+    static ALLOC: With<Global> = Builder::new()
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new(MmapSource::new())))
+        .global_tier_allocator(Locked::new(MultipleBinarySearchTreeAllocator::new(MmapSource::new())))
+        .build();
+);
+
+fn main() {
+    run("locked", &ALLOC);
+}

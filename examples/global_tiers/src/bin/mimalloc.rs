@@ -1,0 +1,17 @@
+//! mimalloc in the global tier.
+
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, SizeClassAllocator};
+use global_tiers::{With, run};
+use mimalloc::MiMalloc;
+
+context_allocator::global_thread_and_coroutine_switchable_allocator!(
+    static ALLOC: With<MiMalloc> = Builder::new()
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new(MmapSource::new())))
+        .global_tier(MiMalloc)
+        .build();
+);
+
+fn main() {
+    run("mimalloc", &ALLOC);
+}
