@@ -5,7 +5,8 @@
 //! - threads that come and go, with 100 blocks each, some of which are handed on and freed by later threads;
 //! - a thread that sleeps while others free its blocks.
 //!
-//! How many blocks are alive is bounded in each, so memory must not grow: not for as long as one likes to watch.
+//! How many blocks are alive is bounded in each, and each does the same over and over, of the same sizes: what memory grows by is lost, not a new record of chance.
+//! The blocks are enough (some 15 MiB) that 2 % of the process are more than a region.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -88,6 +89,12 @@ impl Parcel {
     }
 }
 
+/// Always the same blocks, in the same order.
+fn parcels(seed: u64, count: usize) -> impl Iterator<Item = Parcel> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    (0..count).map(move |_| Parcel::new(&mut random))
+}
+
 /// What the threads have in common.
 #[derive(Debug, Default)]
 struct Shared {
@@ -117,15 +124,17 @@ const ON_THE_WAY: usize = 1000;
 /// Blocks of a thread that comes and goes.
 const BLOCKS: usize = 100;
 /// Blocks left by such threads, at most.
-const HANDED_ON: usize = 2000;
+const HANDED_ON: usize = 20_000;
 /// Blocks of the sleeper.
-const SLEEPERS: usize = 5000;
+const SLEEPERS: usize = 20_000;
 
 /// Runs the plan; `each` is told of the memory in KiB at the end of each part.
 pub fn run(plan: Plan, mut each: impl FnMut(usize)) -> Report {
     let shared = Shared::default();
     let mut report = Report::default();
-    shared.handed_on.lock().unwrap_or_else(PoisonError::into_inner).reserve(HANDED_ON + 8);
+    // As many as there will be, from the beginning, by a thread whose heap later ones take over.
+    let all = thread::spawn(|| parcels(3, HANDED_ON).collect()).join().expect("there is memory");
+    *shared.handed_on.lock().unwrap_or_else(PoisonError::into_inner) = all;
     thread::scope(|scope| {
         let (to_consumer, from_producer) = sync_channel::<Parcel>(ON_THE_WAY);
         let (to_helper, from_sleeper) = sync_channel::<Parcel>(SLEEPERS);
@@ -172,16 +181,20 @@ impl Drop for Stop<'_> {
 }
 
 fn produce(shared: &Shared, to_consumer: &SyncSender<Parcel>) {
-    let mut random = fastrand::Rng::with_seed(1);
-    while shared.running() && to_consumer.send(Parcel::new(&mut random)).is_ok() {}
+    while shared.running() {
+        for parcel in parcels(1, 10 * ON_THE_WAY) {
+            if to_consumer.send(parcel).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Allocates, sleeps while a helper frees, and begins again.
 fn sleep(shared: &Shared, to_helper: &SyncSender<Parcel>) {
-    let mut random = fastrand::Rng::with_seed(2);
     while shared.running() {
-        for _ in 0..SLEEPERS {
-            if to_helper.send(Parcel::new(&mut random)).is_err() {
+        for parcel in parcels(2, SLEEPERS) {
+            if to_helper.send(parcel).is_err() {
                 return;
             }
         }
@@ -191,10 +204,8 @@ fn sleep(shared: &Shared, to_helper: &SyncSender<Parcel>) {
 }
 
 fn come_and_go(shared: &Shared, number: u64, leak: bool) {
-    let mut random = fastrand::Rng::with_seed(number);
-    let mut parcels: Vec<Parcel> = (0..BLOCKS).map(|_| Parcel::new(&mut random)).collect();
-    for _ in 0..BLOCKS / 10 {
-        let mine = parcels.swap_remove(random.usize(..parcels.len()));
+    let mut parcels: Vec<Parcel> = parcels(4 + number % 100, BLOCKS).collect();
+    for mine in parcels.split_off(BLOCKS - BLOCKS / 10) {
         if let Some(other) = shared.hand_on(mine) {
             other.check();
         }

@@ -16,8 +16,15 @@ use crate::{Allocator, LocalAllocator, NonZeroLayout};
 /// The allocator of a shard.
 pub(super) type Over<A> = <A as LocalAllocator>::WithSource<ShardSource<A>>;
 
+/// The allocator of a shard, made when it is first used.
+#[cold]
+#[inline(never)]
+fn make<A: LocalAllocator>(none: &mut Option<Over<A>>, number: usize) -> &mut Over<A> {
+    none.get_or_insert_with(|| Over::<A>::new_in(ShardSource::new(number)))
+}
+
 /// On cache lines of its own (a pair of them, which some processors fetch together).
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(super) struct Shard<A: LocalAllocator, L> {
     lock: L,
     fork: ForkHold,
@@ -63,17 +70,29 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
             // SAFETY: The lock is held, so nobody else reaches the allocator, and this is the only place in which a call holds a reference to
             // it: sources do not call back, as `MemorySource` promises.
             let allocator = unsafe { &mut *place };
-            let allocator = allocator.get_or_insert_with(|| Over::<A>::new_in(ShardSource::new(number)));
+            let allocator = match allocator {
+                Some(allocator) => allocator,
+                none => make::<A>(none, number),
+            };
             allocator.source().stand_on(ground);
-            for (block, layout) in self.freed.take() {
-                // SAFETY: `free` pushed a block of this shard that was given back, with a layout that fits it, and `take` gives it once.
-                unsafe { allocator.deallocate(block, layout) };
+            if !self.freed.is_empty() {
+                self.take_back(allocator);
             }
             f(allocator)
         });
         // SAFETY: The caller took the lock. No method of an allocator unwinds, so this is reached.
         unsafe { self.lock.unlock() };
         result
+    }
+
+    /// Puts what was freed while the lock was taken back.
+    #[cold]
+    #[inline(never)]
+    fn take_back(&self, allocator: &Over<A>) {
+        for (block, layout) in self.freed.take() {
+            // SAFETY: `free_later` pushed a block of this shard that was given back, with a layout that fits it, and `take` gives it once.
+            unsafe { allocator.deallocate(block, layout) };
+        }
     }
 
     /// Gives a block back: to the allocator, or, if somebody uses that, to who does so next. Never waits.
