@@ -6,7 +6,9 @@
 //! - a thread that sleeps while others free its blocks.
 //!
 //! How many blocks are alive is bounded in each, and each does the same over and over, of the same sizes: what memory grows by is lost, not a new record of chance.
-//! The blocks are enough (some 15 MiB) that 2 % of the process are more than a region.
+//!
+//! Memory does grow in the beginning: a block that is freed is used again for its own size and heap, and it takes a while until each has had its largest share. With
+//! 20,000 blocks that is most of the first minute, and 2 % of the process are more than a region.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,7 +23,9 @@ use std::time::{Duration, Instant};
 pub struct Plan {
     /// How long in all.
     pub total: Duration,
-    /// The allowance beside the 2 %, in KiB: short runs end before the last rare event has happened once.
+    /// How many blocks are handed on from thread to thread, and how many the sleeper has.
+    pub blocks: usize,
+    /// The allowance beside the 2 %, in KiB: short runs end before each size and heap has had its largest share.
     pub allowance: usize,
     /// Whether each thread that goes forgets some blocks: to see that it is noticed.
     pub leak: bool,
@@ -111,11 +115,12 @@ impl Shared {
         !self.stop.load(Relaxed)
     }
 
-    /// Leaves a block to others, and takes one that was left, once there are enough.
+    /// Leaves a block to others, and takes the one that was left first.
     fn hand_on(&self, parcel: Parcel) -> Option<Parcel> {
         let mut handed_on = self.handed_on.lock().unwrap_or_else(PoisonError::into_inner);
+        let other = handed_on.pop_front();
         handed_on.push_back(parcel);
-        if handed_on.len() > HANDED_ON { handed_on.pop_front() } else { None }
+        other
     }
 }
 
@@ -123,21 +128,19 @@ impl Shared {
 const ON_THE_WAY: usize = 1000;
 /// Blocks of a thread that comes and goes.
 const BLOCKS: usize = 100;
-/// Blocks left by such threads, at most.
-const HANDED_ON: usize = 20_000;
-/// Blocks of the sleeper.
-const SLEEPERS: usize = 20_000;
+/// Of these, those that are lost where blocks are.
+const LOST: usize = 5;
 
 /// Runs the plan; `each` is told of the memory in KiB at the end of each part.
 pub fn run(plan: Plan, mut each: impl FnMut(usize)) -> Report {
     let shared = Shared::default();
     let mut report = Report::default();
     // As many as there will be, from the beginning, by a thread whose heap later ones take over.
-    let all = thread::spawn(|| parcels(3, HANDED_ON).collect()).join().expect("there is memory");
+    let all = thread::spawn(move || parcels(3, plan.blocks).collect()).join().expect("there is memory");
     *shared.handed_on.lock().unwrap_or_else(PoisonError::into_inner) = all;
     thread::scope(|scope| {
         let (to_consumer, from_producer) = sync_channel::<Parcel>(ON_THE_WAY);
-        let (to_helper, from_sleeper) = sync_channel::<Parcel>(SLEEPERS);
+        let (to_helper, from_sleeper) = sync_channel::<Parcel>(plan.blocks);
         let shared = &shared;
         scope.spawn(move || produce(shared, &to_consumer));
         scope.spawn(move || {
@@ -146,7 +149,7 @@ pub fn run(plan: Plan, mut each: impl FnMut(usize)) -> Report {
                 shared.passed.fetch_add(1, Relaxed);
             }
         });
-        scope.spawn(move || sleep(shared, &to_helper));
+        scope.spawn(move || sleep(shared, plan.blocks, &to_helper));
         scope.spawn(move || from_sleeper.iter().for_each(|parcel| parcel.check()));
         scope.spawn(move || {
             let mut number = 0;
@@ -191,9 +194,9 @@ fn produce(shared: &Shared, to_consumer: &SyncSender<Parcel>) {
 }
 
 /// Allocates, sleeps while a helper frees, and begins again.
-fn sleep(shared: &Shared, to_helper: &SyncSender<Parcel>) {
+fn sleep(shared: &Shared, blocks: usize, to_helper: &SyncSender<Parcel>) {
     while shared.running() {
-        for parcel in parcels(2, SLEEPERS) {
+        for parcel in parcels(2, blocks) {
             if to_helper.send(parcel).is_err() {
                 return;
             }
@@ -211,7 +214,7 @@ fn come_and_go(shared: &Shared, number: u64, leak: bool) {
         }
     }
     if leak {
-        parcels.drain(..BLOCKS / 10).for_each(std::mem::forget);
+        parcels.drain(..LOST).for_each(std::mem::forget);
     }
     parcels.iter().for_each(Parcel::check);
 }

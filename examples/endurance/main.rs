@@ -19,7 +19,8 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let begin = Instant::now();
-    let plan = load::Plan { total: Duration::from_secs_f64(minutes * 60.0), allowance: 0, leak: false };
+    let total = Duration::from_secs_f64(minutes * 60.0);
+    let plan = load::Plan { total, blocks: 20_000, allowance: 0, leak: false };
     let report = load::run(plan, |resident| {
         println!("{:7.1} s: {resident} KiB resident", begin.elapsed().as_secs_f32());
     });
