@@ -13,13 +13,13 @@ use context_allocator::{
 use support::layout;
 use support::ledger::{Held, Ledger, Way};
 
+type CoroutineTier = BumpAllocator<ArenaSource<MmapSource>>;
+type ThreadTier = SizeClassAllocator<ArenaSource<MmapSource>>;
+type GlobalTier = Locked<SpinFutexLock, SizeClassAllocator<MmapSource>>;
+
 // Size classes behind the lock: what they do not serve, the global tier does not.
 context_allocator::switchable_allocator!(
-    static CLASSES: Tiers<
-        BumpAllocator<ArenaSource<MmapSource>>,
-        SizeClassAllocator<ArenaSource<MmapSource>>,
-        AllocatorAdaptor<Locked<SpinFutexLock, SizeClassAllocator<MmapSource>>>,
-    > = Builder::new()
+    static CLASSES: Tiers<CoroutineTier, ThreadTier, AllocatorAdaptor<GlobalTier>> = Builder::new()
         .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
         .thread_tier(SizeClassAllocator::new(ArenaSource::new(MmapSource::new())))
         .global_tier_allocator(Locked::new(SizeClassAllocator::new(MmapSource::new())))

@@ -57,14 +57,18 @@ use source::{Ground, ShardSource};
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, MmapSource, NonZeroLayout, Sharded, SizeClassAllocator};
+/// use std::ptr::NonNull;
+/// use std::sync::atomic::AtomicPtr;
+/// use context_allocator::{AllocError, Allocator, MmapSource, NonZeroLayout, Sharded, SizeClassAllocator};
 ///
 /// static SHARED: Sharded<SizeClassAllocator<MmapSource>> = Sharded::new(SizeClassAllocator::new(MmapSource::new()));
 ///
 /// let layout = NonZeroLayout::of::<[u8; 100]>().unwrap();
-/// let block = std::thread::spawn(move || SHARED.allocate(layout).map(|block| block.cast::<u8>().expose_provenance()));
-/// let address = block.join().unwrap()?;
-/// let block = std::ptr::NonNull::with_exposed_provenance(address);
+/// let block = std::thread::spawn(move || {
+///     let block = SHARED.allocate(layout)?;
+///     Ok::<_, AllocError>(AtomicPtr::new(block.cast().as_ptr()))
+/// });
+/// let block = NonNull::new(block.join().unwrap()?.into_inner()).unwrap();
 /// // SAFETY: Just allocated there with this layout, and not used again.
 /// unsafe { SHARED.deallocate(block, layout) };
 /// # Ok::<(), context_allocator::AllocError>(())

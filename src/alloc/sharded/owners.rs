@@ -13,8 +13,8 @@
 //! Always: each slice of each region that a shard holds names that shard, and every other slice of the table names none.
 //!
 //! Ordering: a slice is entered before a block in it is handed out, and left after the shard gave the region up. Who asks about a block got it from
-//! who allocated it, so the entry's store happens before the load, and Relaxed does for both. Release and Acquire are for the tables: who
-//! sees one's address must see it zeroed.
+//! who allocated it, so all that led to the entry happens before the question, and Relaxed does for it. Release and Acquire are for those who enter: who
+//! finds a table that another thread mapped must find it zeroed.
 
 use core::ptr::{NonNull, null_mut, without_provenance_mut};
 
@@ -53,16 +53,16 @@ impl Owners {
         }
     }
 
-    /// The shard whose region `address` lies in.
+    /// The shard of the block at `address`, which is allocated; of any other address the answer means nothing.
     #[inline(always)]
     pub(super) fn find(&self, address: usize) -> Option<usize> {
         if address >> ADDRESS_BITS != 0 {
             return None;
         }
-        let root = NonNull::new(self.root.load(Acquire))?;
+        let root = NonNull::new(self.root.load(Relaxed))?;
         // SAFETY: A table that was published stays until this is dropped, which is borrowed here.
         let leaf = unsafe { root.as_ref() }.wrapping_get(address >> (SLICE_BITS + LEAF_BITS));
-        let leaf = NonNull::new(leaf.load(Acquire))?;
+        let leaf = NonNull::new(leaf.load(Relaxed))?;
         // SAFETY: As above.
         let entry = unsafe { leaf.as_ref() }.wrapping_get(address >> SLICE_BITS).load(Relaxed);
         entry.addr().checked_sub(1)
