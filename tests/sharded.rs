@@ -14,7 +14,8 @@ use context_allocator::size::{U65536, U262144};
 use context_allocator::{
     AllocError, Allocator, ArenaSource, BitSetAllocator, BumpAllocator, CachingSource, LimitSource,
     LocalAllocator, MemorySource, MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator,
-    NonZeroLayout, RawLock, ShardCount, Sharded, SizeClassAllocator, SourceError, SpinFutexLock,
+    NonZeroLayout, PooledSource, RawLock, ShardCount, Sharded, SizeClassAllocator, SlabAllocator,
+    SourceError, SpinFutexLock,
 };
 use support::conformance;
 use support::ledger::{Held, Ledger, Way};
@@ -55,9 +56,13 @@ fn sharded_conforms() {
     }
     conforms::<SizeClassAllocator<MmapSource>, U1>();
     conforms::<SizeClassAllocator<MmapSource>, U64>();
+    conforms::<SlabAllocator<MmapSource>, U4>();
     conforms::<BumpAllocator<MmapSource>, U4>();
     conforms::<BitSetAllocator<MmapSource>, U2>();
     conforms::<MultipleBinarySearchTreeAllocator<MmapSource>, U4>();
+    conformance::allocator(|| {
+        Sharded::<SlabAllocator<PooledSource>, U2>::new(SlabAllocator::new(PooledSource::new()))
+    });
     conformance::forwarded_allocator(|| {
         Sharded::<SizeClassAllocator<MmapSource>>::new(SizeClassAllocator::new(MmapSource::new()))
     });
@@ -81,14 +86,16 @@ fn sharded_against_the_model() {
     model_of::<SizeClassAllocator<MmapSource>>(Profile::SMALL);
     model_of::<SizeClassAllocator<MmapSource>>(Profile::MIXED.operations(400_000));
     model_of::<SizeClassAllocator<MmapSource>>(Profile::LARGE);
+    model_of::<SlabAllocator<MmapSource>>(Profile::SMALL);
+    model_of::<SlabAllocator<MmapSource>>(Profile::MIXED.operations(200_000));
     model_of::<MultipleBinarySearchTreeAllocator<MmapSource>>(Profile::MIXED.operations(200_000));
 }
 
 #[test]
 fn sharded_against_the_model_on_eight_threads() {
-    fn on_threads<N: ShardCount>() {
+    fn on_threads<A: LocalAllocator, N: ShardCount>() {
         let source = CountingSource::new(MmapSource::new());
-        let allocator = counted::<SizeClassAllocator<MmapSource>, N>(&source);
+        let allocator = counted::<A, N>(&source);
         thread::scope(|scope| {
             for seed in 0..8 {
                 let allocator = &allocator;
@@ -98,16 +105,22 @@ fn sharded_against_the_model_on_eight_threads() {
         drop(allocator);
         source.assert_all_released();
     }
-    on_threads::<U1>();
-    on_threads::<U2>();
-    on_threads::<U64>();
+    on_threads::<SizeClassAllocator<MmapSource>, U1>();
+    on_threads::<SizeClassAllocator<MmapSource>, U2>();
+    on_threads::<SlabAllocator<MmapSource>, U2>();
+    on_threads::<SlabAllocator<MmapSource>, U64>();
 }
 
 /// Each thread frees and resizes what another allocated, all at once, with more threads than shards.
 #[test]
 fn blocks_pass_between_threads() {
+    pass_between_threads::<SizeClassAllocator<MmapSource>>();
+    pass_between_threads::<SlabAllocator<MmapSource>>();
+}
+
+fn pass_between_threads<A: LocalAllocator>() {
     let source = CountingSource::new(MmapSource::new());
-    let allocator = counted::<SizeClassAllocator<MmapSource>, U2>(&source);
+    let allocator = counted::<A, U2>(&source);
     let mut hands: Vec<Vec<Held>> = (0..6).map(|_| Vec::new()).collect();
     let mut held_bytes = 0;
     for round in 0..40 {
@@ -216,6 +229,7 @@ fn the_length_returned_is_a_length_to_free_with() {
         source.assert_all_released();
     }
     freed_as_returned::<SizeClassAllocator<MmapSource>>();
+    freed_as_returned::<SlabAllocator<MmapSource>>();
     freed_as_returned::<BitSetAllocator<MmapSource>>();
     freed_as_returned::<BumpAllocator<MmapSource>>();
     freed_as_returned::<MultipleBinarySearchTreeAllocator<MmapSource>>();

@@ -8,7 +8,7 @@
 //! How many blocks are alive is bounded in each, and each does the same over and over, of the same sizes: what memory grows by is lost, not a new record of chance.
 //!
 //! Memory does grow in the beginning: a block that is freed is used again for its own size and heap, and it takes a while until each has had its largest share. With
-//! 20,000 blocks that is most of the first minute, and 2 % of the process are more than a region.
+//! 20,000 blocks that is less than the first minute, and 2 % of the process are more than a region.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 /// What is run, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// How long in all.
+    /// How long before anybody looks. In a long run, the first minute is enough.
+    pub warm_up: Duration,
+    /// How long after that.
     pub total: Duration,
     /// How many blocks are handed on from thread to thread, and how many the sleeper has.
     pub blocks: usize,
@@ -223,7 +225,7 @@ fn come_and_go(shared: &Shared, number: u64, leak: bool) {
 fn watch(plan: Plan, report: &mut Report, each: &mut impl FnMut(usize)) {
     let part = MINUTE.min(plan.total / PARTS);
     let parts = (plan.total.as_secs_f64() / part.as_secs_f64()).round().max(2.0) as u32;
-    let begin = Instant::now();
+    let begin = Instant::now() + plan.warm_up;
     for number in 1..=parts {
         let end = begin + part * number;
         sleep_until(end - part / LOOK);

@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     };
     let begin = Instant::now();
     let total = Duration::from_secs_f64(minutes * 60.0);
-    let plan = load::Plan { total, blocks: 20_000, allowance: 0, leak: false };
+    let plan = load::Plan { warm_up: Duration::ZERO, total, blocks: 20_000, allowance: 0, leak: false };
     let report = load::run(plan, |resident| {
         println!("{:7.1} s: {resident} KiB resident", begin.elapsed().as_secs_f32());
     });
