@@ -315,7 +315,8 @@ unsafe impl MemorySource for Gate {
 #[test]
 fn nobody_waits_for_a_shard_that_is_taken() {
     let gate = Gate::new();
-    let allocator: Sharded<_, U2, MmapAllocator, Noticing> = Sharded::new(SizeClassAllocator::new(&gate));
+    let allocator: Sharded<_, U2, MmapAllocator<PooledSource>, Noticing> =
+        Sharded::new(SizeClassAllocator::new(&gate));
     let (count, size) = (500, layout(1000, 8));
     let (give, take) = mpsc::channel();
     thread::scope(|scope| {

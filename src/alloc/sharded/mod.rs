@@ -32,7 +32,7 @@ use generic_array::GenericArray;
 use typenum::U16;
 
 use super::{Allocator, LocalAllocator, MmapAllocator, ResizeInPlace, relocate};
-use crate::source::SLICE;
+use crate::source::{PooledSource, SLICE};
 use crate::sync::{RawLock, SpinFutexLock, home, move_home};
 use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
 use owners::Owners;
@@ -46,8 +46,8 @@ use source::{Ground, ShardSource};
 /// a table of two levels. Where that shard's lock is taken, the block is left on a list from which the next one who takes the lock puts it back: freeing
 /// never waits. Where an allocator has no memory left, the others are asked.
 ///
-/// Requests beyond [`LARGEST`](Self::LARGEST) go to `B`, by default a [`MmapAllocator`]: a memory map for each block. Where large blocks come and go all the
-/// time, `MmapAllocator<CachingSource<MmapSource>>` keeps some maps.
+/// Requests beyond [`LARGEST`](Self::LARGEST) go to `B`, by default a region of the process's pool ([`PooledSource`]) for each block: the pool keeps what large blocks leave for the
+/// next ones, for a while. For large blocks from elsewhere there is [`with_large`](Self::with_large).
 ///
 /// It is `Sync` where the source and `B` are. Behind [`adapt`](Allocator::adapt) it is a `#[global_allocator]`; in the switchable allocator it can be the global tier,
 /// `.global_tier_allocator(Sharded::new(...))`. It holds no memory before the first allocation, except that of its value: that of `A`, `N + 1` times.
@@ -84,7 +84,7 @@ use source::{Ground, ShardSource};
 ///
 /// assert_eq!(vec![1; 1000].iter().sum::<i32>(), 1000);
 /// ```
-pub struct Sharded<A, N = U16, B = MmapAllocator, L = SpinFutexLock>
+pub struct Sharded<A, N = U16, B = MmapAllocator<PooledSource>, L = SpinFutexLock>
 where
     A: LocalAllocator,
     N: ShardCount,
@@ -107,15 +107,15 @@ where
 }
 
 #[cfg(not(loom))]
-impl<A, N, L> Sharded<A, N, MmapAllocator, L>
+impl<A, N, L> Sharded<A, N, MmapAllocator<PooledSource>, L>
 where
     A: LocalAllocator,
     N: ShardCount,
     L: RawLock,
 {
-    /// Shards like `allocator`, of which only the source is used, by all of them; and memory maps for what is larger.
+    /// Shards like `allocator`, of which only the source is used, by all of them; and the process's pool for what is larger.
     pub const fn new(allocator: A) -> Self {
-        Self::with_large(allocator, MmapAllocator::new())
+        Self::with_large(allocator, MmapAllocator::new_in(PooledSource::new()))
     }
 }
 

@@ -1,17 +1,18 @@
 //! This library's shards in the global tier: no other allocator in the program.
 
 use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, Sharded, SizeClassAllocator,
+    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, PooledSource, Sharded,
+    SizeClassAllocator, SlabAllocator,
 };
 use global_tiers::{With, run};
 
-type Global = AllocatorAdaptor<Sharded<SizeClassAllocator<MmapSource>>>;
+type Global = AllocatorAdaptor<Sharded<SlabAllocator<PooledSource>>>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: With<Global> = Builder::new()
         .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
         .thread_tier(SizeClassAllocator::new(ArenaSource::new(MmapSource::new())))
-        .global_tier_allocator(Sharded::new(SizeClassAllocator::new(MmapSource::new())))
+        .global_tier_allocator(Sharded::new(SlabAllocator::new(PooledSource::new())))
         .build();
 );
 
