@@ -83,17 +83,18 @@ unsafe extern "C" fn thread_ends<D: Declaration>(_: *mut c_void) {
     D::allocator().detach(SwitchableAllocator::<D>::state());
 }
 
-/// Before a fork: takes all locks, in the order in which the allocator nests them.
+/// Before a fork: takes all locks, in the order in which the allocator nests them. The global tier may stand on the source of another tier, whose
+/// lock its users take while they hold its own: so sources come last.
 unsafe extern "C" fn before_fork<D: Declaration>() {
     let allocator = D::allocator();
     allocator.parking.before_fork();
     allocator.coroutine_pool.before_fork();
     allocator.thread_pool.before_fork();
     allocator.large.before_fork();
+    allocator.tiers().global_before_fork();
     allocator.tiers().coroutine_source().before_fork();
     allocator.tiers().thread_source().before_fork();
     PolicyOf::<D>::LARGE.before_fork();
-    allocator.tiers().global_before_fork();
 }
 
 /// After a fork, in the parent and in the child: gives them back, in reverse.
@@ -101,13 +102,13 @@ unsafe extern "C" fn after_fork<D: Declaration>() {
     let allocator = D::allocator();
     // SAFETY: The system calls this after `before_fork`, on the same thread or, in the child, on its copy. The same holds for each
     // of the calls below.
-    unsafe { allocator.tiers().global_after_fork() };
-    // SAFETY: As above.
     unsafe { PolicyOf::<D>::LARGE.after_fork() };
     // SAFETY: As above.
     unsafe { allocator.tiers().thread_source().after_fork() };
     // SAFETY: As above.
     unsafe { allocator.tiers().coroutine_source().after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.tiers().global_after_fork() };
     // SAFETY: As above.
     unsafe { allocator.large.after_fork() };
     // SAFETY: As above.
