@@ -3,7 +3,7 @@
 //! ```text
 //!   limit   the largest size that `pop` serves: 1 KiB, or 0 while closed
 //!   lists   a list of blocks for each class
-//!   own     1,024 slabs of the allocator, by their number modulo that: number, header
+//!   own     512 slabs of the allocator, by their number modulo that: number, header
 //! ```
 //!
 //! Always: the blocks on the list of a class are its current slab's; where `own` says that a slab number has a header, that slab belongs to the
@@ -49,8 +49,8 @@ impl Lists {
     }
 }
 
-/// How many slabs a thread knows to be its own: 64 MiB of them. More would be a longer thread-local to clear for each thread.
-const KNOWN: usize = 1024;
+/// How many slabs a thread knows to be its own: 32 MiB of them. More would be a longer thread-local to clear for each thread.
+const KNOWN: usize = 512;
 
 /// See the head of this file.
 pub(super) struct OwnSlabs<B> {
@@ -96,18 +96,9 @@ impl<B: BlockSize> OwnSlabs<B> {
         for address in (start..start + slab.len()).step_by(B::BYTES) {
             let number = Self::number(address);
             if self.numbers[number % KNOWN].get() == number {
-                self.forget_place(number % KNOWN);
+                self.numbers[number % KNOWN].set(0);
             }
         }
-    }
-
-    /// Forgets all slabs.
-    pub(super) fn clear(&self) {
-        (0..KNOWN).for_each(|place| self.forget_place(place));
-    }
-
-    fn forget_place(&self, place: usize) {
-        self.numbers[place].set(0);
     }
 }
 

@@ -354,9 +354,12 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         self.counted.set(self.counted.get() + more);
     }
 
-    /// Counts what every slab has out, those too whose countdown goes on.
-    pub(super) fn recount(&self) {
-        self.slabs().for_each(|slab| self.count(slab.recount()));
+    /// Makes a thread forget the slabs, and counts what each has out, those too whose countdown goes on.
+    pub(super) fn leave(&self, own: &OwnSlabs<B>) {
+        for slab in self.slabs() {
+            own.forget(slab);
+            self.count(slab.recount());
+        }
     }
 
     /// How many more blocks are out than at the last call, as far as slabs were counted.

@@ -277,8 +277,7 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
 
     fn leave(&self, front: &SlabFront<B>) {
         self.heap.give_back(front.near());
-        front.own.clear();
-        self.heap.recount();
+        self.heap.leave(&front.own);
     }
 
     fn counted(&self) -> isize {
