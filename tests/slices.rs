@@ -243,13 +243,12 @@ fn use_slices<S: Decommit>(pool: &SliceSource<S>, slices: usize) -> usize {
 
 #[test]
 fn pools_conform() {
-    conformance::source(|| SliceSource::<_, U4194304>::new(MmapSource::new()), MIB);
-    conformance::source(|| SliceSource::<_, U4194304>::new(MmapSource::new()), 5 * MIB);
+    conformance::source(|| SliceSource::<_, U4194304>::new(MmapSource::new()), MIB / 2);
     conformance::source(|| SliceSource::<_, U65536>::new(MmapSource::new()), SLICE);
     conformance::source(|| SliceSource::<_, U131072>::new(MmapSource::new()), 3 * SLICE);
     let at_once = || SliceSource::<_, U524288>::with_purge(MmapSource::new(), Purge::at_once());
     conformance::source(at_once, 8 * SLICE);
-    conformance::forwarded_source(|| SliceSource::<_>::new(MmapSource::new()), MIB);
+    conformance::forwarded_source(|| SliceSource::<_>::new(MmapSource::new()), MIB / 4);
 }
 
 /// Random requests, with a model of which slices are held; everything else that can be asked of a pool in between.
@@ -380,10 +379,10 @@ fn chunks_become_wholly_free() {
     let mut held: Vec<_> =
         (0..20 * 64).map(|run| Run::obtain(&pool, layout(SLICE, SLICE), run).unwrap()).collect();
     assert_eq!(pool.usage().obtained, 20 * 4 * MIB);
-    for round in 0..20_000 {
-        drop(held.swap_remove(random.usize(0..held.len())));
+    for round in 0..500 {
+        (0..50).for_each(|_| drop(held.swap_remove(random.usize(0..held.len()))));
         if held.len() < 300 {
-            held.push(Run::obtain(&pool, layout(SLICE, SLICE), round).unwrap());
+            held.extend((0..50).map(|_| Run::obtain(&pool, layout(SLICE, SLICE), round).unwrap()));
         }
     }
     assert!(pool.reclaim(&mut |_| ()) >= 8 * 4 * MIB, "{:?}", pool.usage());
@@ -556,7 +555,7 @@ fn memory_leaves_without_traffic_and_the_thread_too() {
         assert_eq!(resident(start, 64 * SLICE), 64 * SLICE, "it leaves too early");
         let took = until("purging", || resident(start, 64 * SLICE) == 4 * SLICE);
         assert!(took < Duration::from_millis(500), "{took:?}");
-        assert!(SLICES.usage().resident <= 4 * SLICE);
+        until("the books", || SLICES.usage().resident <= 4 * SLICE);
         until("the end of the thread", || purgers() == 0);
     }
 }
