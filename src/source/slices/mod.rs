@@ -504,7 +504,11 @@ where
         }
     }
 
-    /// Gives chunks that are wholly free back.
+    fn kept_bytes(&self) -> usize {
+        self.usage().resident
+    }
+
+    /// Gives chunks that are wholly free back, and the memory of all other free slices up; that is not counted.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let mut reclaimed = 0;
         let mut pool = self.pool.lock();
@@ -522,6 +526,7 @@ where
             unsafe { self.source.release(region, Self::CHUNK) };
         }
         drop(pool);
+        self.purge();
         reclaimed + self.source.reclaim(leaving)
     }
 
