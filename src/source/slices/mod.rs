@@ -404,6 +404,13 @@ impl Pool {
         taken.dirty == 0
     }
 
+    /// Held slices whose memory is gone become free.
+    fn put_clean(&mut self, place: Place, slices: u64, whole: u64) {
+        self.books.chunk(place).states.put_clean(slices);
+        self.books.update(place, whole);
+        self.free += slices.count_ones() as usize;
+    }
+
     /// Held slices become free.
     #[inline]
     fn put(&mut self, place: Place, slices: u64, whole: u64) {
@@ -480,7 +487,8 @@ where
         self.settle(excess);
     }
 
-    /// In place by the slices behind the region, or, beyond a chunk, as the source below does it. From one to the other there is no way but copying.
+    /// In place by the slices behind the region; beyond a chunk, as the source below does it; from within to beyond, where the source below can take memory
+    /// [out](Decommit::take_out). Back there is no way but copying.
     unsafe fn remap(
         &self,
         region: NonNull<[u8]>,
@@ -499,6 +507,16 @@ where
                 let moved = unsafe { self.source.remap(ptr::bytes(start, old.size()), old, new) }?;
                 let kept = moved.kept.min(old.size()).min(new.size());
                 Ok(Remapped { region: ptr::bytes(moved.region.cast(), new.size()), kept })
+            }
+            (Some((old, _)), None) => {
+                let new = Self::passed_on(new)?;
+                // SAFETY: The slices lie in a chunk, which is held of the source below, and are the caller's.
+                let region = unsafe { self.source.take_out(ptr::bytes(start, old * SLICE), new) }?;
+                let mut pool = self.pool.lock();
+                if let Some((place, at)) = pool.find(start.addr().get(), C::BYTES) {
+                    pool.put_clean(place, words::mask(at, old), Self::WHOLE_CHUNK);
+                }
+                Ok(Remapped { region: ptr::bytes(region.cast(), new.size()), kept: old * SLICE })
             }
             _ => Err(SourceError::Unsupported),
         }

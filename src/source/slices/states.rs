@@ -83,6 +83,12 @@ impl States {
         self.young |= slices;
     }
 
+    /// Held slices whose memory is gone become free.
+    pub(super) const fn put_clean(&mut self, slices: u64) {
+        debug_assert!((self.free | self.purging) & slices == 0);
+        self.free |= slices;
+    }
+
     /// Brings the ages up to date.
     const fn age(&mut self, tick: u32) {
         match tick.wrapping_sub(self.tick) {
