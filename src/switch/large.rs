@@ -130,7 +130,8 @@ impl LargeObjects {
         }
     }
 
-    /// Resizes a large object without copying; where it is then. None, and nothing changed, where that cannot be done or the heap's limit forbids it.
+    /// Resizes a large object without copying; where it is then. None, and nothing changed, where that cannot be done or the heap's limit forbids it, or where it would
+    /// need more slices and may not have them.
     ///
     /// # Safety
     /// The record is that of an object which is the caller's and which nobody else uses meanwhile, nor afterwards where it was before.
@@ -139,6 +140,7 @@ impl LargeObjects {
         memory: &LargeMemory<S>,
         record: NonNull<Record>,
         new: NonZeroLayout,
+        may_grow: bool,
     ) -> Option<NonNull<u8>> {
         // SAFETY: The object and with it the record are the caller's.
         let Parts { control, size: old, align, object, offset } = unsafe { parts(record) };
@@ -150,6 +152,9 @@ impl LargeObjects {
         }
         if whole == old {
             return NonNull::new(object).filter(|object| object.addr().get().is_multiple_of(new.align()));
+        }
+        if whole > old && !may_grow {
+            return None;
         }
         if new.align() > align || !offset.is_multiple_of(new.align()) {
             return None;

@@ -325,8 +325,11 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 let record: NonNull<Record> = unsafe { NonNull::new_unchecked(entry.pointer()) };
                 // SAFETY: The object is alive, and so its record.
                 let owner = unsafe { record.as_ref() }.control;
+                // What grows where its heap is not in use moves to the heap that is.
+                let may_grow = !matches!(self.in_use(state, owner), InUse::Elsewhere);
+                let memory = large_memory::<D>();
                 // SAFETY: The caller's promises.
-                if let Some(object) = unsafe { self.large.resize(&large_memory::<D>(), record, new) } {
+                if let Some(object) = unsafe { self.large.resize(&memory, record, new, may_grow) } {
                     self.count_resized(owner, old, new);
                     return object.as_ptr();
                 }
