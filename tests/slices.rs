@@ -659,6 +659,8 @@ fn a_hundred_threads() {
             });
         }
     });
+    // A thread has its name a moment after it was made.
+    until("purging", || MANY.usage().resident <= 4 * SLICE);
     until("the end of the thread", || purgers() == 0);
     let usage = MANY.usage();
     assert_eq!(usage.obtained, usage.unused);

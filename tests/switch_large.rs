@@ -11,7 +11,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use context_allocator::size::U65536;
 use context_allocator::source::SLICE;
-use context_allocator::switch::SLICES;
 use context_allocator::{
     ArenaSource, Builder, BumpAllocator, Decommit, Heap, MemorySource, MmapSource, NonZeroLayout, Policy,
     Purge, Remapped, SizeClassAllocator, SliceSource, SourceError, Tiers,
@@ -19,8 +18,30 @@ use context_allocator::{
 use support::layout;
 use support::ledger::{Ledger, Way};
 
-// Not the global one, so that what is in the pool is the tests' alone.
-context_allocator::switchable_allocator!(static ALLOC);
+/// A pool of which all is the tests'.
+static SLICES: SliceSource = SliceSource::for_static(&SLICES, MmapSource::new(), Purge::new());
+
+struct OwnPool;
+
+impl Policy for OwnPool {
+    type Large = SliceSource;
+    const LARGE: &'static SliceSource = &SLICES;
+}
+
+type TiersWith<P> = Tiers<BumpAllocator<Blocks>, SizeClassAllocator<Blocks>, System, P>;
+type Blocks = ArenaSource<MmapSource, U65536>;
+
+const fn tiers<P: Policy>() -> TiersWith<P> {
+    Builder::new()
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new(MmapSource::new())))
+        .global_tier(System)
+        .policy::<P>()
+        .build()
+}
+
+// Not the global one: a test's own books are no objects of it.
+context_allocator::switchable_allocator!(static ALLOC: TiersWith<OwnPool> = tiers());
 
 const MIB: usize = 1 << 20;
 
@@ -92,7 +113,7 @@ impl Block {
     }
 }
 
-/// What the pool of all holds is compared, so one test at a time.
+/// What the pool holds is compared, so one test at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -375,16 +396,7 @@ impl Policy for FromPool {
     const LARGE: &'static Self::Large = &POOL;
 }
 
-type Blocks = ArenaSource<MmapSource, U65536>;
-
-context_allocator::switchable_allocator! {
-    static FAULTY: Tiers<BumpAllocator<Blocks>, SizeClassAllocator<Blocks>, System, FromPool> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(MmapSource::new())))
-        .global_tier(System)
-        .policy::<FromPool>()
-        .build()
-}
+context_allocator::switchable_allocator!(static FAULTY: TiersWith<FromPool> = tiers());
 
 /// Every request of the workload refused in turn: what could not be resized is as it was, and in the end nothing is lost.
 #[test]

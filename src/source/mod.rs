@@ -155,11 +155,6 @@ pub unsafe trait MemorySource {
         Err(SourceError::Unsupported)
     }
 
-    /// How many bytes of memory this source keeps for the next requests, of what was released to it: physical memory, as far as it knows.
-    fn kept_bytes(&self) -> usize {
-        0
-    }
-
     /// Gives memory that was released to this source back to where it came from, as far as that is possible, and
     /// returns how many bytes that was.
     ///

@@ -47,10 +47,6 @@ macro_rules! source_through {
                 unsafe { (**self).remap(region, old, new) }
             }
 
-            fn kept_bytes(&self) -> usize {
-                (**self).kept_bytes()
-            }
-
             fn before_fork(&self) {
                 (**self).before_fork();
             }

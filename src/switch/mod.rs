@@ -34,8 +34,6 @@ pub use context::ThreadState;
 pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
 #[doc(hidden)]
 pub use owner_map::OwnerMap;
-#[cfg(not(loom))]
-pub use policy::SLICES;
 pub use policy::{CountingPolicy, DefaultPolicy, Orphan, OrphanAction, Policy};
 pub use scope::SavedContext;
 pub use statistics::Statistics;

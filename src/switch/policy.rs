@@ -1,9 +1,10 @@
 //! What is chosen beyond the tiers, at compile time.
 
+use crate::MemorySource;
 #[cfg(loom)]
-use crate::{MemorySource, MmapSource};
+use crate::MmapSource as SharedSource;
 #[cfg(not(loom))]
-use crate::{MemorySource, MmapSource, Purge, SliceSource};
+use crate::PooledSource as SharedSource;
 
 /// Choices beyond the tiers, as a type: the last parameter of [`Tiers`](super::Tiers).
 ///
@@ -30,7 +31,7 @@ pub trait Policy: 'static {
     /// Where large objects come from: blocks beyond what a tier's allocator or a block of its source can hold.
     type Large: MemorySource + Sync + 'static;
 
-    /// The source of large objects: one without state, or a static. What it keeps of what they leave is its own affair; see [`SLICES`].
+    /// The source of large objects: one without state, or a static. What it keeps of what they leave is its own affair.
     const LARGE: &'static Self::Large;
 
     /// What is done when a heap's handle is dropped while blocks of it are still allocated.
@@ -65,33 +66,15 @@ pub enum OrphanAction {
     Abort,
 }
 
-/// The library's pool of slices, which the large objects of all switchable allocators with the [`DefaultPolicy`] or the [`CountingPolicy`] lie in: those of up to
-/// 4 MiB are runs of slices, and larger ones memory maps, which are resized without copying.
+/// Nothing is counted by tier, orphans are retained, large objects lie in the process's pool of slices, [`PooledSource`](crate::PooledSource).
 ///
-/// What they leave is kept for the next ones for half a second, 512 KiB of it for ever, and then given up by a thread that lives while there is something to give up; see
-/// [`Purge`]. [`SLICES.usage()`](SliceSource::usage) tells how much that is, [`SLICES.purge()`](SliceSource::purge) gives it up at once. A program that wants another [`Purge`] declares a
-/// [`Policy`] with a pool of its own.
-#[cfg(not(loom))]
-pub static SLICES: SliceSource = SliceSource::for_static(&SLICES, MmapSource::new(), Purge::new());
-
-#[cfg(not(loom))]
-type Shared = SliceSource;
-#[cfg(not(loom))]
-const SHARED: &Shared = &SLICES;
-
-/// Loom's locks are not made in const context.
-#[cfg(loom)]
-type Shared = MmapSource;
-#[cfg(loom)]
-const SHARED: &Shared = &MmapSource::new();
-
-/// Nothing is counted by tier, orphans are retained, large objects lie in [`SLICES`].
+/// What they leave serves the next ones and the slabs of threads, or is given up after half a second. A program that wants another [`Purge`](crate::Purge) declares a policy with a pool of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct DefaultPolicy;
 
 impl Policy for DefaultPolicy {
-    type Large = Shared;
-    const LARGE: &'static Shared = SHARED;
+    type Large = SharedSource;
+    const LARGE: &'static SharedSource = &SharedSource::new();
 }
 
 /// As [`DefaultPolicy`], and blocks and bytes are counted by tier.
@@ -100,6 +83,6 @@ pub struct CountingPolicy;
 
 impl Policy for CountingPolicy {
     const ACCOUNTING: bool = true;
-    type Large = Shared;
-    const LARGE: &'static Shared = SHARED;
+    type Large = SharedSource;
+    const LARGE: &'static SharedSource = &SharedSource::new();
 }

@@ -1,11 +1,9 @@
 //! What a switchable allocator says about itself.
 
-use super::Policy;
 use super::accounting::TierStatistics;
-use super::allocator::{PolicyOf, SwitchableAllocator, present};
+use super::allocator::{SwitchableAllocator, present};
 use super::control::{HeapRef, Phase};
 use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread};
-use crate::MemorySource;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 
@@ -83,8 +81,6 @@ pub struct Statistics {
     pub parked_blocks: usize,
     /// Bytes of regions and large objects that thread heaps hold, parked ones included.
     pub thread_bytes: usize,
-    /// Bytes of memory that the source of large objects keeps for the next ones, of whatever left them there.
-    pub large_cached_bytes: usize,
     /// Coroutine heaps that ever lost their handle while blocks were allocated.
     pub orphans_made: u64,
     /// Blocks that were allocated when the handle of their heap was dropped.
@@ -110,7 +106,6 @@ impl<D: Declaration> SwitchableAllocator<D> {
             escaped_blocks: self.lifetimes.escaped_blocks.load(Relaxed),
             escaped_bytes: self.lifetimes.escaped_bytes.load(Relaxed),
             remote_frees: self.lifetimes.remote_frees.load(Relaxed),
-            large_cached_bytes: PolicyOf::<D>::LARGE.kept_bytes(),
             ..Statistics::default()
         };
         if present::<D, Coroutine>() {

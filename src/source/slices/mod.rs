@@ -522,10 +522,6 @@ where
         }
     }
 
-    fn kept_bytes(&self) -> usize {
-        self.usage().resident
-    }
-
     /// Gives chunks that are wholly free back, and the memory of all other free slices up; that is not counted.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let mut reclaimed = 0;
