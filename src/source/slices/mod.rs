@@ -24,7 +24,7 @@
 //! Everything is reached under one lock, held for some dozen instructions, and for a call to the source below where a chunk is obtained or given back. Giving memory up, which takes the
 //! kernel much longer, is done without it: slices that are being purged are not free, so nobody gets them, and they come back clean.
 //!
-//! Who asks gets, of the runs of slices that may have memory, the best one in the chunk with the lowest address that has one, and then the same of all free slices. So what is used gathers at low
+//! Who asks gets a run of slices that may have memory in the chunk with the lowest address that has one, in the shortest free run of that chunk that will do; or else the same of all free slices. So what is used gathers at low
 //! addresses, and what is high becomes free, and old.
 
 mod books;
@@ -237,7 +237,7 @@ where
         }
         let states = &pool.books.chunk(place).states;
         let word = if kind == DIRTY { states.dirty } else { states.free };
-        Some((place, words::best(word, len, align)?))
+        Some((place, words::best(word, states.free, len, align)?))
     }
 
     /// The same where a chunk may have a run that is long enough, or nearly: looks at the next few of those, and then for one that must have it.
@@ -256,7 +256,7 @@ where
         for _ in 0..TRIES {
             let states = &pool.books.chunk(place).states;
             let word = if kind == DIRTY { states.dirty } else { states.free };
-            if words::best(word, len, align).is_some() {
+            if words::best(word, states.free, len, align).is_some() {
                 return Some(place);
             }
             let number = pool.books.number(place);
