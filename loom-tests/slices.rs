@@ -95,12 +95,6 @@ impl Shared {
         self.release(region, SLICE);
     }
 
-    fn use_two(&self) {
-        if let Some(region) = self.obtain(CHUNK) {
-            self.release(region, CHUNK);
-        }
-    }
-
     fn purge(&self) {
         let bytes = self.slices.purge();
         assert!(bytes <= CHUNKS * CHUNK && bytes.is_multiple_of(SLICE));
@@ -139,16 +133,17 @@ fn a_slice_is_taken_while_another_thread_purges() {
     });
 }
 
+/// A purge takes two locks several times over, so three threads have the bound that four have elsewhere.
 #[test]
 fn two_threads_use_slices_while_one_purges() {
-    explore("slices, purge", 3, || {
+    explore("slices, purge", 4, || {
         together(Shared::new(Purge::never()), Shared::purge, [Shared::use_one, Shared::keep_one]).check(1);
     });
 }
 
 #[test]
 fn two_threads_purge_while_a_chunk_goes_back() {
-    explore("slices, reclaim", 3, || {
+    explore("slices, reclaim", 4, || {
         together(Shared::new(Purge::never()), Shared::purge, [Shared::reclaim, Shared::use_one]).check(0);
     });
 }
@@ -171,13 +166,5 @@ fn who_needs_what_is_being_purged_waits() {
         // SAFETY: Just obtained.
         unsafe { shared.ground.release(other, Shared::layout(CHUNK)) };
         shared.check(0);
-    });
-}
-
-#[test]
-fn slices_go_as_they_become_free() {
-    explore("slices, at once", 3, || {
-        together(Shared::new(Purge::at_once()), Shared::use_one, [Shared::use_two, Shared::keep_one])
-            .check(1);
     });
 }

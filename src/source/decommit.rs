@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use super::MemorySource;
-use crate::SourceError;
+use crate::{NonZeroLayout, SourceError};
 
 /// A source that can take back the memory of part of a region, while the region stays held.
 ///
@@ -31,6 +31,7 @@ use crate::SourceError;
 /// - After [`decommit`](Self::decommit) succeeded every byte of the range is zero, until somebody writes there.
 /// - After [`decommit_lazily`](Self::decommit_lazily) succeeded, each byte is what it was or zero, until somebody writes to its page; what
 ///   is written from then on stays.
+/// - After [`take_out`](Self::take_out) succeeded, a new region is held that begins with the contents of the range, and every byte of the range is zero.
 /// - The range stays part of the region: readable, writable, to be released with it.
 /// - No method unwinds or allocates through Rust's global allocator.
 pub unsafe trait Decommit: MemorySource {
@@ -58,4 +59,22 @@ pub unsafe trait Decommit: MemorySource {
     /// As `decommit`.
     #[doc(alias = "reset")]
     unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError>;
+
+    /// Moves the memory of a range to a new region for `new`, without copying; the range is then as [`decommit`](Self::decommit) leaves it. What the new region has beyond is
+    /// zero where the source's regions are. The default is to refuse, always: whoever asks then obtains and copies.
+    ///
+    /// # Errors
+    /// [`SourceError::Unsupported`] where the source cannot do it, [`SourceError::System`] with `EINVAL` where the range is not whole units or `new` is smaller, or why it failed;
+    /// nothing has changed then.
+    ///
+    /// # Safety
+    /// The range lies in one region that this source holds, and nobody else accesses it meanwhile.
+    unsafe fn take_out(
+        &self,
+        range: NonNull<[u8]>,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, SourceError> {
+        let _ = (range, new);
+        Err(SourceError::Unsupported)
+    }
 }

@@ -78,6 +78,15 @@ macro_rules! source_through {
                 unsafe { (**self).decommit(range) }
             }
 
+            unsafe fn take_out(
+                &self,
+                range: NonNull<[u8]>,
+                new: NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, SourceError> {
+                // SAFETY: The same source holds the region; the caller promises the rest.
+                unsafe { (**self).take_out(range, new) }
+            }
+
             unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
                 // SAFETY: The same source holds the region; the caller promises the rest.
                 unsafe { (**self).decommit_lazily(range) }

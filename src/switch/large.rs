@@ -11,17 +11,16 @@
 //! ```
 //!
 //! The owner map's entry of the slice in which the object starts leads to the record; further slices have none. The records of a heap form a list, so that
-//! destroying a heap finds them.
+//! destroying a heap finds them. Lists are under one lock.
 //!
-//! Regions up to 4 MiB that objects leave are kept for the next ones of their class, up to
-//! [`Policy::LARGE_CACHE`](super::Policy::LARGE_CACHE) bytes in all: their pages are there already, which costs more to get than
-//! anything else here. Classes are whole numbers of slices, four to a doubling beyond eight. Lists and cache are under one lock.
+//! What an object leaves goes back to the source, which keeps it for the next one: the pool of [`DefaultPolicy`](super::DefaultPolicy) does. A source that can make regions
+//! longer or shorter without copying ([`MemorySource::remap`]) resizes objects. The record moves with its region, so while the source is at it no list and no entry leads to it.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
 use super::control::Shared;
-use super::owner_map::{Entry, OwnerMap};
+use super::owner_map::{Entry, OwnerMap, SpareLeaf};
 use crate::source::SLICE;
 use crate::sync::Guarded;
 use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
@@ -33,75 +32,44 @@ pub(crate) struct Record {
     pub(crate) control: NonNull<Shared>,
     next: Cell<*mut Record>,
     previous: Cell<*mut Record>,
-    /// Length of the region in bytes.
-    region: usize,
+    /// Bytes of the region that were asked for, whole slices; as many are charged to the heap. Touched by who owns the object.
+    size: Cell<usize>,
     /// Alignment of the region in bytes.
     align: usize,
     /// Bytes from the region's start to the object.
     offset: usize,
-    /// Bytes charged to the heap.
-    charged: usize,
     /// Whether the object's bytes were zero when it was made.
     pub(crate) zeroed: bool,
 }
 
 const RECORD: usize = size_of::<Record>();
 
-impl Record {
-    /// Bytes from the object's start to the end of the region.
-    pub(crate) fn capacity(&self) -> usize {
-        self.region - self.offset
-    }
-}
+/// Objects that shrink to this or less move to where small ones are.
+const SMALL: usize = SLICE / 2;
 
-/// What large objects are made of: a source, the map to enter them in, and how many bytes of what they leave may be kept.
+/// What large objects are made of: a source, and the map to enter them in.
 pub(crate) struct LargeMemory<S: 'static> {
     pub(crate) source: &'static S,
     pub(crate) owners: &'static OwnerMap,
-    pub(crate) keep: usize,
 }
 
-/// The lists of large objects, and the regions that wait for the next ones.
+/// The lists of large objects.
 #[derive(Debug)]
 pub(crate) struct LargeObjects {
-    cache: Guarded<Cache>,
+    lists: Guarded<Lists>,
 }
 
-/// Regions that no object lies in, linked through their records' `next`, by class.
+/// What the lock guards, besides the links of all records and the heads of the lists in the heaps.
 #[derive(Debug)]
-struct Cache {
-    bins: [*mut Record; BINS],
-    bytes: usize,
-}
-
-// SAFETY: The regions in the cache belong to it, not to a thread.
-unsafe impl Send for Cache {}
-
-/// The largest class, in slices.
-const LARGEST_CLASS: usize = 64;
-/// One class for each number of slices up to this, then four for each doubling.
-const FINE_CLASSES: usize = 8;
-const BINS: usize = FINE_CLASSES + 4 * (LARGEST_CLASS / FINE_CLASSES).ilog2() as usize;
-
-/// The class for `slices` slices: its bin, and how many slices its regions have.
-const fn class(slices: usize) -> Option<(usize, usize)> {
-    if slices <= FINE_CLASSES {
-        return Some((slices - 1, slices));
-    }
-    if slices > LARGEST_CLASS {
-        return None;
-    }
-    // `slices` lies above 2^top and at most at twice that, in one of four steps.
-    let top = (slices - 1).ilog2();
-    let step = 1 << (top - 2);
-    let steps = (slices - (1 << top)).div_ceil(step);
-    Some((FINE_CLASSES + 4 * (top as usize - 3) + steps - 1, (1 << top) + steps * step))
+struct Lists {
+    /// For an entry that must be made when an object has moved already.
+    spare: Option<SpareLeaf>,
 }
 
 impl LargeObjects {
     crate::sync::const_fn! {
         pub(crate) fn new() -> Self {
-            Self { cache: Guarded::new(Cache { bins: [null_mut(); BINS], bytes: 0 }) }
+            Self { lists: Guarded::new(Lists { spare: None }) }
         }
     }
 
@@ -116,111 +84,155 @@ impl LargeObjects {
         let shared = unsafe { heap.as_ref() };
         let offset = layout.align().max(RECORD);
         let size = layout.size().checked_add(offset).ok_or(SourceError::TooLarge)?;
-        let mut whole = size.checked_next_multiple_of(SLICE).ok_or(SourceError::TooLarge)?;
+        let whole = size.checked_next_multiple_of(SLICE).ok_or(SourceError::TooLarge)?;
         let align = layout.align().max(SLICE);
-        let class = if align == SLICE { class(whole / SLICE) } else { None };
-        if let Some((_, slices)) = class {
-            whole = slices * SLICE;
-        }
         let asked = NonZeroLayout::from_size_align(whole, align)?;
         if !shared.charge(whole) {
             return Err(SourceError::LimitReached);
         }
-        let cached = class.and_then(|(bin, _)| self.cache.lock().pop(bin));
-        let (start, region) = match cached {
-            Some((start, region)) => (start, region),
-            None => {
-                let region = memory.source.obtain(asked).inspect_err(|_| shared.refund(whole))?;
-                (region.cast::<u8>(), region.len())
-            }
-        };
-        let record = start.cast::<Record>();
-        let object = ptr::up(start.as_ptr(), offset);
+        let (region, zeroed) = memory.source.obtain_telling(asked).inspect_err(|_| shared.refund(whole))?;
+        let record = region.cast::<Record>();
+        let object = ptr::up(record.as_ptr().cast::<u8>(), offset);
         if let Err(error) = memory.owners.enter(slice_of(object), Entry::large(record)) {
             shared.refund(whole);
-            // SAFETY: Just obtained with this layout, or taken from the cache; nobody else knows of it.
-            unsafe { memory.source.release(ptr::bytes(start, region), asked) };
+            // SAFETY: Just obtained with this layout; nobody else knows of it.
+            unsafe { memory.source.release(region, asked) };
             return Err(error);
         }
-        let cache = self.cache.lock();
-        let next = shared.large.get();
-        let new = Record {
-            control: heap,
-            next: Cell::new(next),
-            previous: Cell::new(null_mut()),
-            region,
-            align,
-            offset,
-            charged: whole,
-            zeroed: S::ZEROED && cached.is_none(),
-        };
+        let (next, previous) = (Cell::new(null_mut()), Cell::new(null_mut()));
+        let new = Record { control: heap, next, previous, size: Cell::new(whole), align, offset, zeroed };
         // SAFETY: The region is ours and begins with room for the record.
         unsafe { record.write(new) };
-        if let Some(next) = NonNull::new(next) {
-            // SAFETY: What is on the list is a record, whose links are used only under the lock, which is held.
-            unsafe { next.as_ref() }.previous.set(record.as_ptr());
-        }
-        shared.large.set(record.as_ptr());
-        drop(cache);
+        let lists = self.lists.lock();
+        // SAFETY: The record was just written, is on no list, and the lock is held.
+        unsafe { link(record) };
+        drop(lists);
         NonNull::new(object).ok_or(SourceError::AddressOutOfRange)
     }
 
-    /// Gives a large object back; the caller counts it. Its region may be kept.
+    /// Gives a large object back; the caller counts it.
     ///
     /// # Safety
     /// The record is that of an object which nobody uses any more.
     pub(crate) unsafe fn release<S: MemorySource>(&self, memory: &LargeMemory<S>, record: NonNull<Record>) {
-        let (control, offset, charged) = {
-            // SAFETY: The record is alive until its region is released below; all but its links is never changed.
-            let record = unsafe { record.as_ref() };
-            (record.control, record.offset, record.charged)
-        };
-        memory.owners.leave(slice_of(ptr::up(record.as_ptr(), offset)));
+        // SAFETY: The object and with it the record are the caller's until the region is released below.
+        let Parts { control, size, align, object, .. } = unsafe { parts(record) };
+        memory.owners.leave(slice_of(object));
+        // SAFETY: A control block is never unmapped.
+        unsafe { control.as_ref() }.refund(size);
+        let lists = self.lists.lock();
+        // SAFETY: The record is on its heap's list, and the lock is held.
+        unsafe { unlink(record) };
+        drop(lists);
+        if let Ok(layout) = NonZeroLayout::from_size_align(size, align) {
+            // SAFETY: The region was asked for with this layout, last by `resize`; nobody uses it.
+            unsafe { memory.source.release(ptr::bytes(record.cast(), size), layout) };
+        }
+    }
+
+    /// Resizes a large object without copying; where it is then. None, and nothing changed, where that cannot be done or the heap's limit forbids it, or where it would
+    /// need more slices and may not have them.
+    ///
+    /// # Safety
+    /// The record is that of an object which is the caller's and which nobody else uses meanwhile, nor afterwards where it was before.
+    pub(crate) unsafe fn resize<S: MemorySource>(
+        &self,
+        memory: &LargeMemory<S>,
+        record: NonNull<Record>,
+        new: NonZeroLayout,
+        may_grow: bool,
+    ) -> Option<NonNull<u8>> {
+        // SAFETY: The object and with it the record are the caller's.
+        let Parts { control, size: old, align, object, offset } = unsafe { parts(record) };
         // SAFETY: A control block is never unmapped.
         let shared = unsafe { control.as_ref() };
-        shared.refund(charged);
-        let mut cache = self.cache.lock();
-        let (next, previous) = {
-            // SAFETY: The record is alive; its links are used only under the lock, which is held.
-            let record = unsafe { record.as_ref() };
-            (record.next.get(), record.previous.get())
-        };
-        match NonNull::new(previous) {
-            // SAFETY: The neighbours of a record on the list are records on the list.
-            Some(previous) => unsafe { previous.as_ref() }.next.set(next),
-            None => shared.large.set(next),
+        let whole = new.size().checked_add(offset)?.checked_next_multiple_of(SLICE)?;
+        if new.size() <= SMALL {
+            return None;
         }
-        if let Some(next) = NonNull::new(next) {
-            // SAFETY: As above.
-            unsafe { next.as_ref() }.previous.set(previous);
+        if whole == old {
+            return NonNull::new(object).filter(|object| object.addr().get().is_multiple_of(new.align()));
         }
-        // SAFETY: The record is off the list, and its object is not used any more.
-        let kept = unsafe { cache.push(record, memory.keep) };
-        drop(cache);
-        if !kept {
-            // SAFETY: The record is off the list and not in the cache.
-            unsafe { release_region(memory.source, record) };
+        if whole > old && !may_grow {
+            return None;
         }
-    }
-
-    /// Gives the regions in the cache back to their source; gives the number of their bytes.
-    pub(crate) fn trim<S: MemorySource>(&self, memory: &LargeMemory<S>) -> usize {
-        let mut bytes = 0;
-        for bin in 0..BINS {
-            loop {
-                let popped = self.cache.lock().pop(bin);
-                let Some((start, region)) = popped else { break };
-                bytes += region;
-                // SAFETY: The region was in the cache, so its record is whole, on no list, and nobody uses it.
-                unsafe { release_region(memory.source, start.cast()) };
+        if new.align() > align || !offset.is_multiple_of(new.align()) {
+            return None;
+        }
+        let before = NonZeroLayout::from_size_align(old, align).ok()?;
+        let after = NonZeroLayout::from_size_align(whole, align).ok()?;
+        if whole > old && !shared.charge(whole - old) {
+            return None;
+        }
+        // SAFETY: The caller's promises; the layouts are those of the region.
+        let moved = unsafe { self.move_record(memory, record, before, after) };
+        match moved {
+            Some(record) => {
+                if whole < old {
+                    shared.refund(old - whole);
+                }
+                NonNull::new(ptr::up(record.as_ptr().cast::<u8>(), offset))
             }
+            None if whole > old => {
+                shared.refund(whole - old);
+                None
+            }
+            // What the source cannot cut stays as it is, if that is not twice what is needed.
+            None => NonNull::new(object).filter(|_| whole > old / 2),
         }
-        bytes
     }
 
-    /// Bytes of the regions in the cache.
-    pub(crate) fn cached(&self) -> usize {
-        self.cache.lock().bytes
+    /// Has the source resize a region, while nothing leads to its record; where the record is then. None, and nothing changed, where the source refuses.
+    ///
+    /// # Safety
+    /// As [`resize`](Self::resize); the region was asked for with `before`.
+    unsafe fn move_record<S: MemorySource>(
+        &self,
+        memory: &LargeMemory<S>,
+        record: NonNull<Record>,
+        before: NonZeroLayout,
+        after: NonZeroLayout,
+    ) -> Option<NonNull<Record>> {
+        // SAFETY: The record is the caller's.
+        let Parts { object, offset, .. } = unsafe { parts(record) };
+        let mut lists = self.lists.lock();
+        let mut spare = lists.spare.take();
+        if spare.is_none() {
+            // Once in the life of a process, or when several threads are here at a time.
+            spare = Some(SpareLeaf::new().ok()?);
+        }
+        // SAFETY: The record is on its heap's list, and the lock is held.
+        unsafe { unlink(record) };
+        drop(lists);
+        // Before the region moves: then its old addresses may be anybody's.
+        memory.owners.leave(slice_of(object));
+        // SAFETY: The source holds the region, for `before`, and the object is the caller's, as the caller promises.
+        let outcome = unsafe { memory.source.remap(ptr::bytes(record.cast(), before.size()), before, after) };
+        let place = outcome.map_or(record, |moved| moved.region.cast::<Record>());
+        if outcome.is_ok() {
+            // SAFETY: The region begins with the record, wherever it is, and is the caller's.
+            unsafe { place.as_ref() }.size.set(after.size());
+        }
+        let slice = slice_of(ptr::up(place.as_ptr(), offset));
+        if memory.owners.enter_surely(slice, Entry::large(place), &mut spare).is_err() {
+            // The source gave addresses that no process of Linux has unless it asks for them, and there is no way back.
+            std::process::abort();
+        }
+        let mut lists = self.lists.lock();
+        // SAFETY: The record is on no list, and the lock is held.
+        unsafe { link(place) };
+        if lists.spare.is_none() {
+            lists.spare = spare;
+        }
+        drop(lists);
+        outcome.is_ok().then_some(place)
+    }
+
+    /// Gives what the source of large objects keeps back to where that came from; gives the number of bytes.
+    #[allow(clippy::unused_self, reason = "the objects' own memory, as all the rest here")]
+    pub(crate) fn trim<S: MemorySource>(&self, memory: &LargeMemory<S>) -> usize {
+        // No slice that the source keeps is entered in the map.
+        memory.source.reclaim(&mut |_| ())
     }
 
     /// Gives all large objects of a heap back.
@@ -229,9 +241,9 @@ impl LargeObjects {
     /// Nobody uses any of them, nor frees one meanwhile.
     pub(crate) unsafe fn release_all<S: MemorySource>(&self, memory: &LargeMemory<S>, shared: &Shared) {
         loop {
-            let cache = self.cache.lock();
+            let lists = self.lists.lock();
             let first = NonNull::new(shared.large.get());
-            drop(cache);
+            drop(lists);
             let Some(record) = first else { return };
             // SAFETY: The record is on the heap's list, and the caller promises that nobody uses its object.
             unsafe { self.release(memory, record) };
@@ -239,14 +251,14 @@ impl LargeObjects {
     }
 
     pub(crate) fn before_fork(&self) {
-        self.cache.hold_for_fork();
+        self.lists.hold_for_fork();
     }
 
     /// # Safety
     /// As [`Guarded::release_after_fork`].
     pub(crate) unsafe fn after_fork(&self) {
         // SAFETY: The caller's promises.
-        unsafe { self.cache.release_after_fork() };
+        unsafe { self.lists.release_after_fork() };
     }
 }
 
@@ -254,63 +266,58 @@ fn slice_of<T>(object: *mut T) -> usize {
     object.addr() & !(SLICE - 1)
 }
 
-impl Cache {
-    /// Takes a region of that bin: its start and its length.
-    fn pop(&mut self, bin: usize) -> Option<(NonNull<u8>, usize)> {
-        let record = NonNull::new(self.bins[bin])?;
-        // SAFETY: What is in the cache are records of regions that it owns.
-        let Record { next, region, .. } = unsafe { record.as_ref() };
-        self.bins[bin] = next.get();
-        self.bytes -= region;
-        Some((record.cast(), *region))
-    }
-
-    /// Keeps a region, unless it has no class or there would be more than `keep` bytes; whether it did.
-    ///
-    /// # Safety
-    /// The record is on no list, and nobody uses its object.
-    unsafe fn push(&mut self, record: NonNull<Record>, keep: usize) -> bool {
-        // SAFETY: The record is the caller's alone.
-        let Record { next, region, align, charged, .. } = unsafe { record.as_ref() };
-        let class = if *align == SLICE { class(charged / SLICE) } else { None };
-        let Some((bin, _)) = class else { return false };
-        if self.bytes + region > keep {
-            return false;
-        }
-        self.bytes += region;
-        next.set(core::mem::replace(&mut self.bins[bin], record.as_ptr()));
-        true
-    }
+/// What the owner of an object may read of its record, and where the object is.
+struct Parts {
+    control: NonNull<Shared>,
+    size: usize,
+    align: usize,
+    offset: usize,
+    object: *mut u8,
 }
 
-/// Releases a region.
+/// # Safety
+/// The record is that of an object which is the caller's.
+unsafe fn parts(record: NonNull<Record>) -> Parts {
+    // SAFETY: The record is alive; all but its links is the caller's to read.
+    let Record { control, size, align, offset, .. } = unsafe { record.as_ref() };
+    let object = ptr::up(record.as_ptr().cast::<u8>(), *offset);
+    Parts { control: *control, size: size.get(), align: *align, offset: *offset, object }
+}
+
+/// Puts a record on its heap's list.
 ///
 /// # Safety
-/// The record is on no list, and nobody uses its object.
-unsafe fn release_region<S: MemorySource>(source: &S, record: NonNull<Record>) {
-    // SAFETY: The record lies in its region, which is ours still.
-    let &Record { region, align, .. } = unsafe { record.as_ref() };
-    if let Ok(layout) = NonZeroLayout::from_size_align(region, align) {
-        // SAFETY: The region was obtained with this alignment and has this length; nobody uses it.
-        unsafe { source.release(ptr::bytes(record.cast(), region), layout) };
+/// The record is alive and on no list; the lock is held.
+unsafe fn link(record: NonNull<Record>) {
+    // SAFETY: The record is alive; its links are used only under the lock, which is held.
+    let new = unsafe { record.as_ref() };
+    // SAFETY: A control block is never unmapped.
+    let shared = unsafe { new.control.as_ref() };
+    let first = shared.large.replace(record.as_ptr());
+    new.previous.set(null_mut());
+    new.next.set(first);
+    if let Some(first) = NonNull::new(first) {
+        // SAFETY: What is on the list is a record, whose links are used only under the lock.
+        unsafe { first.as_ref() }.previous.set(record.as_ptr());
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn classes_hold_what_they_are_for_and_rise() {
-        let mut last = (0, 1);
-        for slices in 1..=LARGEST_CLASS {
-            let (bin, size) = class(slices).unwrap();
-            assert!(size >= slices && size * 4 <= slices * 5 + 3, "{slices} in {size}");
-            assert!(bin == last.0 && size == last.1 || bin == last.0 + 1 && size > last.1, "{slices}");
-            assert_eq!(class(size), Some((bin, size)));
-            last = (bin, size);
-        }
-        assert_eq!(last, (BINS - 1, LARGEST_CLASS));
-        assert_eq!(class(LARGEST_CLASS + 1), None);
+/// Takes a record off its heap's list.
+///
+/// # Safety
+/// The record is alive and on the list; the lock is held.
+unsafe fn unlink(record: NonNull<Record>) {
+    // SAFETY: The record is alive; its links are used only under the lock, which is held.
+    let old = unsafe { record.as_ref() };
+    let (next, previous) = (old.next.get(), old.previous.get());
+    match NonNull::new(previous) {
+        // SAFETY: The neighbours of a record on the list are records on the list.
+        Some(previous) => unsafe { previous.as_ref() }.next.set(next),
+        // SAFETY: A control block is never unmapped.
+        None => unsafe { old.control.as_ref() }.large.set(next),
+    }
+    if let Some(next) = NonNull::new(next) {
+        // SAFETY: As above.
+        unsafe { next.as_ref() }.previous.set(previous);
     }
 }

@@ -80,6 +80,24 @@ impl<const ROOTS: usize> OwnerMap<ROOTS> {
         Ok(())
     }
 
+    /// Enters the slice that starts at `slice`, with a leaf that was made before if there is none.
+    ///
+    /// # Errors
+    /// Where the table does not reach the address, and without a spare leaf as [`enter`](Self::enter).
+    pub(crate) fn enter_surely(
+        &self,
+        slice: usize,
+        entry: Entry,
+        spare: &mut Option<SpareLeaf>,
+    ) -> Result<(), SourceError> {
+        let leaf = self.leaf_or(slice, || match spare.take() {
+            Some(spare) => Ok(spare.into_leaf()),
+            None => Leaf::new_mapped().map_err(SourceError::System),
+        })?;
+        leaf.wrapping_get(slice >> SLICE_BITS).store(entry.0, Relaxed);
+        Ok(())
+    }
+
     /// Leaves the slice that starts at `slice`.
     pub(crate) fn leave(&self, slice: usize) {
         if let Ok(leaf) = self.leaf(slice) {
@@ -108,12 +126,21 @@ impl<const ROOTS: usize> OwnerMap<ROOTS> {
 
     /// The leaf for `address`, mapped if there is none yet.
     fn leaf(&self, address: usize) -> Result<&Leaf, SourceError> {
+        self.leaf_or(address, || Leaf::new_mapped().map_err(SourceError::System))
+    }
+
+    /// The leaf for `address`; one that `make` maps if there is none yet.
+    fn leaf_or(
+        &self,
+        address: usize,
+        make: impl FnOnce() -> Result<NonNull<Leaf>, SourceError>,
+    ) -> Result<&Leaf, SourceError> {
         let root =
             self.roots.get(address >> (SLICE_BITS + LEAF_BITS)).ok_or(SourceError::AddressOutOfRange)?;
         let leaf = match NonNull::new(root.load(Acquire)) {
             Some(leaf) => leaf,
             None => {
-                let new = Leaf::new_mapped().map_err(SourceError::System)?;
+                let new = make()?;
                 match root.compare_exchange(core::ptr::null_mut(), new.as_ptr(), Release, Acquire) {
                     Ok(_) => new,
                     Err(other) => {
@@ -127,6 +154,36 @@ impl<const ROOTS: usize> OwnerMap<ROOTS> {
         };
         // SAFETY: A leaf that was published is never unmapped; its entries are atomics.
         Ok(unsafe { leaf.as_ref() })
+    }
+}
+
+/// A leaf of no table, for an entry that must be made when there may be no memory.
+#[derive(Debug)]
+pub(crate) struct SpareLeaf(NonNull<Leaf>);
+
+// SAFETY: Nobody else has seen the leaf.
+unsafe impl Send for SpareLeaf {}
+
+impl SpareLeaf {
+    /// A new one.
+    ///
+    /// # Errors
+    /// Where there is no memory for it.
+    pub(crate) fn new() -> Result<Self, SourceError> {
+        Leaf::new_mapped().map(Self).map_err(SourceError::System)
+    }
+
+    fn into_leaf(self) -> NonNull<Leaf> {
+        let leaf = self.0;
+        core::mem::forget(self);
+        leaf
+    }
+}
+
+impl Drop for SpareLeaf {
+    fn drop(&mut self) {
+        // SAFETY: `new` made the leaf, and nobody else has seen it.
+        unsafe { Leaf::unmap(self.0) };
     }
 }
 

@@ -1,6 +1,10 @@
 //! What is chosen beyond the tiers, at compile time.
 
-use crate::{MemorySource, MmapSource};
+use crate::MemorySource;
+#[cfg(loom)]
+use crate::MmapSource as SharedSource;
+#[cfg(not(loom))]
+use crate::PooledSource as SharedSource;
 
 /// Choices beyond the tiers, as a type: the last parameter of [`Tiers`](super::Tiers).
 ///
@@ -27,11 +31,8 @@ pub trait Policy: 'static {
     /// Where large objects come from: blocks beyond what a tier's allocator or a block of its source can hold.
     type Large: MemorySource + Sync + 'static;
 
-    /// The source of large objects: one without state, or a static.
+    /// The source of large objects: one without state, or a static. What it keeps of what they leave is its own affair.
     const LARGE: &'static Self::Large;
-
-    /// The most bytes of memory that large objects left which are kept for the next ones.
-    const LARGE_CACHE: usize = 32 * 1024 * 1024;
 
     /// What is done when a heap's handle is dropped while blocks of it are still allocated.
     ///
@@ -65,13 +66,15 @@ pub enum OrphanAction {
     Abort,
 }
 
-/// Nothing is counted by tier, orphans are retained, large objects are memory maps.
+/// Nothing is counted by tier, orphans are retained, large objects lie in the process's pool of slices, [`PooledSource`](crate::PooledSource).
+///
+/// What they leave serves the next ones and the slabs of threads, or is given up after half a second. A program that wants another [`Purge`](crate::Purge) declares a policy with a pool of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct DefaultPolicy;
 
 impl Policy for DefaultPolicy {
-    type Large = MmapSource;
-    const LARGE: &'static MmapSource = &MmapSource::new();
+    type Large = SharedSource;
+    const LARGE: &'static SharedSource = &SharedSource::new();
 }
 
 /// As [`DefaultPolicy`], and blocks and bytes are counted by tier.
@@ -80,6 +83,6 @@ pub struct CountingPolicy;
 
 impl Policy for CountingPolicy {
     const ACCOUNTING: bool = true;
-    type Large = MmapSource;
-    const LARGE: &'static MmapSource = &MmapSource::new();
+    type Large = SharedSource;
+    const LARGE: &'static SharedSource = &SharedSource::new();
 }

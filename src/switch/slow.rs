@@ -13,14 +13,14 @@ use super::owner_map::{Entry, tag};
 use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, HeapAllocator, Kind, StateOf, Thread, TierSet};
 use crate::alloc::{Allocator, Front, LocalAllocator, ResizeInPlace};
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::{AllocError, NonZeroLayout, SourceError, ptr};
+use crate::{AllocError, NonZeroLayout, SourceError};
 
 /// The source of an allocator has no regions that large.
 const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
 
 /// What a declaration's large objects are made of.
 pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Policy>::Large> {
-    LargeMemory { source: PolicyOf::<D>::LARGE, owners: D::owners(), keep: PolicyOf::<D>::LARGE_CACHE }
+    LargeMemory { source: PolicyOf::<D>::LARGE, owners: D::owners() }
 }
 
 /// Whether the allocator of a tier has a use for a freed block.
@@ -321,16 +321,19 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The block is in no slice of ours, so the global tier allocated it; the caller's promises.
             tag::GLOBAL => return unsafe { self.resize_global(block, old, new) },
             tag::LARGE => {
-                // SAFETY: As in `free_large`; the object is alive.
-                let record: &Record = unsafe { &*entry.pointer() };
-                let fits =
-                    new.size() <= record.capacity() && ptr::padding(block.addr().get(), new.align()) == 0;
-                // A large object that shrinks by more than half moves to something smaller.
-                if fits && new.size() > record.capacity() / 2 {
-                    self.count_resized(record.control, old, new);
-                    return block.as_ptr();
+                // SAFETY: As in `free_large`.
+                let record: NonNull<Record> = unsafe { NonNull::new_unchecked(entry.pointer()) };
+                // SAFETY: The object is alive, and so its record.
+                let owner = unsafe { record.as_ref() }.control;
+                // What grows where its heap is not in use moves to the heap that is.
+                let may_grow = !matches!(self.in_use(state, owner), InUse::Elsewhere);
+                let memory = large_memory::<D>();
+                // SAFETY: The caller's promises.
+                if let Some(object) = unsafe { self.large.resize(&memory, record, new, may_grow) } {
+                    self.count_resized(owner, old, new);
+                    return object.as_ptr();
                 }
-                record.control
+                owner
             }
             // SAFETY: The map leads to control blocks, whose address is not null.
             tag::DIRECT => unsafe { NonNull::new_unchecked(entry.pointer()) },

@@ -81,8 +81,6 @@ pub struct Statistics {
     pub parked_blocks: usize,
     /// Bytes of regions and large objects that thread heaps hold, parked ones included.
     pub thread_bytes: usize,
-    /// Bytes that large objects left and that are kept for the next ones.
-    pub large_cached_bytes: usize,
     /// Coroutine heaps that ever lost their handle while blocks were allocated.
     pub orphans_made: u64,
     /// Blocks that were allocated when the handle of their heap was dropped.
@@ -108,7 +106,6 @@ impl<D: Declaration> SwitchableAllocator<D> {
             escaped_blocks: self.lifetimes.escaped_blocks.load(Relaxed),
             escaped_bytes: self.lifetimes.escaped_bytes.load(Relaxed),
             remote_frees: self.lifetimes.remote_frees.load(Relaxed),
-            large_cached_bytes: self.large.cached(),
             ..Statistics::default()
         };
         if present::<D, Coroutine>() {

@@ -249,6 +249,19 @@ unsafe impl<O: MmapSettings> Decommit for MmapSource<O> {
         }
     }
 
+    /// By `MREMAP_DONTUNMAP` of `mremap`; [`SourceError::Unsupported`] before Linux 5.7, and for regions with options.
+    unsafe fn take_out(
+        &self,
+        range: NonNull<[u8]>,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, SourceError> {
+        if !O::PLAIN {
+            return Err(SourceError::Unsupported);
+        }
+        // SAFETY: The caller's promises.
+        unsafe { remap::take_out(range, new) }
+    }
+
     /// By `MADV_FREE`; [`SourceError::Unsupported`] before Linux 4.5, for locked pages and for huge pages of the pool.
     unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
         // SAFETY: The caller's promises.

@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 
 use super::region::{alignment, guard, map_between, populate, release_guards, rounded};
 use super::{MmapOptions, PageKind, Remapped};
+use crate::layout::round_up;
 use crate::{NonZeroLayout, SourceError, ptr, sys};
 use sys::{Advice, MapKind};
 
@@ -54,6 +55,33 @@ pub(super) unsafe fn remap(
         let _populated = unsafe { populate(options, kind, tail, new_len - old_len) };
     }
     Ok(Remapped { region: ptr::bytes(moved, new_len), kept: old_len.min(new_len) })
+}
+
+/// Moves the pages of a part of a plain region to a new region for `new`, which is not smaller; that part is zero then.
+///
+/// # Safety
+/// As [`Decommit::take_out`](crate::Decommit::take_out), for a region without options.
+pub(super) unsafe fn take_out(
+    range: NonNull<[u8]>,
+    new: NonZeroLayout,
+) -> Result<NonNull<[u8]>, SourceError> {
+    let (start, len, page) = (range.cast::<u8>(), range.len(), sys::page_size());
+    let new_len = round_up(new.size(), page).ok_or(SourceError::TooLarge)?;
+    if !(start.addr().get() | len).is_multiple_of(page) || new_len < len {
+        return Err(SourceError::System(libc::EINVAL));
+    }
+    // SAFETY: The range is whole pages of a region, and the caller's.
+    let taken = unsafe { sys::take_pages(start, len) }.map_err(super::lacking)?;
+    // SAFETY: What was taken is a map of its own, of `len` bytes, without guards.
+    let moved = unsafe { elsewhere(0, taken, len, new_len, new.align()) };
+    if moved.is_err() {
+        // Back by copying: unlike moving, that needs no memory but the pages.
+        // SAFETY: Both ranges have that many bytes, and are the caller's and this function's.
+        unsafe { start.copy_from_nonoverlapping(taken, len) };
+        // SAFETY: `elsewhere` left the map where it was; nobody uses it any more.
+        unsafe { sys::unmap(taken, len) };
+    }
+    Ok(ptr::bytes(moved?, new_len))
 }
 
 /// Resizes the map where it is if it `can` be, or lets the kernel choose the place if `anywhere` does; `None` where that is not to be had.

@@ -5,6 +5,7 @@
 //!   policy    when memory goes back
 //!   purging   how it does: by who releases, by a thread
 //!   books     which chunks there are, and which of them have room
+//!   quick     runs that were given back last
 //!   states    what each slice of a chunk is: held, free, being purged
 //!   words     runs of bits
 //! ```
@@ -23,12 +24,13 @@
 //! Everything is reached under one lock, held for some dozen instructions, and for a call to the source below where a chunk is obtained or given back. Giving memory up, which takes the
 //! kernel much longer, is done without it: slices that are being purged are not free, so nobody gets them, and they come back clean.
 //!
-//! Who asks gets, of the runs of slices that may have memory, the best one in the chunk with the lowest address that has one, and then the same of all free slices. So what is used gathers at low
+//! Who asks gets a run of slices that may have memory in the chunk with the lowest address that has one, in the shortest free run of that chunk that will do; or else the same of all free slices. So what is used gathers at low
 //! addresses, and what is high becomes free, and old.
 
 mod books;
 mod policy;
 mod purging;
+mod quick;
 mod states;
 mod words;
 
@@ -40,6 +42,7 @@ use core::ptr::NonNull;
 
 use self::books::{Books, DIRTY, Place, Way};
 use self::purging::{Itself, Purger};
+use self::quick::Quick;
 use self::words::{Fit, MOST, WHOLE};
 use super::{Decommit, MemorySource, MmapSource, Remapped, SLICE};
 use crate::layout::round_up;
@@ -92,6 +95,8 @@ where
 /// What the lock guards. Counts are of slices.
 struct Pool {
     books: Books,
+    ones: Quick,
+    fours: Quick,
     chunks: usize,
     free: usize,
     dirty: usize,
@@ -99,6 +104,9 @@ struct Pool {
     being_purged: usize,
     purger: Purger,
 }
+
+// SAFETY: The slices kept aside belong to the pool, not to a thread.
+unsafe impl Send for Pool {}
 
 /// How much a pool of slices holds, in bytes; see [`SliceSource::usage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,6 +172,8 @@ where
             let _ = Self::CHUNK;
             let pool = Pool {
                 books: Books::new(),
+                ones: Quick::new(),
+                fours: Quick::new(),
                 chunks: 0,
                 free: 0,
                 dirty: 0,
@@ -205,13 +215,6 @@ where
         Ok(NonZeroLayout::from_size_align(size, layout.align().max(SLICE))?)
     }
 
-    /// Where the books of the chunk are in which `address` lies, and which slice of it that is.
-    #[inline]
-    fn find(pool: &mut Pool, address: usize) -> Option<(Place, usize)> {
-        let place = pool.books.find(address / C::BYTES)?;
-        Some((place, address % C::BYTES / SLICE))
-    }
-
     /// Takes the best run that there is: its first byte, and whether it is known to be zero.
     #[inline]
     fn take(pool: &mut Pool, len: usize, align: usize) -> Option<(NonNull<u8>, bool)> {
@@ -234,7 +237,7 @@ where
         }
         let states = &pool.books.chunk(place).states;
         let word = if kind == DIRTY { states.dirty } else { states.free };
-        Some((place, words::best(word, len, align)?))
+        Some((place, words::best(word, states.free, len, align)?))
     }
 
     /// The same where a chunk may have a run that is long enough, or nearly: looks at the next few of those, and then for one that must have it.
@@ -253,7 +256,7 @@ where
         for _ in 0..TRIES {
             let states = &pool.books.chunk(place).states;
             let word = if kind == DIRTY { states.dirty } else { states.free };
-            if words::best(word, len, align).is_some() {
+            if words::best(word, states.free, len, align).is_some() {
                 return Some(place);
             }
             let number = pool.books.number(place);
@@ -298,10 +301,12 @@ where
             return Ok(());
         }
         let mut pool = self.pool.lock();
-        let (place, at) = Self::find(&mut pool, start.addr().get()).ok_or(SourceError::Unsupported)?;
+        let (place, at) = pool.find(start.addr().get(), C::BYTES).ok_or(SourceError::Unsupported)?;
         if new > old {
-            let free = pool.books.chunk(place).states.free;
-            if words::run_from(free, at + old) < new - old {
+            if words::run_from(pool.books.chunk(place).states.free, at + old) < new - old {
+                pool.flush(C::BYTES, Self::WHOLE_CHUNK);
+            }
+            if words::run_from(pool.books.chunk(place).states.free, at + old) < new - old {
                 return Err(SourceError::Unsupported);
             }
             pool.take(place, words::mask(at + old, new - old), Self::WHOLE_CHUNK);
@@ -316,6 +321,78 @@ where
 }
 
 impl Pool {
+    /// Where the books of the chunk are in which `address` lies, and which slice of it that is.
+    #[inline]
+    fn find(&mut self, address: usize, chunk: usize) -> Option<(Place, usize)> {
+        let place = self.books.find(address / chunk)?;
+        Some((place, address % chunk / SLICE))
+    }
+
+    /// The runs that are kept aside for requests of that length and alignment, in slices.
+    #[inline(always)]
+    fn quick(&mut self, len: usize, align: usize) -> Option<&mut Quick> {
+        match (len, align) {
+            (1, 1) => Some(&mut self.ones),
+            (4, 4) => Some(&mut self.fours),
+            _ => None,
+        }
+    }
+
+    /// Takes a run that was kept aside.
+    #[inline(always)]
+    fn take_quick(&mut self, len: usize, align: usize) -> Option<NonNull<u8>> {
+        let start = self.quick(len, align)?.pop()?;
+        self.free -= len;
+        self.dirty -= len;
+        self.waiting -= len;
+        Some(start)
+    }
+
+    /// Keeps a run aside, if there is room.
+    #[inline(always)]
+    fn put_quick(&mut self, start: NonNull<u8>, len: usize, align: usize) -> bool {
+        let kept = self.quick(len, align).is_some_and(|quick| quick.push(start));
+        if kept {
+            self.count_put(len);
+        }
+        kept
+    }
+
+    #[inline(always)]
+    fn count_put(&mut self, slices: usize) {
+        self.free += slices;
+        self.dirty += slices;
+        self.waiting += slices;
+    }
+
+    /// Enters what was kept aside in the books; whether there was any.
+    #[cold]
+    #[inline(never)]
+    fn flush(&mut self, chunk: usize, whole: u64) -> bool {
+        let mut any = false;
+        loop {
+            let (start, len) = match (self.ones.pop(), self.fours.pop()) {
+                (None, None) => return any,
+                (Some(one), None) => (one, 1),
+                (None, Some(four)) => (four, 4),
+                (Some(one), Some(four)) => {
+                    self.enter_free(one, 1, chunk, whole);
+                    (four, 4)
+                }
+            };
+            self.enter_free(start, len, chunk, whole);
+            any = true;
+        }
+    }
+
+    fn enter_free(&mut self, start: NonNull<u8>, len: usize, chunk: usize, whole: u64) {
+        let tick = self.purger.tick;
+        if let Some((place, at)) = self.find(start.addr().get(), chunk) {
+            self.books.chunk(place).states.put(words::mask(at, len), tick);
+            self.books.update(place, whole);
+        }
+    }
+
     /// Free slices become held; whether all of them were clean.
     #[inline]
     fn take(&mut self, place: Place, slices: u64, whole: u64) -> bool {
@@ -327,16 +404,20 @@ impl Pool {
         taken.dirty == 0
     }
 
+    /// Held slices whose memory is gone become free.
+    fn put_clean(&mut self, place: Place, slices: u64, whole: u64) {
+        self.books.chunk(place).states.put_clean(slices);
+        self.books.update(place, whole);
+        self.free += slices.count_ones() as usize;
+    }
+
     /// Held slices become free.
     #[inline]
     fn put(&mut self, place: Place, slices: u64, whole: u64) {
         let tick = self.purger.tick;
         self.books.chunk(place).states.put(slices, tick);
         self.books.update(place, whole);
-        let count = slices.count_ones() as usize;
-        self.free += count;
-        self.dirty += count;
-        self.waiting += count;
+        self.count_put(slices.count_ones() as usize);
     }
 }
 
@@ -363,9 +444,15 @@ where
             return self.pass_on(layout);
         };
         let mut pool = self.pool.lock();
+        if let Some(start) = pool.take_quick(len, align) {
+            return Ok((ptr::bytes(start, len * SLICE), false));
+        }
         loop {
             if let Some((start, zeroed)) = Self::take(&mut pool, len, align) {
                 return Ok((ptr::bytes(start, len * SLICE), zeroed));
+            }
+            if pool.flush(C::BYTES, Self::WHOLE_CHUNK) {
+                continue;
             }
             // What is being purged may be what is missing. Waiting for it takes longer than a chunk from below, and there is one purge at a time: so the chunks obtained for that reason are few.
             if let Err(refusal) = self.add_chunk(&mut pool) {
@@ -381,23 +468,27 @@ where
 
     #[inline]
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        let Some((len, _)) = Self::run(layout) else {
+        let Some((len, align)) = Self::run(layout) else {
             if let Ok(layout) = Self::passed_on(layout) {
                 // SAFETY: The source below gave the region for this layout, as `pass_on` made it of any that fits.
                 unsafe { self.source.release(ptr::bytes(region.cast(), layout.size()), layout) };
             }
             return;
         };
+        let start = region.cast::<u8>();
         let mut pool = self.pool.lock();
-        // A region of this pool lies in one of its chunks.
-        let Some((place, at)) = Self::find(&mut pool, region.cast::<u8>().addr().get()) else { return };
-        pool.put(place, words::mask(at, len), Self::WHOLE_CHUNK);
+        if !pool.put_quick(start, len, align) {
+            // A region of this pool lies in one of its chunks.
+            let Some((place, at)) = pool.find(start.addr().get(), C::BYTES) else { return };
+            pool.put(place, words::mask(at, len), Self::WHOLE_CHUNK);
+        }
         let excess = self.excess(&pool);
         drop(pool);
         self.settle(excess);
     }
 
-    /// In place by the slices behind the region, or, beyond a chunk, as the source below does it. From one to the other there is no way but copying.
+    /// In place by the slices behind the region; beyond a chunk, as the source below does it; from within to beyond, where the source below can take memory
+    /// [out](Decommit::take_out). Back there is no way but copying.
     unsafe fn remap(
         &self,
         region: NonNull<[u8]>,
@@ -417,14 +508,25 @@ where
                 let kept = moved.kept.min(old.size()).min(new.size());
                 Ok(Remapped { region: ptr::bytes(moved.region.cast(), new.size()), kept })
             }
+            (Some((old, _)), None) => {
+                let new = Self::passed_on(new)?;
+                // SAFETY: The slices lie in a chunk, which is held of the source below, and are the caller's.
+                let region = unsafe { self.source.take_out(ptr::bytes(start, old * SLICE), new) }?;
+                let mut pool = self.pool.lock();
+                if let Some((place, at)) = pool.find(start.addr().get(), C::BYTES) {
+                    pool.put_clean(place, words::mask(at, old), Self::WHOLE_CHUNK);
+                }
+                Ok(Remapped { region: ptr::bytes(region.cast(), new.size()), kept: old * SLICE })
+            }
             _ => Err(SourceError::Unsupported),
         }
     }
 
-    /// Gives chunks that are wholly free back.
+    /// Gives chunks that are wholly free back, and the memory of all other free slices up; that is not counted.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let mut reclaimed = 0;
         let mut pool = self.pool.lock();
+        pool.flush(C::BYTES, Self::WHOLE_CHUNK);
         while let Some(place) = pool.books.first(WHOLE) {
             pool.take(place, Self::WHOLE_CHUNK, Self::WHOLE_CHUNK);
             let start = pool.books.chunk(place).start;
@@ -438,6 +540,7 @@ where
             unsafe { self.source.release(region, Self::CHUNK) };
         }
         drop(pool);
+        self.purge();
         reclaimed + self.source.reclaim(leaving)
     }
 

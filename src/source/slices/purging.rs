@@ -149,6 +149,8 @@ where
         let own = core::ptr::eq(self.itself.pool, core::ptr::from_ref(self).cast());
         let body = self.itself.body.filter(|_| own && self.purge.makes_thread());
         let mut pool = self.pool.lock();
+        // What is kept aside became free in the tick that may end here.
+        pool.flush(C::BYTES, Self::WHOLE_CHUNK);
         let new = pool.purger.look(clock);
         let start = body.filter(|_| !pool.purger.running && !pool.purger.impossible);
         if let Some(body) = start {
@@ -178,6 +180,7 @@ where
             sys::sleep_millis(tick);
             let clock = sys::coarse_millis() / tick;
             let mut pool = self.pool.lock();
+            pool.flush(C::BYTES, Self::WHOLE_CHUNK);
             // A tick has passed, wherever the clock's own begin.
             pool.purger.clock = clock;
             pool.purger.tick = pool.purger.tick.wrapping_add(1);
@@ -195,6 +198,9 @@ where
     fn give_up(&self, which: Which, target: usize) -> usize {
         let mut number = usize::MAX;
         let mut given = 0;
+        if which != Which::Due {
+            self.pool.lock().flush(C::BYTES, Self::WHOLE_CHUNK);
+        }
         loop {
             let one_at_a_time = self.purging.lock();
             let mut pool = self.pool.lock();
@@ -242,7 +248,7 @@ impl Pool {
         let (tick, most) = (self.purger.tick, self.waiting.saturating_sub(target));
         let chunk = self.books.chunk(place);
         let start = NonNull::new(chunk.start)?;
-        let found = chunk.states.to_purge(tick, which);
+        let found = chunk.states.candidates(tick, which);
         let slices = if which == Which::Dirty { found } else { words::highest(found, most) };
         if slices == 0 {
             return None;

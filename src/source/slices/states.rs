@@ -83,6 +83,12 @@ impl States {
         self.young |= slices;
     }
 
+    /// Held slices whose memory is gone become free.
+    pub(super) const fn put_clean(&mut self, slices: u64) {
+        debug_assert!((self.free | self.purging) & slices == 0);
+        self.free |= slices;
+    }
+
     /// Brings the ages up to date.
     const fn age(&mut self, tick: u32) {
         match tick.wrapping_sub(self.tick) {
@@ -101,7 +107,7 @@ impl States {
     }
 
     /// The slices that are to be purged in the tick `tick`.
-    pub(super) const fn to_purge(&mut self, tick: u32, which: Which) -> u64 {
+    pub(super) const fn candidates(&mut self, tick: u32, which: Which) -> u64 {
         self.age(tick);
         match which {
             Which::Due => self.due,
@@ -147,14 +153,14 @@ mod tests {
         states.take(0xff);
         states.put(1, 5);
         states.put(2, 6);
-        assert_eq!(states.to_purge(6, Which::Due), 0);
-        assert_eq!(states.to_purge(7, Which::Due), 1);
+        assert_eq!(states.candidates(6, Which::Due), 0);
+        assert_eq!(states.candidates(7, Which::Due), 1);
         states.put(4, 7);
-        assert_eq!(states.to_purge(8, Which::Due), 3);
-        assert_eq!(states.to_purge(8, Which::Waiting), 7);
-        assert_eq!(states.to_purge(80, Which::Due), 7);
+        assert_eq!(states.candidates(8, Which::Due), 3);
+        assert_eq!(states.candidates(8, Which::Waiting), 7);
+        assert_eq!(states.candidates(80, Which::Due), 7);
         assert_eq!(states.take(5), Taken { dirty: 2, waiting: 2 });
-        assert_eq!(states.to_purge(80, Which::Dirty), 2);
+        assert_eq!(states.candidates(80, Which::Dirty), 2);
     }
 
     #[test]
@@ -166,8 +172,8 @@ mod tests {
         assert_eq!((states.free, states.purging), (0xf0, 0xf));
         states.end_purge(0xf, 0x3);
         assert_eq!((states.free, states.dirty, states.purging), (0xff, 0xc, 0));
-        assert_eq!(states.to_purge(9, Which::Waiting), 0);
-        assert_eq!(states.to_purge(9, Which::Dirty), 0xc);
-        assert_eq!(states.take(0xff), Taken { dirty: 4, waiting: 0 });
+        assert_eq!(states.candidates(9, Which::Waiting), 0);
+        assert_eq!(states.candidates(9, Which::Dirty), 0xc);
+        assert_eq!(states.take(0xff), Taken { dirty: 2, waiting: 0 });
     }
 }

@@ -95,16 +95,16 @@ pub(super) const fn fit(len: usize, align: usize, slices: usize) -> Fit {
     Fit { needed, enough }
 }
 
-/// The first bit of the best run of `len` in `word`, at a multiple of `align`, a power of two: one in the shortest run of set bits
-/// that has it, the lowest of those.
+/// The first bit of the best run of `len` in `word`, at a multiple of `align`, a power of two: one in the shortest run of set bits of `free` that has it, the lowest
+/// of those. All of `word` is in `free`.
 #[inline]
-pub(super) const fn best(word: u64, len: usize, align: usize) -> Option<usize> {
+pub(super) const fn best(word: u64, free: u64, len: usize, align: usize) -> Option<usize> {
     let fitting = starts(word, len) & ALIGNED[align.trailing_zeros() as usize % ALIGNED.len()];
     if fitting == 0 {
         return None;
     }
-    let behind = if len < MOST { word >> len } else { 0 };
-    let exact = fitting & !(word << 1) & !behind;
+    let behind = if len < MOST { free >> len } else { 0 };
+    let exact = fitting & !(free << 1) & !behind;
     if exact != 0 {
         return Some(exact.trailing_zeros() as usize);
     }
@@ -112,8 +112,8 @@ pub(super) const fn best(word: u64, len: usize, align: usize) -> Option<usize> {
     let (mut chosen, mut shortest) = (0, usize::MAX);
     while left != 0 {
         let at = left.trailing_zeros() as usize;
-        let end = at + (!(word >> at)).trailing_zeros() as usize;
-        let begin = MOST - (!word & !(u64::MAX << at)).leading_zeros() as usize;
+        let end = at + (!(free >> at)).trailing_zeros() as usize;
+        let begin = MOST - (!free & !(u64::MAX << at)).leading_zeros() as usize;
         if end - begin < shortest {
             (chosen, shortest) = (at, end - begin);
         }
@@ -204,7 +204,20 @@ mod tests {
                     (at + len <= begin + run).then_some((run, at))
                 };
                 let best_by_hand = naive_runs(word).iter().filter_map(aligned).min().map(|(_, at)| at);
-                assert_eq!(best(word, len, align), best_by_hand, "{word:x} {len} {align}");
+                assert_eq!(best(word, word, len, align), best_by_hand, "{word:x} {len} {align}");
+                // Where only some of the free slices will do, the runs are those of all.
+                let free = word | word << 3 | word >> 9;
+                let free_run = |at: usize| {
+                    let run = naive_runs(free).into_iter().find(|run| (run.0..run.0 + run.1).contains(&at));
+                    run.expect("it is free").1
+                };
+                let fits = |at: &usize| at + len <= 64 && word & mask(*at, len) == mask(*at, len);
+                let some_by_hand = (0..64).step_by(align).filter(fits).map(|at| (free_run(at), at)).min();
+                assert_eq!(
+                    best(word, free, len, align),
+                    some_by_hand.map(|(_, at)| at),
+                    "{word:x} {len} {align}"
+                );
                 let fit = fit(len, align, 64);
                 let has = |class| classes(word, u64::MAX) >> class & 1 == 1;
                 assert!(best_by_hand.is_none() || has(fit.needed), "{word:x} {len} {align}");

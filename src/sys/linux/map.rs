@@ -153,6 +153,22 @@ pub(crate) unsafe fn remap_to(
     })
 }
 
+/// Moves the pages of the `len` bytes at `start` to a new map, wherever there is room; the range stays mapped, and is zero (Linux 5.7).
+///
+/// # Errors
+/// The error number of `mremap`, `EINVAL` before Linux 5.7; nothing has changed then.
+///
+/// # Safety
+/// The range consists of whole pages of one private map that a function of this file made, and is the caller's.
+pub(crate) unsafe fn take_pages(start: NonNull<u8>, len: usize) -> Result<NonNull<u8>, i32> {
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
+    keeping_errno(|| {
+        // SAFETY: The pages are the caller's, as the caller promises; the kernel moves them to where nothing is.
+        let moved = unsafe { libc::mremap(start.as_ptr().cast::<c_void>(), len, len, flags) };
+        moved_to(moved)
+    })
+}
+
 fn moved_to(moved: *mut c_void) -> Result<NonNull<u8>, i32> {
     if moved == libc::MAP_FAILED {
         return Err(errno());

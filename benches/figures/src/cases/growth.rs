@@ -42,6 +42,9 @@ static HUGE: AllocatorAdaptor<MmapAllocator<MmapSource<MmapOptions>>> = {
     AllocatorAdaptor::new(MmapAllocator::new_in(MmapSource::builder().pages(pages).build()))
 };
 
+// The thread tier's large objects: slices of the library's pool, and beyond 4 MiB maps that move.
+context_allocator::switchable_allocator!(static SWITCH);
+
 unsafe extern "C" {
     /// Of the GNU C library.
     safe fn mallopt(parameter: i32, value: i32) -> i32;
@@ -67,12 +70,14 @@ pub fn cases() -> Vec<Case> {
         case(TOUCHED, "MmapAllocator, huge pages", Role::Ours, |times| {
             (0..times).for_each(|_| grow(&HUGE, true));
         }),
+        case(TOUCHED, "switchable", Role::Ours, |times| (0..times).for_each(|_| grow(&SWITCH, true))),
         case(TOUCHED, MAPPED, Role::Peer, |times| {
             keep_mapping();
             (0..times).for_each(|_| grow(&System, true));
         }),
         case(TOUCHED, KEPT, Role::Other, |times| (0..times).for_each(|_| grow(&System, true))),
         case(UNTOUCHED, "MmapAllocator", Role::Ours, |times| (0..times).for_each(|_| grow(&OURS, false))),
+        case(UNTOUCHED, "switchable", Role::Ours, |times| (0..times).for_each(|_| grow(&SWITCH, false))),
         case(UNTOUCHED, MAPPED, Role::Peer, |times| {
             keep_mapping();
             (0..times).for_each(|_| grow(&System, false));
