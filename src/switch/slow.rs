@@ -303,6 +303,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
         new: NonZeroLayout,
     ) -> *mut u8 {
         let state = Self::state();
+        let context = state.context.get();
+        if present::<D, Coroutine>() && context.tier() == tier::COROUTINE {
+            // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
+            let heap = unsafe { HeapRef::<D, Coroutine>::from_shared(context.current_heap()) };
+            // SAFETY: The heap is in this thread's context, so this thread uses it.
+            if unsafe { heap.allocator() }.owns_at_hand(block) {
+                // SAFETY: As above; the block lies in a region of the heap, which therefore handed it out, and is no large object; the caller's promises.
+                return unsafe { self.resize_small(heap, block, old, new) };
+            }
+        }
         if fronted::<D>()
             && state.front.knows(block)
             && let Some(heap) = NonNull::new(state.thread_heap.get())
@@ -310,11 +320,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: A thread's heap is one of the thread tier.
             let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
             // SAFETY: The front says that the block is of the thread's heap, and it is no large object, which it knows none of; the caller's promises.
-            return match unsafe { self.resize_in(heap, block, old, new, false) } {
-                Resized::InPlace => block.as_ptr(),
-                // SAFETY: The block was just allocated for `new`; the caller's promises.
-                Resized::Elsewhere(to) => unsafe { self.move_block(block, old, to, new) },
-            };
+            return unsafe { self.resize_small(heap, block, old, new) };
         }
         let entry = D::owners().find(block.addr().get());
         let owner = match entry.tag() {
@@ -349,6 +355,25 @@ impl<D: Declaration> SwitchableAllocator<D> {
             InUse::Elsewhere => Resized::Elsewhere(self.allocate_block(new)),
         };
         match moved {
+            Resized::InPlace => block.as_ptr(),
+            // SAFETY: The block was just allocated for `new`; the caller's promises.
+            Resized::Elsewhere(to) => unsafe { self.move_block(block, old, to, new) },
+        }
+    }
+
+    /// Resizes a block of a heap in place, or moves it within the heap.
+    ///
+    /// # Safety
+    /// As [`Allocator::grow`] or [`Allocator::shrink`]; the calling thread uses the heap, which handed out the block, no large object.
+    unsafe fn resize_small<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> *mut u8 {
+        // SAFETY: The caller's promises.
+        match unsafe { self.resize_in(heap, block, old, new, false) } {
             Resized::InPlace => block.as_ptr(),
             // SAFETY: The block was just allocated for `new`; the caller's promises.
             Resized::Elsewhere(to) => unsafe { self.move_block(block, old, to, new) },
