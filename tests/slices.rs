@@ -695,3 +695,10 @@ fn who_asks_during_a_purge_gets_something() {
     assert_eq!(pool.usage().obtained, 4 * MIB);
     assert_eq!(pool.usage().unused, 4 * MIB);
 }
+
+/// A pool may be shared, and go to another thread.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<SliceSource>();
+    shared::<SliceSource<Checked, U65536>>();
+};
