@@ -16,7 +16,7 @@ use context_allocator::size::{U16384, U65536};
 use context_allocator::switch::{PresentTier, TierSet};
 use context_allocator::{
     ArenaSource, Builder, BumpAllocator, Declaration, MemorySource, MmapSource, NonZeroLayout, Policy,
-    SizeClassAllocator, SourceError, SwitchableAllocator, Tiers,
+    SizeClassAllocator, SlabAllocator, SourceError, SwitchableAllocator, Tiers,
 };
 use support::layout;
 use support::ledger::{Held, Ledger, Way};
@@ -208,6 +208,35 @@ fn whole_regions_under_both_tiers() {
                 .global_tier(System)
                 .policy::<LargeToo>()
                 .build()
+    );
+    let _alone = alone();
+    every_request(&ALLOC);
+}
+
+#[test]
+fn slabs_under_the_thread_tier() {
+    context_allocator::switchable_allocator!(
+        static ALLOC: Tiers<BumpAllocator<Source>, SlabAllocator<Source>, System, LargeToo> = Builder::new()
+            .coroutine_tier(BumpAllocator::new(&SOURCE))
+            .thread_tier(SlabAllocator::new(&SOURCE))
+            .global_tier(System)
+            .policy::<LargeToo>()
+            .build()
+    );
+    let _alone = alone();
+    every_request(&ALLOC);
+}
+
+#[test]
+fn slabs_over_arenas_under_both_tiers() {
+    type Arena = ArenaSource<Source, U65536, U65536>;
+    context_allocator::switchable_allocator!(
+        static ALLOC: Tiers<SlabAllocator<Arena>, SlabAllocator<Arena>, System, LargeToo> = Builder::new()
+            .coroutine_tier(SlabAllocator::new(ArenaSource::new(&SOURCE)))
+            .thread_tier(SlabAllocator::new(ArenaSource::new(&SOURCE)))
+            .global_tier(System)
+            .policy::<LargeToo>()
+            .build()
     );
     let _alone = alone();
     every_request(&ALLOC);

@@ -7,6 +7,10 @@ use core::ptr::NonNull;
 
 /// What a [`LocalAllocator`](super::LocalAllocator) keeps near the thread that uses it, if it serves the thread tier.
 ///
+/// An allocator *uses* a front from the first time that one of its methods is given it, until [`leave`](super::LocalAllocator::leave). Meanwhile
+/// no other allocator uses that front, the allocator uses no other, and it is neither dropped nor reset nor recycled; nor does it allocate or
+/// free but through the front.
+///
 /// # Safety
 /// For the implementor:
 /// - A block that [`pop`](Self::pop) gives was put there by the allocator that uses the front, and is given once.
@@ -25,7 +29,10 @@ pub unsafe trait Front: 'static {
 
     /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two, if one is at hand for a size and an alignment that are
     /// common; null otherwise, and for no bytes.
-    fn pop(&self, size: usize, align: usize) -> *mut u8;
+    ///
+    /// # Safety
+    /// The front was used as is said [above](Self).
+    unsafe fn pop(&self, size: usize, align: usize) -> *mut u8;
 
     /// Whether [`push`](Self::push) would take the block.
     fn knows(&self, block: NonNull<u8>) -> bool;
@@ -33,7 +40,8 @@ pub unsafe trait Front: 'static {
     /// Gives a block back, if it can be told in a few instructions that it belongs to the allocator that uses the front.
     ///
     /// # Safety
-    /// The block is allocated, by whichever allocator. Where the answer is not [`Pushed::Elsewhere`], the caller gave it up.
+    /// The front was used as is said [above](Self). The block is allocated, by whichever allocator. Where the answer is not [`Pushed::Elsewhere`], the
+    /// caller gave it up.
     unsafe fn push(&self, block: NonNull<u8>) -> Pushed;
 }
 
@@ -61,7 +69,7 @@ unsafe impl Front for NoFront {
     fn open(&self, _open: bool) {}
 
     #[inline(always)]
-    fn pop(&self, _size: usize, _align: usize) -> *mut u8 {
+    unsafe fn pop(&self, _size: usize, _align: usize) -> *mut u8 {
         core::ptr::null_mut()
     }
 

@@ -25,8 +25,9 @@ use crate::{AllocError, MemorySource, NonZeroLayout};
 ///   other method changes.
 /// - With [`SLABS`](Self::SLABS), every region is asked for with a size that is a power of two of at least 4 KiB and an alignment equal to the size,
 ///   the first 16 bytes at each multiple of that size in it are never touched, and no block covers them.
-/// - With a [`Front`] that is present: `SLABS` and `REUSES_BLOCKS` are true; blocks in the front's lists belong to this allocator; after
-///   [`leave`](Self::leave) the front takes and gives nothing, and the sum of all that [`counted`](Self::counted) ever gave is the number of blocks allocated.
+/// - With a [`Front`] that is present: `SLABS` and `REUSES_BLOCKS` are true; what the front gives are blocks of the allocator that uses it, as if
+///   [`allocate`](super::Allocator::allocate) had given them; after [`leave`](Self::leave) the front takes and gives nothing, and the sum of all that
+///   [`counted`](Self::counted) gave since the allocator was made or recycled is the number of blocks allocated.
 /// - [`owns_at_hand`](Self::owns_at_hand) is `true` only for addresses in regions that the allocator holds.
 /// - It may be sent to another thread between two calls, though its source stays shared with other threads.
 #[diagnostic::on_unimplemented(
@@ -91,7 +92,10 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     }
 
     /// Allocates where [`Front::pop`] gave nothing, from what the front has for other layouts; null where it has nothing.
-    fn allocate_from(front: &Self::Front, layout: NonZeroLayout) -> *mut u8 {
+    ///
+    /// # Safety
+    /// As [`Front::pop`].
+    unsafe fn allocate_from(front: &Self::Front, layout: NonZeroLayout) -> *mut u8 {
         let _ = (front, layout);
         core::ptr::null_mut()
     }
@@ -100,7 +104,10 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     ///
     /// # Errors
     /// As [`allocate`](super::Allocator::allocate).
-    fn allocate_through(
+    ///
+    /// # Safety
+    /// This allocator uses the front, and none else, as [`Front`] says.
+    unsafe fn allocate_through(
         &self,
         front: &Self::Front,
         layout: NonZeroLayout,
@@ -112,7 +119,7 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     /// Gives a block of this allocator back that the front did not take, and lets the front know its kind.
     ///
     /// # Safety
-    /// As [`deallocate_in`](Self::deallocate_in); the front is the one that this allocator uses.
+    /// As [`deallocate_in`](Self::deallocate_in) and [`allocate_through`](Self::allocate_through).
     unsafe fn deallocate_through(
         &self,
         front: &Self::Front,
@@ -128,13 +135,16 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     /// Is told what [`Pushed::Tell`](super::Pushed::Tell) said.
     ///
     /// # Safety
-    /// The front is the one that this allocator uses, and it said that in its last call of `push`.
+    /// As [`allocate_through`](Self::allocate_through); and the front said that in its last call of `push`.
     unsafe fn tell(&self, front: &Self::Front, what: NonNull<()>) {
         let _ = (front, what);
     }
 
     /// Takes everything back from the front: its thread stops using this allocator, or wants to know what is allocated.
-    fn leave(&self, front: &Self::Front) {
+    ///
+    /// # Safety
+    /// As [`allocate_through`](Self::allocate_through).
+    unsafe fn leave(&self, front: &Self::Front) {
         let _ = front;
     }
 

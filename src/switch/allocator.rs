@@ -124,7 +124,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     fn allocate_from_front(&self, layout: Layout) -> *mut u8 {
         let state = Self::state();
-        let block = state.front.pop(layout.size(), layout.align());
+        // SAFETY: The front is used by the thread's heap alone, from when the thread has it until `detach`.
+        let block = unsafe { state.front.pop(layout.size(), layout.align()) };
         if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
             self.account_in_thread(state, layout.size().cast_signed());
         }
@@ -268,7 +269,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     unsafe fn free_to_front(&self, block: NonNull<u8>, size: usize) -> bool {
         let state = Self::state();
-        // SAFETY: The caller gives the block up.
+        // SAFETY: As in `allocate_from_front`; the caller gives the block up.
         let pushed = unsafe { state.front.push(block) };
         if pushed == Pushed::Elsewhere {
             return false;

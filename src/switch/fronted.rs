@@ -27,7 +27,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         state: &StateOf<D>,
         layout: NonZeroLayout,
     ) -> *mut u8 {
-        let block = <HeapAllocator<D, Thread> as LocalAllocator>::allocate_from(&state.front, layout);
+        // SAFETY: As in `allocate_from_front`.
+        let block =
+            unsafe { <HeapAllocator<D, Thread> as LocalAllocator>::allocate_from(&state.front, layout) };
         if block.is_null() {
             // SAFETY: The caller's promises.
             return unsafe { self.fill_front(heap, layout) };
@@ -57,7 +59,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             }
             // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
             let allocator = unsafe { heap.allocator() };
-            let block = allocator.allocate_through(&state.front, layout);
+            // SAFETY: The front is the calling thread's, whose heap alone uses it.
+            let block = unsafe { allocator.allocate_through(&state.front, layout) };
             // SAFETY: As above.
             unsafe { self.recount(heap) };
             match block {
@@ -114,7 +117,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let state = Self::state();
         // SAFETY: A fronted heap is of the thread tier.
         let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
-        // SAFETY: The caller gives the block up.
+        // SAFETY: As in `allocate_from_front`; the caller gives the block up.
         match unsafe { state.front.push(block) } {
             Pushed::Taken => {}
             Pushed::Tell(what) => {
@@ -181,8 +184,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) unsafe fn close_front(&self, heap: HeapRef<D, Thread>, state: &StateOf<D>) {
         if fronted::<D>() {
             // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
-            unsafe { heap.allocator() }.leave(&state.front);
-            // SAFETY: As above.
+            let allocator = unsafe { heap.allocator() };
+            // SAFETY: The front is the calling thread's, whose heap alone uses it.
+            unsafe { allocator.leave(&state.front) };
+            // SAFETY: The calling thread uses the heap.
             unsafe { self.recount(heap) };
         }
     }

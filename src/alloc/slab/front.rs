@@ -122,7 +122,7 @@ unsafe impl<B: BlockSize> Front for SlabFront<B> {
     }
 
     #[inline(always)]
-    fn pop(&self, size: usize, align: usize) -> *mut u8 {
+    unsafe fn pop(&self, size: usize, align: usize) -> *mut u8 {
         let last = size.wrapping_sub(1);
         if align > STEP || last >= self.limit.get() {
             return null_mut();

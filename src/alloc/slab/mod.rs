@@ -236,12 +236,12 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
     }
 
     #[inline]
-    fn allocate_from(front: &SlabFront<B>, layout: NonZeroLayout) -> *mut u8 {
+    unsafe fn allocate_from(front: &SlabFront<B>, layout: NonZeroLayout) -> *mut u8 {
         Self::class(layout).map_or(core::ptr::null_mut(), |class| front.lists.pop(class))
     }
 
     #[inline]
-    fn allocate_through(
+    unsafe fn allocate_through(
         &self,
         front: &SlabFront<B>,
         layout: NonZeroLayout,
@@ -275,7 +275,7 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
         self.heap.tell(front.near(), slab);
     }
 
-    fn leave(&self, front: &SlabFront<B>) {
+    unsafe fn leave(&self, front: &SlabFront<B>) {
         self.heap.give_back(front.near());
         self.heap.leave(&front.own);
     }
