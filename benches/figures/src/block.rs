@@ -2,6 +2,7 @@
 
 use std::alloc::Layout;
 use std::hint::black_box;
+use std::ops::RangeInclusive;
 use std::ptr::NonNull;
 
 const FIRST: u8 = 0x5a;
@@ -73,5 +74,48 @@ pub const fn layout<const SIZE: usize>() -> Layout {
     match Layout::from_size_align(SIZE, 8) {
         Ok(layout) => layout,
         Err(_) => panic!("not a layout"),
+    }
+}
+
+/// The layout of so many bytes at a multiple of `align`.
+pub fn layout_of(size: usize, align: usize) -> Layout {
+    Layout::from_size_align(size, align).expect("a layout")
+}
+
+/// Layouts of sizes drawn at random.
+pub fn random_layouts<const COUNT: usize>(
+    random: &mut fastrand::Rng,
+    sizes: RangeInclusive<usize>,
+) -> [Layout; COUNT] {
+    std::array::from_fn(|_| layout_of(random.usize(sizes.clone()), 8))
+}
+
+/// A block of the global allocator with its layout, in 16 bytes.
+#[derive(Clone, Copy)]
+pub struct Live {
+    block: NonNull<u8>,
+    size: u32,
+}
+
+// SAFETY: Whoever holds it may free the block, on any thread.
+unsafe impl Send for Live {}
+
+impl Live {
+    /// Allocates a block and marks it. The layout is aligned to 8.
+    #[inline(always)]
+    pub fn take(layout: Layout) -> Self {
+        Self { block: take(layout), size: layout.size() as u32 }
+    }
+
+    /// Checks the block and frees it.
+    ///
+    /// # Safety
+    /// It is not used again, nor any copy of it.
+    #[inline(always)]
+    pub unsafe fn give(&self) {
+        // SAFETY: A block was allocated with this layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(self.size as usize, 8) };
+        // SAFETY: `take` gave it with this layout, and the caller gives it up.
+        unsafe { give(self.block, layout) };
     }
 }

@@ -1,18 +1,24 @@
 //! Measures context-allocator side by side with its peers.
 //!
 //! ```text
-//!   bin/switch, bin/system, bin/mimalloc    one global allocator each, and the cases that it can run
-//!   bin/direct                              allocators that are used directly
-//!     subject                               their command line: list the cases, run one, time one
-//!     cases/                                what is measured
-//!   bin/report                              runs those, counts, compares, prints tables
+//!   bin/subject          what is measured on a global allocator: this library's, or the peer that a feature chooses
+//!   bin/parse_sources    the example of that name, on the same
+//!   bin/direct           allocators that are used directly
+//!     subject            their command line: list the cases, run one, measure one
+//!     cases/             what is measured again and again
+//!     programs/          what is run once
+//!     memory             what stays resident
+//!   bin/benchmark        builds those, runs them, counts, compares, prints tables, draws charts
 //!     report/
 //! ```
 //!
-//! `scripts/figures.sh` and its neighbours build and call them.
+//! `scripts/benchmark.sh` and its neighbours build and call them.
 
 mod block;
 pub mod cases;
+pub mod memory;
+pub mod programs;
 pub mod report;
+mod resident;
 pub mod stopwatch;
 pub mod subject;

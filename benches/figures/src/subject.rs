@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 
 use crate::cases::Case;
-use crate::stopwatch;
+use crate::{resident, stopwatch};
 
 /// Cases of context-allocator's measurements, on one global allocator.
 #[derive(Debug, Parser)]
@@ -21,7 +22,7 @@ enum Command {
     List,
     /// Run a case so many times
     Run { case: String, iterations: u64 },
-    /// Print the nanoseconds of one iteration of a case
+    /// Measure a case: print the nanoseconds of one iteration and the process's peak of resident memory, as JSON
     Time {
         case: String,
         /// How long to measure
@@ -32,6 +33,15 @@ enum Command {
     Quiet { case: String, iterations: u64 },
 }
 
+/// What one process measured of a case.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// Nanoseconds of an iteration, of one thread where several do the same.
+    pub nanoseconds: f64,
+    /// The most bytes that were ever resident in this process.
+    pub peak_resident: u64,
+}
+
 /// What is done with a case.
 type Todo = Box<dyn Fn(&Case)>;
 
@@ -40,17 +50,18 @@ pub fn main(cases: &[Case]) -> ExitCode {
     let (name, todo): (String, Todo) = match Args::parse().command {
         Command::List => {
             for case in cases {
-                println!("{}", serde_json::to_string(&case.description()).expect("all keys are strings"));
+                println!("{}", serde_json::to_string(&case.description).expect("all keys are strings"));
             }
             return ExitCode::SUCCESS;
         }
-        Command::Run { case, iterations } => (case, Box::new(move |case| (case.run)(iterations))),
-        Command::Time { case, milliseconds } => {
-            (case, Box::new(move |case| println!("{}", time(case, Duration::from_millis(milliseconds)))))
-        }
+        Command::Run { case, iterations } => (case, Box::new(move |case| run(case, iterations))),
+        Command::Time { case, milliseconds } => (case, Box::new(move |case| {
+            let sample = sample(case, Duration::from_millis(milliseconds));
+            println!("{}", serde_json::to_string(&sample).expect("all keys are strings"));
+        })),
         Command::Quiet { case, iterations } => (case, Box::new(move |case| quiet(case, iterations))),
     };
-    match cases.iter().find(|case| case.description().id() == name) {
+    match cases.iter().find(|case| case.description.id() == name) {
         Some(case) => {
             todo(case);
             ExitCode::SUCCESS
@@ -62,27 +73,35 @@ pub fn main(cases: &[Case]) -> ExitCode {
     }
 }
 
-/// Nanoseconds of one iteration, from one run that takes about `budget`, after shorter ones that warm up.
-fn time(case: &Case, budget: Duration) -> f64 {
-    let mut iterations = 1000_u64.div_ceil(case.weight);
+/// Measures one run that takes about `budget`, after shorter ones that warm up.
+fn sample(case: &Case, budget: Duration) -> Sample {
+    let mut iterations = case.description.whole_batches(1000_u64.div_ceil(case.description.weight));
     loop {
         let taken = elapsed(case, iterations);
         if taken * 4 >= budget {
             let wanted = budget.as_secs_f64() / taken.as_secs_f64() * iterations as f64;
-            let iterations = (wanted as u64).max(1);
-            return elapsed(case, iterations).as_secs_f64() * 1e9 / iterations as f64;
+            let iterations = case.description.whole_batches((wanted as u64).max(1));
+            let nanoseconds = elapsed(case, iterations).as_secs_f64() * 1e9 / iterations as f64;
+            return Sample { nanoseconds, peak_resident: resident::peak() };
         }
         iterations *= 2;
     }
 }
 
+fn run(case: &Case, iterations: u64) {
+    elapsed(case, iterations);
+}
+
 fn elapsed(case: &Case, iterations: u64) -> Duration {
-    stopwatch::read(|| (case.run)(iterations))
+    match case.description.each_thread {
+        true => stopwatch::read_on(case.description.threads, || (case.run)(iterations)),
+        false => stopwatch::read(|| (case.run)(iterations)),
+    }
 }
 
 fn quiet(case: &Case, iterations: u64) {
-    (case.run)(iterations);
+    run(case, iterations);
     eprint!("begin");
-    (case.run)(iterations);
+    run(case, iterations);
     eprint!("end");
 }

@@ -1,4 +1,4 @@
-//! The cases of allocators that are used directly; with `efficiency`, how much of a region each of them fills.
+//! What is measured on allocators that are used directly; with `efficiency`, how much of a region each of them fills.
 
 use std::process::ExitCode;
 
@@ -14,5 +14,12 @@ fn main() -> ExitCode {
         });
         return ExitCode::SUCCESS;
     }
-    subject::main(&cases::direct::cases())
+    let mut cases = vec![cases::pair::harness()];
+    cases.extend(cases::classes::cases());
+    cases.extend(cases::bump::cases());
+    cases.extend(cases::alone::cases());
+    cases.extend(cases::region::arenas());
+    cases.extend(cases::growth::mapped());
+    cases.extend(cases::direct::cases());
+    subject::main(&cases)
 }

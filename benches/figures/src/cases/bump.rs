@@ -168,7 +168,7 @@ where
 /// A bump allocator as vectors take it.
 pub trait Lend<'a> {
     /// What vectors take.
-    type Lent: allocator_api2::alloc::Allocator + 'a;
+    type Lent: allocator_api2::alloc::Allocator + Copy + 'a;
     /// Lends it.
     fn lend(self) -> Self::Lent;
 }

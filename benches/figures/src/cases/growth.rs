@@ -1,11 +1,12 @@
-//! A vector that grows to 16 MiB, twice as large each time: how much a large block costs to resize.
+//! A block that grows to 16 MiB, twice as large each time as a vector's does: how much a large block costs to resize.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 
 use context_allocator::{AllocatorAdaptor, MmapAllocator, MmapOptions, MmapSource, PageKind, PageLadder};
 
-use super::{Case, Role};
+use super::{Case, Role, Tier};
+use crate::block::layout_of;
 
 const FIRST: usize = 64;
 const LAST: usize = 16 << 20;
@@ -14,7 +15,7 @@ const PAGE: usize = 4096;
 /// Grows a block by doubling, as `Vec` does, and writes what is new: a byte on each page, or only the last byte.
 #[inline(always)]
 fn grow<G: GlobalAlloc>(allocator: &G, every_page: bool) {
-    let of = |size| Layout::from_size_align(size, 8).expect("a layout");
+    let of = |size| layout_of(size, 8);
     // SAFETY: The size is not zero.
     let mut block = black_box(unsafe { allocator.alloc(of(FIRST)) });
     let mut size = FIRST;
@@ -57,14 +58,48 @@ fn keep_mapping() {
     assert_eq!(mallopt(M_MMAP_THRESHOLD, 128 << 10), 1, "the C library takes the option");
 }
 
-/// The cases.
-pub fn cases() -> Vec<Case> {
+/// The global allocator of the program, whichever that is.
+struct Installed;
+
+// SAFETY: The functions of `std::alloc` promise and demand what the trait does.
+unsafe impl GlobalAlloc for Installed {
+    #[inline(always)]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: The caller's promises.
+        unsafe { std::alloc::alloc(layout) }
+    }
+
+    #[inline(always)]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: The caller's promises.
+        unsafe { std::alloc::dealloc(block, layout) };
+    }
+
+    #[inline(always)]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: The caller's promises.
+        unsafe { std::alloc::realloc(block, layout, size) }
+    }
+}
+
+/// As much work as so many blocks.
+const WEIGHT: u64 = 20_000;
+
+/// The case on the global allocator.
+pub fn cases<T: Tier>() -> Vec<Case> {
+    let case = Case::new("vector grown to 16 MiB", T::NAME, T::ROLE, |times| {
+        (0..times).for_each(|_| T::within(|| grow(&Installed, true)));
+    });
+    vec![case.of_blocks(WEIGHT).only_timed()]
+}
+
+/// The cases of memory maps, used directly.
+pub fn mapped() -> Vec<Case> {
     // The pages are the same work for all of them; without them, what is left is the resizing.
-    const TOUCHED: &str = "vector grown to 16 MiB";
-    const UNTOUCHED: &str = "vector grown to 16 MiB, its pages not touched";
-    const MAPPED: &str = "system, mapping each time";
-    const KEPT: &str = "system, keeping what was freed";
-    let case = |name, allocator, role, run| Case::new(name, allocator, role, run).of_blocks(20_000);
+    const TOUCHED: &str = "map grown to 16 MiB";
+    const UNTOUCHED: &str = "map grown to 16 MiB, its pages not touched";
+    const MAPPED: &str = "glibc, mapping each time";
+    let case = |name, allocator, role, run| Case::new(name, allocator, role, run).of_blocks(WEIGHT).only_timed();
     vec![
         case(TOUCHED, "MmapAllocator", Role::Ours, |times| (0..times).for_each(|_| grow(&OURS, true))),
         case(TOUCHED, "MmapAllocator, huge pages", Role::Ours, |times| {
@@ -75,13 +110,11 @@ pub fn cases() -> Vec<Case> {
             keep_mapping();
             (0..times).for_each(|_| grow(&System, true));
         }),
-        case(TOUCHED, KEPT, Role::Other, |times| (0..times).for_each(|_| grow(&System, true))),
         case(UNTOUCHED, "MmapAllocator", Role::Ours, |times| (0..times).for_each(|_| grow(&OURS, false))),
         case(UNTOUCHED, "switchable", Role::Ours, |times| (0..times).for_each(|_| grow(&SWITCH, false))),
         case(UNTOUCHED, MAPPED, Role::Peer, |times| {
             keep_mapping();
             (0..times).for_each(|_| grow(&System, false));
         }),
-        case(UNTOUCHED, KEPT, Role::Other, |times| (0..times).for_each(|_| grow(&System, false))),
     ]
 }

@@ -17,13 +17,21 @@ fn pairs<T: Tier, const SIZE: usize>(iterations: u64) {
 
 /// The cases on the global allocator.
 pub fn cases<T: Tier>() -> Vec<Case> {
-    let case = |size: usize, run| Case::new(format!("pair, {size} B"), T::NAME, T::ROLE, run);
-    vec![
-        case(16, pairs::<T, 16>),
-        case(64, pairs::<T, 64>),
-        case(256, pairs::<T, 256>),
-        case(1024, pairs::<T, 1024>),
+    let case = |size: &str, run| {
+        [1, 2, 4].map(|threads| {
+            Case::new(format!("pair, {size}"), T::NAME, T::ROLE, run).on_threads(threads)
+        })
+    };
+    [
+        case("16 B", pairs::<T, 16>),
+        case("64 B", pairs::<T, 64>),
+        case("256 B", pairs::<T, 256>),
+        case("1024 B", pairs::<T, 1024>),
+        case("8 KiB", pairs::<T, 8192>),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What the measurement itself takes: the same block, written and read.

@@ -1,5 +1,6 @@
 //! A region for each request: made, filled with blocks of 64 bytes, dropped.
 
+use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use context_allocator::switch::{PresentTier, TierSet};
@@ -40,7 +41,7 @@ fn kept<const BLOCKS: usize>(allocate: impl Fn() -> NonNull<u8>) {
 }
 
 /// The number of blocks as a request's case is called.
-fn name(blocks: usize) -> String {
+pub fn name(blocks: usize) -> String {
     match blocks {
         0 => "region: create, drop".into(),
         _ => format!("region: create, {blocks} x {SIZE} B, drop"),
@@ -128,10 +129,11 @@ pub fn heaps<D: Installed>() -> Vec<Case> {
     ]
 }
 
+/// Allocates so many blocks with `allocate`, which gives them back as a whole.
 #[inline(always)]
-fn in_bump<const BLOCKS: usize>(bump: &impl Bump) {
+pub fn in_region<const BLOCKS: usize>(allocate: impl Fn(Layout) -> Option<NonNull<u8>>) {
     kept::<BLOCKS>(|| {
-        let block = bump.allocate(const { layout::<SIZE>() }).expect("memory");
+        let block = allocate(const { layout::<SIZE>() }).expect("memory");
         // SAFETY: It was just allocated.
         unsafe { mark(block, SIZE) }
     });
@@ -140,14 +142,14 @@ fn in_bump<const BLOCKS: usize>(bump: &impl Bump) {
 fn fresh<B: Bump, const BLOCKS: usize>(iterations: u64) {
     for _ in 0..iterations {
         let bump = std::hint::black_box(B::empty());
-        in_bump::<BLOCKS>(&bump);
+        in_region::<BLOCKS>(|layout| bump.allocate(layout));
     }
 }
 
 fn reset<B: Bump, const BLOCKS: usize>(iterations: u64) {
     let mut bump = <B as Bump>::new();
     for _ in 0..iterations {
-        in_bump::<BLOCKS>(&bump);
+        in_region::<BLOCKS>(|layout| bump.allocate(layout));
         bump.reset();
     }
 }
@@ -160,7 +162,7 @@ pub fn arenas() -> Vec<Case> {
     let case = |blocks, allocator, run| {
         Case::new(name(blocks), allocator, Role::Other, run).of_blocks((blocks as u64).max(1))
     };
-    vec![
+    let mut cases = vec![
         case(0, "bumpalo, fresh", fresh::<Bumpalo, 0>),
         case(0, "bump-scope, fresh", fresh::<BumpScope, 0>),
         case(10, "bumpalo, fresh", fresh::<Bumpalo, 10>),
@@ -171,5 +173,7 @@ pub fn arenas() -> Vec<Case> {
         case(100, "bumpalo, reset", reset::<Bumpalo, 100>),
         case(100, "bump-scope, reset", reset::<BumpScope, 100>),
         case(100, "BumpAllocator, reset", reset::<Ours, 100>),
-    ]
+    ];
+    cases.extend(super::request::arenas());
+    cases
 }

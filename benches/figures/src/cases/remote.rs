@@ -48,7 +48,18 @@ fn remote_frees<T: Tier>(iterations: u64) {
     });
 }
 
-/// The case.
-pub fn case<T: Tier>() -> Case {
-    Case::new("freed on another thread, 64 B", T::NAME, T::ROLE, remote_frees::<T>)
+/// Two pairs of threads at once.
+fn two_pairs<T: Tier>(iterations: u64) {
+    thread::scope(|scope| {
+        scope.spawn(|| remote_frees::<T>(iterations));
+        remote_frees::<T>(iterations);
+    });
+}
+
+/// The cases.
+pub fn cases<T: Tier>() -> Vec<Case> {
+    let case = |threads, run| {
+        Case::new("freed on another thread, 64 B", T::NAME, T::ROLE, run).starting_threads(threads)
+    };
+    vec![case(2, remote_frees::<T>), case(4, two_pairs::<T>).only_timed()]
 }

@@ -1,6 +1,7 @@
 //! How much of a region is live when the first request fails.
 
-use super::{Direct, fill, give, layout_of, over_region, take};
+use super::{Direct, fill, give, over_region, take};
+use crate::block::layout_of;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of the region.

@@ -93,11 +93,6 @@ fn thin<D: Direct>(allocator: &mut D, live: &mut Vec<Live>, left: usize, random:
     }
 }
 
-/// The layout of so many bytes at a multiple of `align`.
-fn layout_of(size: usize, align: usize) -> Layout {
-    Layout::from_size_align(size, align).expect("a layout")
-}
-
 /// The cases of all allocators.
 pub fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Direct, fill, give, layout_of, over_region, take, thin};
+use super::{Direct, fill, give, over_region, take, thin};
+use crate::block::layout_of;
 use crate::cases::Case;
 use crate::stopwatch;
 

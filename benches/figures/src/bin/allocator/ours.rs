@@ -1,17 +1,16 @@
-//! The cases on the switchable allocator with the recommended tiers.
+//! This library's switchable allocator with the recommended tiers.
 
-use std::process::ExitCode;
-
-use figures::cases::{self, Role, Tier};
-use figures::subject;
+use figures::cases::{self, Case, Role, Tier};
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 
-struct Coroutine;
+/// A heap for each thing that is done.
+pub struct Coroutine;
 
 impl Tier for Coroutine {
     const NAME: &'static str = "coroutine tier";
     const ROLE: Role = Role::Ours;
+    const LASTING: bool = false;
 
     #[inline(always)]
     fn within<R>(f: impl FnOnce() -> R) -> R {
@@ -19,7 +18,8 @@ impl Tier for Coroutine {
     }
 }
 
-struct Thread;
+/// A heap for each thread.
+pub struct Thread;
 
 impl Tier for Thread {
     const NAME: &'static str = "thread tier";
@@ -31,10 +31,11 @@ impl Tier for Thread {
     }
 }
 
-struct Global;
+/// What stands behind the others: the system's allocator.
+pub struct Global;
 
 impl Tier for Global {
-    const NAME: &'static str = "global tier (system)";
+    const NAME: &'static str = "global tier (glibc)";
     const ROLE: Role = Role::Ours;
 
     #[inline(always)]
@@ -43,10 +44,11 @@ impl Tier for Global {
     }
 }
 
-fn main() -> ExitCode {
+/// The cases in each tier.
+pub fn cases() -> Vec<Case> {
     let mut cases = cases::everywhere::<Coroutine>();
     cases.extend(cases::everywhere::<Thread>());
     cases.extend(cases::everywhere::<Global>());
     cases.extend(cases::region::heaps::<ALLOC>());
-    subject::main(&cases)
+    cases
 }
