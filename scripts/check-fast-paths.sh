@@ -10,5 +10,5 @@ set -euo pipefail
 [ "$(uname -m)" = x86_64 ] || fail "knows the instructions of x86-64 only"
 need valgrind valgrind
 need objdump binutils
-programs=$(build_figures)
-"$programs/report" fast-paths "$programs"
+programs=$(build_figures benchmark subject)
+"$programs/benchmark" fast-paths "$programs"

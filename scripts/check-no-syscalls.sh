@@ -7,13 +7,13 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 need strace strace
-programs=$(build_figures)
+programs=$(build_figures subject)
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
 # calls CASE: prints the system calls between the markers
 calls() {
-    strace -f -s 16 -o "$log" "$programs/switch" quiet "$1" 100000 2> /dev/null || fail "strace or the program fails"
+    strace -f -s 16 -o "$log" "$programs/subject" quiet "$1" 100000 2> /dev/null || fail "strace or the program fails"
     awk '/write\(2, "end"/ { exit } inside { print } /write\(2, "begin"/ { inside = 1 }' "$log" > "$log.between"
     grep -q 'write(2, "begin"' "$log" && grep -q 'write(2, "end"' "$log" || fail "no markers in the trace of $1"
     cat "$log.between"
@@ -35,6 +35,6 @@ for case in \
         echo "- $case: no system call in 100,000 rounds"
     fi
 done
-found=$(calls "thread tier: freed on another thread, 64 B")
+found=$(calls "thread tier: freed on another thread, 64 B, 2 threads")
 [ -n "$found" ] || fail "the check is blind: it sees no system call where threads wait for each other"
 exit $failed
