@@ -3,7 +3,7 @@
 # medians, quartiles, ratios to the best peer, instructions and resident memory. Writes all of it as JSON to target/benchmark.json
 # (with --lto: target/benchmark-lto.json).
 #
-#   scripts/benchmark.sh [--quick] [--lto] [--allocators ours,mimalloc-3,...] [--cases TEXT,...] [--rounds N] [--write] ...
+#   scripts/benchmark.sh [--quick] [--lto] [--allocators ours,mimalloc-3,...] [--cases TEXT]... [--rounds N] [--write] ...
 #     --quick    few rounds: some ten minutes rather than an hour
 #     --lto      with fat link-time optimisation
 #     --write    into docs/benchmarks.md and docs/charts

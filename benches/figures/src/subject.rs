@@ -57,14 +57,20 @@ pub fn main(cases: &[Case]) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Command::Run { case, iterations } => (case, Box::new(move |case| run(case, iterations))),
-        Command::Time { case, milliseconds } => (case, Box::new(move |case| {
-            let sample = sample(case, Duration::from_millis(milliseconds));
-            println!("{}", serde_json::to_string(&sample).expect("all keys are strings"));
-        })),
-        Command::Whole { case } => (case, Box::new(|case| {
-            run(case, 1);
-            println!("{}", resident::peak());
-        })),
+        Command::Time { case, milliseconds } => (
+            case,
+            Box::new(move |case| {
+                let sample = sample(case, Duration::from_millis(milliseconds));
+                println!("{}", serde_json::to_string(&sample).expect("all keys are strings"));
+            }),
+        ),
+        Command::Whole { case } => (
+            case,
+            Box::new(|case| {
+                run(case, 1);
+                println!("{}", resident::peak());
+            }),
+        ),
         Command::Quiet { case, iterations } => (case, Box::new(move |case| quiet(case, iterations))),
     };
     match cases.iter().find(|case| case.description.id() == name) {

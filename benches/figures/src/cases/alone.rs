@@ -52,5 +52,6 @@ pub fn cases() -> Vec<Case> {
     let mut cases = of::<BumpAllocator<MmapSource>>();
     cases.extend(of::<bumpalo::Bump>());
     cases.extend(of::<bump_scope::Bump>());
+    cases.extend(of::<blink_alloc::BlinkAlloc>());
     cases
 }

@@ -4,6 +4,7 @@ use std::alloc::Layout;
 use std::hint::black_box;
 use std::ptr::NonNull;
 
+use allocator_api2::alloc::{AllocError, Allocator as ApiAllocator};
 use context_allocator::{BumpAllocator, MmapSource, NonZeroLayout};
 
 use super::{Case, Role};
@@ -102,6 +103,29 @@ impl Bump for bump_scope::Bump {
     }
 }
 
+impl Bump for blink_alloc::BlinkAlloc {
+    const NAME: &'static str = "blink-alloc";
+    const ROLE: Role = Role::Peer;
+
+    fn new() -> Self {
+        Self::with_chunk_size(REGION)
+    }
+
+    fn empty() -> Self {
+        Self::new()
+    }
+
+    #[inline(always)]
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        Self::allocate(self, layout).ok().map(NonNull::cast)
+    }
+
+    #[inline]
+    fn reset(&mut self) {
+        Self::reset(self);
+    }
+}
+
 #[inline(always)]
 fn blocks<B: Bump>(iterations: u64, layout: Layout) {
     let mut bump = <B as Bump>::new();
@@ -168,7 +192,7 @@ where
 /// A bump allocator as vectors take it.
 pub trait Lend<'a> {
     /// What vectors take.
-    type Lent: allocator_api2::alloc::Allocator + Copy + 'a;
+    type Lent: ApiAllocator + Copy + 'a;
     /// Lends it.
     fn lend(self) -> Self::Lent;
 }
@@ -194,6 +218,63 @@ impl<'a> Lend<'a> for &'a bump_scope::Bump {
     }
 }
 
+impl<'a> Lend<'a> for &'a blink_alloc::BlinkAlloc {
+    type Lent = Blink<'a>;
+    fn lend(self) -> Blink<'a> {
+        Blink(self)
+    }
+}
+
+/// blink-alloc's, for the version of the trait that the others have too.
+#[derive(Clone, Copy)]
+pub struct Blink<'a>(&'a blink_alloc::BlinkAlloc);
+
+impl Blink<'_> {
+    /// # Safety
+    /// As [`ApiAllocator::grow`] or `shrink`.
+    #[inline(always)]
+    unsafe fn resize(
+        &self,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        unsafe { self.0.resize(block, old, new) }.map_err(|_| AllocError)
+    }
+}
+
+// SAFETY: Its blocks stay until it is reset, which nobody does who lent it.
+unsafe impl ApiAllocator for Blink<'_> {
+    #[inline(always)]
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        self.0.allocate(layout).map_err(|_| AllocError)
+    }
+
+    #[inline(always)]
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        // SAFETY: The caller's promises.
+        unsafe { self.0.deallocate(block, layout.size()) };
+    }
+
+    #[inline(always)]
+    unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        unsafe { self.resize(block, old, new) }
+    }
+
+    #[inline(always)]
+    unsafe fn shrink(
+        &self,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        unsafe { self.resize(block, old, new) }
+    }
+}
+
 fn of<B: Bump>() -> Vec<Case>
 where
     for<'a> &'a B: Lend<'a>,
@@ -213,5 +294,6 @@ pub fn cases() -> Vec<Case> {
     let mut cases = of::<BumpAllocator<MmapSource>>();
     cases.extend(of::<bumpalo::Bump>());
     cases.extend(of::<bump_scope::Bump>());
+    cases.extend(of::<blink_alloc::BlinkAlloc>());
     cases
 }

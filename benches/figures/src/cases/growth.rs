@@ -99,7 +99,8 @@ pub fn mapped() -> Vec<Case> {
     const TOUCHED: &str = "map grown to 16 MiB";
     const UNTOUCHED: &str = "map grown to 16 MiB, its pages not touched";
     const MAPPED: &str = "glibc, mapping each time";
-    let case = |name, allocator, role, run| Case::new(name, allocator, role, run).of_blocks(WEIGHT).only_timed();
+    let case =
+        |name, allocator, role, run| Case::new(name, allocator, role, run).of_blocks(WEIGHT).only_timed();
     vec![
         case(TOUCHED, "MmapAllocator", Role::Ours, |times| (0..times).for_each(|_| grow(&OURS, true))),
         case(TOUCHED, "MmapAllocator, huge pages", Role::Ours, |times| {

@@ -15,7 +15,8 @@ fn parse<T: Tier>(iterations: u64) {
     let text = DOCUMENT.as_str();
     for _ in 0..iterations {
         T::within(|| {
-            let value: serde_json::Value = serde_json::from_str(black_box(text)).expect("it was written as JSON");
+            let value: serde_json::Value =
+                serde_json::from_str(black_box(text)).expect("it was written as JSON");
             drop(black_box(value));
         });
     }

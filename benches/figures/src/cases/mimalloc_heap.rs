@@ -75,9 +75,8 @@ fn filled<const BLOCKS: usize>(iterations: u64) {
 
 /// The cases of the heaps.
 pub fn cases() -> Vec<Case> {
-    let case = |blocks, run| {
-        Case::new(region::name(blocks), NAME, Role::Other, run).of_blocks(100 + blocks as u64)
-    };
+    let case =
+        |blocks, run| Case::new(region::name(blocks), NAME, Role::Other, run).of_blocks(100 + blocks as u64);
     vec![
         case(0, filled::<0>),
         case(10, filled::<10>),

@@ -18,9 +18,7 @@ fn pairs<T: Tier, const SIZE: usize>(iterations: u64) {
 /// The cases on the global allocator.
 pub fn cases<T: Tier>() -> Vec<Case> {
     let case = |size: &str, run| {
-        [1, 2, 4].map(|threads| {
-            Case::new(format!("pair, {size}"), T::NAME, T::ROLE, run).on_threads(threads)
-        })
+        [1, 2, 4].map(|threads| Case::new(format!("pair, {size}"), T::NAME, T::ROLE, run).on_threads(threads))
     };
     [
         case("16 B", pairs::<T, 16>),

@@ -168,10 +168,12 @@ pub fn arenas() -> Vec<Case> {
         case(10, "bumpalo, fresh", fresh::<Bumpalo, 10>),
         case(10, "bumpalo, reset", reset::<Bumpalo, 10>),
         case(10, "bump-scope, reset", reset::<BumpScope, 10>),
+        case(10, "blink-alloc, reset", reset::<blink_alloc::BlinkAlloc, 10>),
         case(10, "BumpAllocator, reset", reset::<Ours, 10>),
         case(100, "bumpalo, fresh", fresh::<Bumpalo, 100>),
         case(100, "bumpalo, reset", reset::<Bumpalo, 100>),
         case(100, "bump-scope, reset", reset::<BumpScope, 100>),
+        case(100, "blink-alloc, reset", reset::<blink_alloc::BlinkAlloc, 100>),
         case(100, "BumpAllocator, reset", reset::<Ours, 100>),
     ];
     cases.extend(super::request::arenas());

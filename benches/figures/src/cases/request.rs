@@ -89,6 +89,7 @@ pub fn arenas() -> std::vec::Vec<Case> {
     vec![
         region("bumpalo, reset", Role::Other, in_arena::<bumpalo::Bump>),
         region("bump-scope, reset", Role::Other, in_arena::<bump_scope::Bump>),
+        region("blink-alloc, reset", Role::Other, in_arena::<blink_alloc::BlinkAlloc>),
         region("BumpAllocator, reset", Role::Ours, in_arena::<BumpAllocator<MmapSource>>),
     ]
 }

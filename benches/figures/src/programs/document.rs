@@ -14,7 +14,8 @@ fn sentence(random: &mut fastrand::Rng) -> String {
 
 fn record(number: usize, random: &mut fastrand::Rng) -> Value {
     let tags: Vec<_> = (0..random.usize(..6)).map(|_| WORDS[random.usize(..WORDS.len())]).collect();
-    let points: Vec<_> = (0..random.usize(..8)).map(|_| json!([random.i32(-1000..1000), random.u8(..)])).collect();
+    let points: Vec<_> =
+        (0..random.usize(..8)).map(|_| json!([random.i32(-1000..1000), random.u8(..)])).collect();
     json!({
         "id": number,
         "name": sentence(random),

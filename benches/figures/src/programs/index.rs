@@ -105,7 +105,8 @@ pub fn run<T: Tier>(_iterations: u64) {
         }
     });
     let index = index.into_inner().expect("no thread panicked");
-    let mut known: Vec<&str> = index.iter().filter(|(_, files)| files.len() < 40).map(|(word, _)| word.as_str()).collect();
+    let mut known: Vec<&str> =
+        index.iter().filter(|(_, files)| files.len() < 40).map(|(word, _)| word.as_str()).collect();
     known.sort_unstable();
     let found: usize = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS as u64)

@@ -19,9 +19,11 @@ fn change(value: &mut Value, nulls: &mut usize) {
         Value::Array(values) => values.iter_mut().for_each(|value| change(value, nulls)),
         Value::Object(values) => {
             values.values_mut().for_each(|value| change(value, nulls));
-            values.retain(|_, value| !value.is_null() || {
-                *nulls += 1;
-                nulls.is_multiple_of(2)
+            values.retain(|_, value| {
+                !value.is_null() || {
+                    *nulls += 1;
+                    nulls.is_multiple_of(2)
+                }
             });
         }
         Value::Null | Value::Bool(_) => {}

@@ -38,7 +38,12 @@ fn profile(options: &Options) -> &'static str {
 }
 
 /// Builds programs and copies each to the folder of programs, since the next build puts another in its place.
-fn build(root: &Path, options: &Options, features: &[&str], programs: &[(&str, PathBuf)]) -> Result<(), Failure> {
+fn build(
+    root: &Path,
+    options: &Options,
+    features: &[&str],
+    programs: &[(&str, PathBuf)],
+) -> Result<(), Failure> {
     let mut command = Command::new("cargo");
     command.args(["build", "--quiet", "--locked", "--package", "figures", "--profile", profile(options)]);
     command.arg("--manifest-path").arg(root.join("Cargo.toml"));
@@ -89,7 +94,11 @@ pub fn all(root: &Path, options: &Options) -> Result<Programs, Failure> {
         built.extend(result);
         contenders.push(Contender {
             name: entry.name.into(),
-            version: if entry.package.is_empty() { conditions::glibc() } else { version(root, entry.package) },
+            version: if entry.package.is_empty() {
+                conditions::glibc()
+            } else {
+                version(root, entry.package)
+            },
             purge: entry.purge.into(),
             left_out,
         });
@@ -103,7 +112,8 @@ pub fn all(root: &Path, options: &Options) -> Result<Programs, Failure> {
 /// The lines that say why a build failed.
 fn reason(failure: &str) -> String {
     let lines = failure.lines().map(str::trim);
-    let telling = |line: &&str| line.contains("error") || line.contains("not found") || line.contains("panicked");
+    let telling =
+        |line: &&str| line.contains("error") || line.contains("not found") || line.contains("panicked");
     let found: Vec<_> = lines.clone().filter(telling).take(3).collect();
     if found.is_empty() { lines.take(3).collect::<Vec<_>>().join(" ") } else { found.join("; ") }
 }

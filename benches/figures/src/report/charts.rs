@@ -61,7 +61,8 @@ fn draw_panel(area: &Area, panel: &Panel) -> Result<(), Failure> {
     let title = format!("{} ({})", panel.title, panel.unit);
     area.draw(&Text::new(title, (10, TOP / 2), text(15, HPos::Left))).map_err(told)?;
     let Some((_, _, middle)) = panel.bars.get(panel.bars.len() / 2) else { return Ok(()) };
-    let longest = panel.bars.last().map_or(1.0, |(_, _, value)| value.min(middle * CUT)).max(f64::MIN_POSITIVE);
+    let longest =
+        panel.bars.last().map_or(1.0, |(_, _, value)| value.min(middle * CUT)).max(f64::MIN_POSITIVE);
     let room = PANEL.0 as i32 - LABEL - VALUE;
     for (index, (allocator, role, value)) in panel.bars.iter().enumerate() {
         let top = TOP + index as i32 * BAR;
@@ -101,7 +102,8 @@ fn of_cases(results: &Results, starts: &[&str], threads: usize) -> Vec<Panel> {
     });
     wanted
         .map(|(title, group)| {
-            let global: Vec<_> = group.into_iter().filter(|measured| is_global(&measured.case.allocator)).collect();
+            let global: Vec<_> =
+                group.into_iter().filter(|measured| is_global(&measured.case.allocator)).collect();
             Panel::new(title, "ns", &times(&global))
         })
         .collect()
@@ -135,7 +137,14 @@ pub fn draw(folder: &Path, results: &Results) -> Result<(), Failure> {
     fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let programs: Vec<_> =
         results.programs().iter().map(|(name, group)| Panel::new(*name, "s", &seconds(group))).collect();
-    let blocks = ["pair, 16", "pair, 64", "pair, 8", "batch of 10,000, freed first", "batch of 10,000, freed at", "churn"];
+    let blocks = [
+        "pair, 16",
+        "pair, 64",
+        "pair, 8",
+        "batch of 10,000, freed first",
+        "batch of 10,000, freed at",
+        "churn",
+    ];
     let shared = ["pair, 64", "churn", "request", "JSON", "freed", "larson"];
     draw_chart(&folder.join("blocks.svg"), &of_cases(results, &blocks, 1))?;
     draw_chart(&folder.join("threads.svg"), &of_cases(results, &shared, 2))?;

@@ -21,7 +21,8 @@ pub struct Show {
 
 /// Shows the results of an earlier run.
 pub fn show(root: &Path, show: &Show) -> Result<(), Failure> {
-    let text = fs::read_to_string(&show.results).map_err(|error| format!("{}: {error}", show.results.display()))?;
+    let text =
+        fs::read_to_string(&show.results).map_err(|error| format!("{}: {error}", show.results.display()))?;
     let results: Results =
         serde_json::from_str(&text).map_err(|error| format!("{}: {error}", show.results.display()))?;
     print!("{}", tables::everything(&results));
@@ -62,7 +63,8 @@ fn update(root: &Path, parts: &[(String, String)]) -> Result<(), Failure> {
 /// Writes the tables, and the charts where the programs were built as most are.
 pub fn write(root: &Path, results: &Results) -> Result<(), Failure> {
     let regions = |title: &str| {
-        ["region", "enter", "request"].iter().any(|start| title.starts_with(start)) && !title.ends_with("threads")
+        ["region", "enter", "request"].iter().any(|start| title.starts_with(start))
+            && !title.ends_with("threads")
     };
     let direct = |title: &str| ["bump", "direct", "map"].iter().any(|start| title.starts_with(start));
     let mut parts = vec![

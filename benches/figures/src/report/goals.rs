@@ -66,7 +66,9 @@ fn of_direct(case: &str, allocator: &str) -> Vec<Goal> {
         ("region: create, 100 x 64 B, drop", _) if allocator.starts_with("coroutine heap") => {
             vec![Goal::Nanoseconds(200.0)]
         }
-        ("request: 200 strings, a map, vectors", "BumpAllocator, reset") => vec![Goal::Of(1.05, "bump-scope, reset")],
+        ("request: 200 strings, a map, vectors", "BumpAllocator, reset") => {
+            vec![Goal::Of(1.05, "bump-scope, reset")]
+        }
         ("enter, leave", _) => vec![Goal::Nanoseconds(1.5)],
         ("bump, function, constant layout", "BumpAllocator") => vec![Goal::Instructions(10.0)],
         ("bump, function, unknown layout", "BumpAllocator") => vec![Goal::Instructions(12.0)],
@@ -80,7 +82,9 @@ fn of_direct(case: &str, allocator: &str) -> Vec<Goal> {
             vec![Goal::Of(0.85, "talc")]
         }
         ("direct, churn, 10,000 live of 16 to 4096 B", "SizeClassAllocator") => vec![Goal::Nanoseconds(8.0)],
-        ("direct, pair, 64 B", "SizeClassAllocator") => vec![Goal::Nanoseconds(2.1), Goal::Instructions(20.0)],
+        ("direct, pair, 64 B", "SizeClassAllocator") => {
+            vec![Goal::Nanoseconds(2.1), Goal::Instructions(20.0)]
+        }
         (_, "BumpAllocator") if case.starts_with("bump") => vec![Goal::OfBest(1.0)],
         _ => Vec::new(),
     }
@@ -106,13 +110,27 @@ fn judged(title: &str, measured: &Measured, group: &[&Measured], goal: Goal) -> 
     let beside = |other: &Figure| format!("{} {} ns", other.allocator, number(other.value));
     let ratio = |most: f64, time: f64, other: &Figure, name: &str| {
         let measured = format!("{} ns ({:.2})", number(time), time / other.value);
-        line(title, allocator, format!("{most:.2} of {name}"), measured, beside(other), time <= most * other.value)
+        line(
+            title,
+            allocator,
+            format!("{most:.2} of {name}"),
+            measured,
+            beside(other),
+            time <= most * other.value,
+        )
     };
     let time = measured.time().map(|time| time.median);
     Some(match goal {
         Goal::Nanoseconds(most) => {
             let time = time?;
-            line(title, allocator, format!("{} ns", number(most)), format!("{} ns", number(time)), String::new(), time <= most)
+            line(
+                title,
+                allocator,
+                format!("{} ns", number(most)),
+                format!("{} ns", number(time)),
+                String::new(),
+                time <= most,
+            )
         }
         Goal::Instructions(most) => {
             let count = measured.instructions?;
@@ -155,7 +173,9 @@ fn leaders(group: &[&Measured]) -> Option<f64> {
 fn resident(results: &Results, memory: &Memory) -> [Line; 2] {
     let lowest = |stage: usize| {
         let peers = results.memory.iter().filter(|memory| memory.role == Role::Peer);
-        let lowest = peers.map(|peer| (peer.medians()[stage], &peer.allocator)).min_by(|one, other| one.0.total_cmp(&other.0));
+        let lowest = peers
+            .map(|peer| (peer.medians()[stage], &peer.allocator))
+            .min_by(|one, other| one.0.total_cmp(&other.0));
         lowest.map_or(String::new(), |(bytes, allocator)| format!("{allocator} {} MiB", mebibytes(bytes)))
     };
     let mebibyte = f64::from(1 << 20);

@@ -19,9 +19,9 @@ mod subjects;
 mod tables;
 mod wholes;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::fs;
 
 use clap::{Parser, Subcommand};
 

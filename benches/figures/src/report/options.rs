@@ -19,8 +19,8 @@ pub struct Options {
     /// Only these allocators, of: ours, glibc, jemalloc, mimalloc-2, mimalloc-3, rallocator, rpmalloc, snmalloc, tcmalloc, direct
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     allocators: Vec<String>,
-    /// Only cases with one of these texts in their names, such as "pair" or "2 threads"
-    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    /// Only cases with this text in their names, such as "pair" or "2 threads"; may be given more than once
+    #[arg(long, value_name = "TEXT")]
     cases: Vec<String>,
     /// How often to measure each case [default: 15, quick: 3]
     #[arg(long)]

@@ -141,7 +141,14 @@ pub fn programs(
 }
 
 /// Adds what a run took; it must have come to the same as the others.
-fn add(wholes: &mut Vec<Whole>, run: &Run, seconds: f64, peak: f64, said: String, failures: &mut Vec<String>) {
+fn add(
+    wholes: &mut Vec<Whole>,
+    run: &Run,
+    seconds: f64,
+    peak: f64,
+    said: String,
+    failures: &mut Vec<String>,
+) {
     if let Some(other) = wholes.iter().find(|other| other.name == run.name && other.printed != said) {
         failures.push(format!(
             "{}: {said:?} on {}, but {:?} on {}",
@@ -171,17 +178,23 @@ pub fn memory(subjects: &[Subject], options: &Options, failures: &mut Vec<String
     for round in 1..=options.memory_rounds() {
         eprintln!("measuring what stays resident, round {round} of {}", options.memory_rounds());
         for subject in subjects.iter().filter(|subject| subject.case.kind == Kind::Memory) {
-            let run = output(Command::new(subject.program()).args(["run", &subject.case.id(), "1"]), options.limit());
-            let stages = run.and_then(|text| serde_json::from_str(&text).map_err(|error| format!("{text}: {error}")));
+            let run = output(
+                Command::new(subject.program()).args(["run", &subject.case.id(), "1"]),
+                options.limit(),
+            );
+            let stages =
+                run.and_then(|text| serde_json::from_str(&text).map_err(|error| format!("{text}: {error}")));
             match stages {
-                Ok(stages) => match all.iter_mut().find(|memory| memory.allocator == subject.case.allocator) {
-                    Some(memory) => memory.rounds.push(stages),
-                    None => all.push(Memory {
-                        allocator: subject.case.allocator.clone(),
-                        role: subject.case.role,
-                        rounds: vec![stages],
-                    }),
-                },
+                Ok(stages) => {
+                    match all.iter_mut().find(|memory| memory.allocator == subject.case.allocator) {
+                        Some(memory) => memory.rounds.push(stages),
+                        None => all.push(Memory {
+                            allocator: subject.case.allocator.clone(),
+                            role: subject.case.role,
+                            rounds: vec![stages],
+                        }),
+                    }
+                }
                 Err(failure) => {
                     eprintln!("{failure}");
                     failures.push(failure);

@@ -13,14 +13,42 @@ macro_rules! peer {
     };
 }
 
-peer!("glibc", #[global_allocator] static ALLOC: std::alloc::System = std::alloc::System;);
-peer!("jemalloc", #[global_allocator] static ALLOC: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;);
-peer!("mimalloc-2", #[global_allocator] static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;);
-peer!("mimalloc-3", #[global_allocator] static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;);
+peer!(
+    "glibc",
+    #[global_allocator]
+    static ALLOC: std::alloc::System = std::alloc::System;
+);
+peer!(
+    "jemalloc",
+    #[global_allocator]
+    static ALLOC: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+);
+peer!(
+    "mimalloc-2",
+    #[global_allocator]
+    static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
+);
+peer!(
+    "mimalloc-3",
+    #[global_allocator]
+    static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
+);
 peer!("rallocator", rallocator::rallocator!(););
-peer!("rpmalloc", #[global_allocator] static ALLOC: rpmalloc::RpMalloc = rpmalloc::RpMalloc;);
-peer!("snmalloc", #[global_allocator] static ALLOC: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;);
-peer!("tcmalloc", #[global_allocator] static ALLOC: tcmalloc_better::TCMalloc = tcmalloc_better::TCMalloc;);
+peer!(
+    "rpmalloc",
+    #[global_allocator]
+    static ALLOC: rpmalloc::RpMalloc = rpmalloc::RpMalloc;
+);
+peer!(
+    "snmalloc",
+    #[global_allocator]
+    static ALLOC: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
+);
+peer!(
+    "tcmalloc",
+    #[global_allocator]
+    static ALLOC: tcmalloc_better::TCMalloc = tcmalloc_better::TCMalloc;
+);
 
 /// The only way to run code on it.
 pub struct Plain;

@@ -34,7 +34,6 @@ pub fn cases<D: Direct>() -> Vec<Case> {
     let case = |name: &str, run| Case::new(name, D::NAME, D::ROLE, run).of_blocks(4);
     vec![
         case("direct, churn, 10,000 live of 16 to 4096 B", churn::<D, 10_000, 4096, 64>),
-        case("direct, churn, 1,000 live of 16 to 256 B", churn::<D, 1_000, 256, 512>).only_counted(),
         case("direct, churn, 100,000 live of 16 to 256 B", churn::<D, 100_000, 256, 512>).only_counted(),
         case("direct, churn, 1,000,000 live of 16 to 256 B", churn::<D, 1_000_000, 256, 512>).only_counted(),
     ]

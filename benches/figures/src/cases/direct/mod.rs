@@ -3,8 +3,11 @@
 mod blocks;
 mod churn;
 pub mod efficiency;
+mod floor;
+mod little;
 mod ours;
 mod peers;
+mod walking;
 mod worst;
 
 use std::alloc::Layout;
@@ -110,4 +113,9 @@ fn of_blocks<D: Direct>(cases: &mut Vec<Case>) {
 /// The cases of one that serves any size.
 fn of_any_size<D: Direct>(cases: &mut Vec<Case>) {
     cases.extend(churn::cases::<D>());
+}
+
+/// The cases in which little is live.
+fn of_little<D: Direct>(cases: &mut Vec<Case>) {
+    cases.extend(little::cases::<D>());
 }

@@ -9,7 +9,7 @@ use context_allocator::{
 };
 
 use super::efficiency::{self, Share};
-use super::{Case, Direct, Role, of_any_size, of_blocks};
+use super::{Case, Direct, Role, of_any_size, of_blocks, of_little};
 
 /// Implements [`Direct`] for an allocator over a [`RegionSource`].
 macro_rules! direct {
@@ -54,6 +54,9 @@ pub fn cases(cases: &mut Vec<Case>) {
     of_any_size::<Tree>(cases);
     of_blocks::<SizeClassAllocator<RegionSource<'static>>>(cases);
     of_any_size::<SizeClassAllocator<RegionSource<'static>>>(cases);
+    of_little::<BitSetAllocator<RegionSource<'static>>>(cases);
+    of_little::<Tree>(cases);
+    of_little::<SizeClassAllocator<RegionSource<'static>>>(cases);
 }
 
 /// The share of a region that each fills.
