@@ -58,7 +58,13 @@ pub fn cases(subjects: &[Subject], options: &Options, failures: &mut Vec<String>
         .collect();
     for round in 1..=options.rounds() {
         eprintln!("timing, round {round} of {}", options.rounds());
-        for (subject, measured) in repeated.iter().zip(&mut measured) {
+        // There and back, so that none always comes after the same other.
+        let mut order: Vec<_> = (0..repeated.len()).collect();
+        if round % 2 == 0 {
+            order.reverse();
+        }
+        for index in order {
+            let (subject, measured) = (repeated[index], &mut measured[index]);
             if !subject.case.timed || failed.contains_key(&subject.case.id()) {
                 continue;
             }
