@@ -22,7 +22,7 @@ pub struct Options {
     /// Only cases with this text in their names, such as "pair" or "2 threads"; may be given more than once
     #[arg(long, value_name = "TEXT")]
     cases: Vec<String>,
-    /// How often to measure each case [default: 15, quick: 3]
+    /// How often to measure each case [default: 15, quick: 5]
     #[arg(long)]
     rounds: Option<usize>,
     /// Do not count instructions
@@ -65,7 +65,7 @@ impl Options {
 
     /// How often each case is measured.
     pub fn rounds(&self) -> usize {
-        self.rounds.unwrap_or(if self.quick { 3 } else { 15 })
+        self.rounds.unwrap_or(if self.quick { 5 } else { 15 })
     }
 
     /// How often each program is run.
