@@ -1,6 +1,6 @@
 //! Times and counts of all cases: times from interleaved rounds, instructions from callgrind.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +12,8 @@ use super::subjects::{self, Subject};
 use super::{Failure, Options};
 use crate::cases::{Kind, Role};
 
-/// A subject that failed is not asked again.
-type Failed = HashMap<String, Failure>;
+/// Why something failed, by what it was; it is not tried again.
+type Failed = BTreeMap<String, Failure>;
 
 /// All cases that are wanted, those that do the same thing next to each other.
 pub fn subjects(programs: &Programs, options: &Options) -> Result<Vec<Subject>, Failure> {
@@ -92,13 +92,27 @@ fn count(subjects: &[&Subject], measured: &mut [Measured], options: &Options, fa
     eprintln!("counting instructions");
     let next = AtomicUsize::new(0);
     let counts = Mutex::new(Vec::new());
+    // Some cannot be counted at all: they reserve more addresses than valgrind has.
+    let blind = Mutex::new(Failed::new());
     let count_some = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(subject) = subjects.get(index) else { return };
-            if subject.case.counted {
-                let count = subject.instructions(options.limit());
-                counts.lock().expect("no thread panicked").push((index, count));
+            if !subject.case.counted
+                || blind.lock().expect("no thread panicked").contains_key(&subject.contender)
+            {
+                continue;
+            }
+            match subject.instructions(options.limit()) {
+                Ok(count) => counts.lock().expect("no thread panicked").push((index, count)),
+                Err(failure) => {
+                    let counts = counts.lock().expect("no thread panicked");
+                    let works =
+                        counts.iter().any(|(index, _)| subjects[*index].contender == subject.contender);
+                    let what = if works { subject.case.id() } else { subject.contender.clone() };
+                    let failure = format!("no instructions of {what} are counted: {failure}");
+                    blind.lock().expect("no thread panicked").insert(what, failure);
+                }
             }
         }
     };
@@ -109,12 +123,7 @@ fn count(subjects: &[&Subject], measured: &mut [Measured], options: &Options, fa
         }
     });
     for (index, count) in counts.into_inner().expect("no thread panicked") {
-        match count {
-            Ok(count) => measured[index].instructions = Some(count),
-            Err(failure) => {
-                eprintln!("{failure}");
-                failed.insert(format!("{} (counted)", subjects[index].case.id()), failure);
-            }
-        }
+        measured[index].instructions = Some(count);
     }
+    failed.extend(blind.into_inner().expect("no thread panicked"));
 }

@@ -10,7 +10,7 @@ use crate::cases::Description;
 /// What to measure, and how thoroughly.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Few rounds: some minutes rather than an hour
+    /// Few rounds, and no cases with many live blocks that are only counted: some minutes rather than an hour
     #[arg(long)]
     pub quick: bool,
     /// Build with fat link-time optimisation; allocators that are used directly are left out
@@ -53,9 +53,10 @@ impl Options {
         self.cases.is_empty() || self.cases.iter().any(|wanted| name.contains(wanted.as_str()))
     }
 
-    /// Whether the case is wanted.
+    /// Whether the case is wanted. A quick run leaves out what takes longest to set up: cases with many live blocks that are only counted.
     pub fn wants_case(&self, case: &Description) -> bool {
-        self.wants_name(&case.title())
+        let slow = !case.timed && case.alone.is_none();
+        self.wants_name(&case.title()) && !(self.quick && slow)
     }
 
     /// Whether instructions are counted.

@@ -31,9 +31,17 @@ pub fn output(command: &mut Command, limit: Duration) -> Result<String, Failure>
     let errors = errors.join().expect("reading does not panic");
     match status {
         None => Err(format!("{called} took more than {} s", limit.as_secs())),
-        Some(status) if !status.success() => Err(format!("{called} failed, {status}: {}", errors.trim())),
+        Some(status) if !status.success() => {
+            Err(format!("{called} failed, {status}: {}", shortened(&errors)))
+        }
         Some(_) => Ok(printed),
     }
+}
+
+/// What a program said of its failure, without what valgrind says of itself.
+fn shortened(errors: &str) -> String {
+    let lines = errors.lines().filter(|line| !line.starts_with("=="));
+    lines.take(40).collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
 fn read(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
