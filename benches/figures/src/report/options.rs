@@ -71,7 +71,7 @@ impl Options {
 
     /// How often each program is run.
     pub fn program_rounds(&self) -> usize {
-        self.rounds().min(if self.quick { 2 } else { 7 })
+        self.rounds().min(if self.quick { 3 } else { 7 })
     }
 
     /// How often it is measured what stays resident.

@@ -48,7 +48,15 @@ fn row(title: &str, measured: &Measured, best: Option<f64>) -> [String; 7] {
 
 /// The programs.
 pub fn programs(results: &Results) -> Table {
-    let headings = ["program", "allocator", "seconds", "quartiles", "time / best peer", "peak resident MiB"];
+    let headings = [
+        "program",
+        "allocator",
+        "seconds",
+        "quartiles",
+        "time / best peer",
+        "processor seconds",
+        "peak resident MiB",
+    ];
     let mut table = table(&headings, 2);
     for (name, group) in results.programs() {
         let figures = seconds(&group);
@@ -62,6 +70,7 @@ pub fn programs(results: &Results) -> Table {
                 spread.map_or(String::new(), |spread| number(spread.median)),
                 quartiles(spread),
                 ratio.unwrap_or_default(),
+                Spread::of(&whole.processor_seconds).map_or(String::new(), |spread| number(spread.median)),
                 Spread::of(&whole.peak_resident).map_or(String::new(), |peak| mebibytes(peak.median)),
             ]);
         }

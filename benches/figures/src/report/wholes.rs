@@ -1,5 +1,6 @@
 //! What is run once in each round: whole programs, and the one that says how much memory stays.
 
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -84,6 +85,26 @@ fn whole(subject: &Subject) -> Run {
     }
 }
 
+/// Seconds of processors that the processes took which were waited for.
+fn processor_seconds() -> f64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: The place has room for the answer.
+    let failed = unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, usage.as_mut_ptr()) };
+    assert_eq!(failed, 0, "the kernel says what processes took");
+    // SAFETY: It was zeros, which are a value of the type, and was written since.
+    let usage = unsafe { usage.assume_init() };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+/// What a process took.
+#[derive(Clone, Copy)]
+struct Taken {
+    seconds: f64,
+    processor_seconds: f64,
+    peak: f64,
+}
+
 /// What a program printed that must be the same on every allocator, and its peak of resident memory.
 fn printed(name: &str, text: &str) -> Option<(String, f64)> {
     if name == PARSE_SOURCES {
@@ -122,14 +143,18 @@ pub fn programs(
         for run in &runs {
             let mut command = Command::new(&run.command[0]);
             command.args(&run.command[1..]).env("FIGURES_SOURCES", &indexed).current_dir(root);
-            let start = Instant::now();
+            let (start, before) = (Instant::now(), processor_seconds());
             let result = output(&mut command, options.limit());
             let seconds = start.elapsed().as_secs_f64();
+            let processor_seconds = processor_seconds() - before;
             let result = result.and_then(|text| {
                 printed(&run.name, &text).ok_or_else(|| format!("{}, {}: {text}", run.name, run.allocator))
             });
             match result {
-                Ok((said, peak)) => add(&mut wholes, run, seconds, peak, said, failures),
+                Ok((said, peak)) => {
+                    let taken = Taken { seconds, processor_seconds, peak };
+                    add(&mut wholes, run, taken, said, failures);
+                }
                 Err(failure) => {
                     eprintln!("{failure}");
                     failures.push(failure);
@@ -141,14 +166,7 @@ pub fn programs(
 }
 
 /// Adds what a run took; it must have come to the same as the others.
-fn add(
-    wholes: &mut Vec<Whole>,
-    run: &Run,
-    seconds: f64,
-    peak: f64,
-    said: String,
-    failures: &mut Vec<String>,
-) {
+fn add(wholes: &mut Vec<Whole>, run: &Run, taken: Taken, said: String, failures: &mut Vec<String>) {
     if let Some(other) = wholes.iter().find(|other| other.name == run.name && other.printed != said) {
         failures.push(format!(
             "{}: {said:?} on {}, but {:?} on {}",
@@ -158,15 +176,17 @@ fn add(
     let known = wholes.iter_mut().find(|whole| whole.name == run.name && whole.allocator == run.allocator);
     match known {
         Some(whole) => {
-            whole.seconds.push(seconds);
-            whole.peak_resident.push(peak);
+            whole.seconds.push(taken.seconds);
+            whole.processor_seconds.push(taken.processor_seconds);
+            whole.peak_resident.push(taken.peak);
         }
         None => wholes.push(Whole {
             name: run.name.clone(),
             allocator: run.allocator.clone(),
             role: run.role,
-            seconds: vec![seconds],
-            peak_resident: vec![peak],
+            seconds: vec![taken.seconds],
+            processor_seconds: vec![taken.processor_seconds],
+            peak_resident: vec![taken.peak],
             printed: said,
         }),
     }
