@@ -23,8 +23,8 @@ use crate::{AllocError, MemorySource, NonZeroLayout};
 ///   asked for.
 /// - [`source`](Self::source) always gives the same source, and may be called from several threads at once, if the source is `Sync`: it reads nothing that any
 ///   other method changes.
-/// - With [`SLABS`](Self::SLABS), every region is asked for with a size that is a power of two of at least 4 KiB and an alignment equal to the size,
-///   the first 16 bytes at each multiple of that size in it are never touched, and no block covers them.
+/// - With [`SLABS`](Self::SLABS), every region is asked for with a size that is a power of two of at least 4 KiB and an alignment equal to the size;
+///   the first 16 bytes of what is returned are never touched, and no block covers them.
 /// - With a [`Front`] that is present: `SLABS` and `REUSES_BLOCKS` are true; what the front gives are blocks of the allocator that uses it, as if
 ///   [`allocate`](super::Allocator::allocate) had given them; after [`leave`](Self::leave) the front takes and gives nothing, and the sum of all that
 ///   [`counted`](Self::counted) gave since the allocator was made or recycled is the number of blocks allocated.
@@ -79,8 +79,8 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     /// Makes the allocator as good as new, but for one region that it may keep.
     fn recycle(&mut self);
 
-    /// Gives a block back, as [`deallocate`](super::Allocator::deallocate); `region` points to the start of the region that was asked for, or, in
-    /// a longer one, to the multiple of its size below the block, and may access all of that.
+    /// Gives a block back, as [`deallocate`](super::Allocator::deallocate). With [`SLABS`](Self::SLABS), `region` is the start of the region that the block
+    /// lies in, and may access all of it; otherwise it says nothing.
     ///
     /// # Safety
     /// As `deallocate`; `region` is as above.

@@ -1,8 +1,8 @@
 //! Counting blocks and bytes by tier, for those who ask for it with [`Policy::ACCOUNTING`](super::Policy::ACCOUNTING).
 //!
 //! Each thread counts for itself, plainly, and adds what it counted to the process's totals when its bytes have changed by
-//! [`FLUSH`], when it ends, and when it asks for statistics. So a total is exact once the other threads have ended (but for what destructors do after a thread's heap was parked), and a peak
-//! is exact to `FLUSH` bytes for each running thread.
+//! [`FLUSH`], when it ends, and when it asks for statistics. What destructors do after a thread's heap was parked is added at once. So a total is exact once
+//! the other threads have ended, and a peak is exact to `FLUSH` bytes for each running thread.
 
 use core::cell::Cell;
 
@@ -20,6 +20,8 @@ pub(crate) const TIERS: usize = 3;
 pub(crate) struct Pending {
     tiers: [PendingTier; TIERS],
     heaps: Cell<u64>,
+    /// Whether it adds to the totals at once.
+    at_once: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Pending {
     pub(crate) const fn new() -> Self {
         let tiers = [const { PendingTier { allocated: Cell::new(0), freed: Cell::new(0), bytes: Cell::new(0) } };
             TIERS];
-        Self { tiers, heaps: Cell::new(0) }
+        Self { tiers, heaps: Cell::new(0), at_once: Cell::new(false) }
     }
 
     #[inline(always)]
@@ -98,14 +100,23 @@ impl Pending {
     pub(crate) fn changed(&self, totals: &Totals, tier: usize, bytes: isize) {
         let pending = &self.tiers[tier];
         pending.bytes.set(pending.bytes.get() + bytes);
-        if pending.bytes.get().unsigned_abs() >= FLUSH.unsigned_abs() {
+        if pending.bytes.get().unsigned_abs() >= FLUSH.unsigned_abs() || self.at_once.get() {
             self.flush_tier(totals, tier);
         }
     }
 
     #[inline(always)]
-    pub(crate) fn heap_made(&self) {
+    pub(crate) fn heap_made(&self, totals: &Totals) {
         self.heaps.set(self.heaps.get() + 1);
+        if self.at_once.get() {
+            self.flush(totals);
+        }
+    }
+
+    /// Adds everything to the totals, and from now on at once: the end of the thread will not be seen (any more).
+    pub(crate) fn flush_always(&self, totals: &Totals) {
+        self.at_once.set(true);
+        self.flush(totals);
     }
 
     /// Adds everything to the totals.

@@ -51,7 +51,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             unsafe { self.drop_regions(heap) };
         }
         if PolicyOf::<D>::ACCOUNTING {
-            self.account(state).heap_made();
+            self.account(state).heap_made(&self.totals);
         }
         Ok(heap)
     }
@@ -319,7 +319,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             self.parking.park(heap.shared(), live, || unsafe { self.empty_parked(heap) });
         }
         self.shrink_cache(state, 0);
-        state.pending.flush(&self.totals);
+        state.pending.flush_always(&self.totals);
     }
 
     /// Leaves all heaps of a context that is given up.

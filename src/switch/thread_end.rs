@@ -60,6 +60,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let armed = key.is_some_and(|number| sys::ExitKey::from_number(number).arm().is_ok());
         state.stage.set(if armed { Stage::Armed } else { Stage::Detached });
         state.cache_limit.set(if armed { CACHED } else { 0 });
+        if !armed {
+            state.pending.flush_always(&self.totals);
+        }
         armed
     }
 

@@ -14,8 +14,8 @@
 //! The map's entries for such slices are made once and stay until the source gives the memory back. Over any other source a
 //! region is whole slices, entered in the map with the heap itself while the heap holds them.
 //!
-//! An allocator of slabs leaves room for the header within its regions, whatever the source: then all of a block, or all slices, are its region, at a
-//! multiple of their size, and the map says of each of them how to find the header.
+//! An allocator of slabs leaves room for the header within its regions, whatever the source: then all of a block, or the slices that it takes to hold what was
+//! asked for, are its region, at a multiple of their size, and the map says of each of them how to find the header. What a source gives beyond that is not used.
 //!
 //! In any case the heap's bytes are charged against its limit before, and refunded after.
 
@@ -116,17 +116,16 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
     }
 
     fn obtain_slab(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let asked = if Self::BLOCK == 0 { slices(layout)? } else { layout };
-        if Self::BLOCK != 0 && asked.size() > Self::BLOCK {
+        let (asked, len) = Self::for_slab(layout)?;
+        if layout.size() > len {
             return Err(SourceError::TooLarge);
         }
         let region = K::source().obtain(asked)?;
         let start = region.cast::<u8>();
         let entered = if Self::BLOCK == 0 {
-            let entry = Entry::masked(start, asked.size().ilog2());
-            D::owners().enter_range(start.addr().get(), asked.size(), entry)
+            D::owners().enter_range(start.addr().get(), len, Entry::masked(start, len.ilog2()))
         } else {
-            enter_block::<D>(start, Self::BLOCK)
+            enter_block::<D>(start, len)
         };
         if let Err(error) = entered {
             // SAFETY: Just obtained with this layout; nobody has seen it.
@@ -135,18 +134,27 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         }
         // SAFETY: The slab is ours, and its allocator leaves the first bytes to us.
         unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control.as_ptr() }) };
-        Ok(ptr::bytes(start, layout.size()))
+        Ok(ptr::bytes(start, len))
     }
 
     /// # Safety
     /// As [`MemorySource::release`].
     unsafe fn release_slab(&self, start: NonNull<u8>, layout: NonZeroLayout) {
-        let Ok(asked) = (if Self::BLOCK == 0 { slices(layout) } else { Ok(layout) }) else { return };
+        let Ok((asked, len)) = Self::for_slab(layout) else { return };
         if Self::BLOCK == 0 {
-            D::owners().leave_range(start.addr().get(), asked.size());
+            D::owners().leave_range(start.addr().get(), len);
         }
         // SAFETY: The source holds the region, which nobody uses, and which is at least that long.
-        unsafe { K::source().release(ptr::bytes(start, asked.size()), asked) };
+        unsafe { K::source().release(ptr::bytes(start, len), asked) };
+    }
+
+    /// What the source is asked for where an allocator asks for a slab, and how long the region is then: a power of two.
+    fn for_slab(layout: NonZeroLayout) -> Result<(NonZeroLayout, usize), SourceError> {
+        if Self::BLOCK != 0 {
+            return Ok((layout, Self::BLOCK));
+        }
+        let asked = slices(layout)?;
+        Ok((asked, asked.size()))
     }
 
     fn obtain_slices(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
