@@ -7,6 +7,7 @@ set -euo pipefail
 
 scripts=$root/scripts
 fast_paths=$("$scripts/check-fast-paths.sh")
+pair=$("$scripts/show-fast-paths.sh")
 bits=$("$scripts/show-bits.sh")
 calls=$("$scripts/check-no-syscalls.sh")
 "$scripts/benchmark.sh" "$@"
@@ -16,5 +17,6 @@ programs=$(build_figures benchmark)
 "$programs/benchmark" show --write "$target/benchmark.json" > /dev/null
 "$programs/benchmark" show --write "$target/benchmark-lto.json" > /dev/null
 "$programs/benchmark" replace "fast paths" <<< "$fast_paths"
+"$programs/benchmark" replace pair <<< '```text'$'\n'"$pair"$'\n''```'
 "$programs/benchmark" replace "system calls" <<< "$calls"
 "$programs/benchmark" replace bits <<< '```'$'\n'"$bits"$'\n''```'
