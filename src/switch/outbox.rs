@@ -87,8 +87,8 @@ impl Outbox {
         place.owner.set(owner.as_ptr());
         // SAFETY: The caller's promises.
         let block = unsafe { RemoteBlock::write(block, place.first.get(), layout) };
-        if place.first.replace(block).is_null() {
-            place.last.set(block);
+        if place.first.replace(block.as_ptr()).is_null() {
+            place.last.set(block.as_ptr());
         }
         place.blocks.set(place.blocks.get() + 1);
         place.bytes.set(place.bytes.get() + layout.size());

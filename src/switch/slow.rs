@@ -49,14 +49,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) fn allocate_elsewhere(&self, layout: NonZeroLayout) -> *mut u8 {
         let state = Self::state();
         let context = state.context.get();
-        if context.tier() == tier::THREAD || context.tier() == tier::DEFAULT {
-            if let Some(heap) = self.thread_heap(state) {
-                if context.tier() == tier::DEFAULT {
-                    state.set_context(context.with_tier(tier::THREAD));
-                }
-                // SAFETY: The thread's heap is used by its thread.
-                return unsafe { self.allocate_in(heap, state, layout) };
+        if matches!(context.tier(), tier::THREAD | tier::DEFAULT)
+            && let Some(heap) = self.thread_heap(state)
+        {
+            if context.tier() == tier::DEFAULT {
+                state.set_context(context.with_tier(tier::THREAD));
             }
+            // SAFETY: The thread's heap is used by its thread.
+            return unsafe { self.allocate_in(heap, state, layout) };
         }
         self.allocate_global(state, layout)
     }

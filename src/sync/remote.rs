@@ -33,12 +33,12 @@ impl RemoteBlock {
     /// # Safety
     /// The block is the caller's alone, fits `layout`, and has room for a `RemoteBlock`: two words at a multiple of 8.
     #[inline(always)]
-    pub(crate) unsafe fn write(block: NonNull<u8>, next: *mut Self, layout: NonZeroLayout) -> *mut Self {
+    pub(crate) unsafe fn write(block: NonNull<u8>, next: *mut Self, layout: NonZeroLayout) -> NonNull<Self> {
         let block = block.cast::<Self>();
         let layout = layout.size() << ALIGN_BITS | layout.align().ilog2() as usize;
         // SAFETY: The block is the caller's and large enough.
         unsafe { block.write(Self { next, layout }) };
-        block.as_ptr()
+        block
     }
 }
 
@@ -74,7 +74,7 @@ impl RemoteList {
     #[inline]
     pub(crate) unsafe fn push(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         // SAFETY: The caller's promises.
-        let block = unsafe { NonNull::new_unchecked(RemoteBlock::write(block, null_mut(), layout)) };
+        let block = unsafe { RemoteBlock::write(block, null_mut(), layout) };
         // SAFETY: The block is the caller's, and a batch by itself.
         unsafe { self.push_all(Batch { first: block, last: block }) };
     }
