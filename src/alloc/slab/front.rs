@@ -157,3 +157,19 @@ impl<B: BlockSize> SlabFront<B> {
         if largest < FINE { largest } else { FINE }
     };
 }
+
+#[cfg(test)]
+impl<B: BlockSize> OwnSlabs<B> {
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.numbers.iter().filter(|number| number.get() != 0).count()
+    }
+
+    /// How many entries lead to a slab, each from an address in it.
+    pub(super) fn known(&self, slab: &Slab) -> usize {
+        let start = slab.start().addr().get();
+        let parts = (start..start + slab.len()).step_by(B::BYTES);
+        let places = parts.filter_map(|address| self.find(address));
+        places.filter(|&place| core::ptr::eq(self.slabs[place].get(), slab)).count()
+    }
+}

@@ -308,3 +308,36 @@ unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
             .copy_from_nonoverlapping(from.wrapping_add(skip), size_of::<Slab>() - skip);
     }
 }
+
+#[cfg(test)]
+impl Slab {
+    /// Checks the slab's own books; gives the blocks on its list.
+    pub(super) fn check(&self) -> std::collections::BTreeSet<usize> {
+        let mut free = std::collections::BTreeSet::new();
+        let mut next = self.free.get();
+        // SAFETY: What is on a list are free blocks with links.
+        while let Some(block) = unsafe { next.as_ref() } {
+            assert!(self.is_block(next.addr()), "what is on the list of {self:p} is no block of it");
+            assert!(free.insert(next.addr()), "a block is on the list of {self:p} twice");
+            next = block.next;
+        }
+        assert!(self.carved.get() <= self.capacity.get());
+        assert_eq!(self.out() as usize + free.len(), self.carved.get() as usize, "{self:p} counts wrong");
+        match self.state.get() {
+            State::Empty => assert_eq!(self.out(), 0),
+            State::Current => assert!(self.until.get() > NEVER / 2),
+            State::Full => assert!(self.until.get() > 0 && self.until.get() <= 64),
+            State::Queued => assert!(self.until.get() > 0 && self.rest.get() == 0 && self.has_some()),
+        }
+        free
+    }
+
+    /// Whether a block that was carved begins at an address.
+    pub(super) fn is_block(&self, address: usize) -> bool {
+        let Some(offset) = address.checked_sub(self.start.addr() + self.first.get() as usize) else {
+            return false;
+        };
+        let bytes = self.bytes.get() as usize;
+        offset % bytes == 0 && offset / bytes < self.carved.get() as usize
+    }
+}

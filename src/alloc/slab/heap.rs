@@ -492,3 +492,7 @@ fn unlink(list: &Cell<*mut Slab>, slab: &Slab) {
         next.previous.set(previous);
     }
 }
+
+#[cfg(test)]
+#[path = "heap_check.rs"]
+mod check;

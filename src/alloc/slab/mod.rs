@@ -291,28 +291,5 @@ impl<S: MemorySource, B: BlockSize> fmt::Debug for SlabAllocator<S, B> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::RegionSource;
-
-    type Slabs = SlabAllocator<RegionSource<'static>>;
-
-    #[test]
-    fn every_fitting_size_is_of_the_same_class() {
-        for align in (0..=15).map(|power| 1 << power) {
-            for size in 1..=Slabs::LARGEST {
-                let layout = NonZeroLayout::from_size_align(size, align).unwrap();
-                let Some(class) = Slabs::class(layout) else {
-                    assert!(align > STEP && size.max(align) > Slabs::LARGEST / 2, "{layout:?}");
-                    continue;
-                };
-                let bytes = bytes_of(class);
-                assert!(bytes >= size && bytes % align.min(bytes) == 0, "{layout:?}");
-                let lowest_bit = bytes & bytes.wrapping_neg();
-                assert!(lowest_bit >= align, "{layout:?}");
-                assert_eq!(Slabs::class(layout.with_size(bytes).unwrap()), Some(class));
-            }
-        }
-    }
-}
+#[cfg(all(test, feature = "std", not(loom)))]
+mod tests;
