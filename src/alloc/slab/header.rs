@@ -281,8 +281,8 @@ impl Slab {
 const fn blocks_at_once(bytes: usize) -> u32 {
     const PAGE: usize = 4096;
     let few = match bytes {
-        ..=1024 => 16,
-        ..=8192 => 8,
+        0..=1024 => 16,
+        1025..=8192 => 8,
         _ => 2,
     };
     let page = PAGE / bytes;
