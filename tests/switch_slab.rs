@@ -208,14 +208,14 @@ fn blocks_that_others_free_come_home() {
     let (to_other, from_here) = mpsc::sync_channel::<Vec<Held>>(0);
     let (done, freed) = mpsc::channel();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let other = scope.spawn(move || {
             let ledger = Ledger::new(&ALLOC);
             for held in from_here {
                 held.iter().for_each(|held| ledger.free_as(held, held.layout().size()));
                 done.send(()).unwrap();
             }
         });
-        scope.spawn(move || {
+        let maker = scope.spawn(move || {
             let mut ledger = Ledger::new(&ALLOC);
             for round in 0..50 {
                 for number in 0..3000 {
@@ -228,6 +228,9 @@ fn blocks_that_others_free_come_home() {
             // A round is 1.4 MB in blocks; 64 classes may have a slab each that is hardly used.
             assert!(most <= 10 << 20, "{most} bytes");
         });
+        // A scope does not wait for the destructors of keys, joining does.
+        maker.join().unwrap();
+        other.join().unwrap();
     });
     nothing_is_held(&ALLOC, &SOURCE);
 }
@@ -323,7 +326,6 @@ fn destructors_of_a_thread_free_blocks_of_its_heap() {
                 assert_eq!(unsafe { libc::pthread_setspecific(key, value.cast()) }, 0);
             }
         });
-        // A scope does not wait for the destructors of its threads' keys, but joining does.
         nothing_is_held(&ENDING, &ENDING_SOURCE);
     }
 }

@@ -388,8 +388,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The thread's heap is used by its thread; the caller gives the block up.
             unsafe { self.free_locally::<Thread>(heap, state, region, block, layout) };
         } else {
-            // SAFETY: The caller's promises; the owner is a heap that this thread does not use.
-            unsafe { self.free_remotely(shared, block, layout) };
+            // SAFETY: The caller gives the block up; places are for heaps of the thread tier, whose allocator reuses blocks.
+            let kept = fronted::<D>() && unsafe { state.outbox.put_along(shared, block, layout) };
+            if !kept {
+                // SAFETY: The caller's promises; the owner is a heap that this thread does not use.
+                unsafe { self.free_remotely(shared, block, layout) };
+            }
         }
     }
 

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Always: a block in an outbox is not counted as freed, so its heap waits for it. What a thread keeps back is bounded by [`BLOCKS`] and [`BYTES`] for each
-//! place; it is sent when the thread needs memory, when its end is seen, and when it asks for statistics. Only blocks
+//! place; it is sent when a heap that the thread uses needs memory, when the thread's end is seen, and when it asks for statistics. Only blocks
 //! of thread heaps are kept back: a context's heap should end when its last block is freed.
 
 use core::cell::Cell;
@@ -93,8 +93,32 @@ impl Outbox {
         place.blocks.set(place.blocks.get() + 1);
         place.bytes.set(place.bytes.get() + layout.size());
         let full = place.blocks.get() >= BLOCKS || place.bytes.get() >= BYTES;
-        // Both cannot be: a place that was just taken over has one block, and one that is full at once is sent the next time.
+        // One parcel at a time: where one large block fills a place that was just taken over, it goes with the next.
         if full && other.is_none() { place.take() } else { other }
+    }
+
+    /// Keeps a block back where that is nothing but one more for a heap that has a place; whether it was.
+    ///
+    /// # Safety
+    /// As [`put`](Self::put).
+    #[inline(always)]
+    pub(crate) unsafe fn put_along(
+        &self,
+        owner: NonNull<Shared>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) -> bool {
+        let place = &self.places[place_of(owner)];
+        let (blocks, bytes) = (place.blocks.get() + 1, place.bytes.get() + layout.size());
+        if place.owner.get() != owner.as_ptr() || blocks >= BLOCKS || bytes >= BYTES {
+            return false;
+        }
+        // SAFETY: The caller's promises.
+        let block = unsafe { RemoteBlock::write(block, place.first.get(), layout) };
+        place.first.set(block.as_ptr());
+        place.blocks.set(blocks);
+        place.bytes.set(bytes);
+        true
     }
 
     /// Takes what is kept back for some heap, if there is any.

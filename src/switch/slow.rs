@@ -44,17 +44,15 @@ enum InUse<D: Declaration> {
 }
 
 impl<D: Declaration> SwitchableAllocator<D> {
-    /// Allocates from the global tier, or where the thread's context does not name a tier yet, or from a thread's heap whose front had nothing.
+    /// Allocates from the global tier, or where the thread's context does not name a tier yet.
     #[inline(never)]
     pub(super) fn allocate_elsewhere(&self, layout: NonZeroLayout) -> *mut u8 {
         let state = Self::state();
         let context = state.context.get();
-        if matches!(context.tier(), tier::THREAD | tier::DEFAULT)
+        if context.tier() == tier::DEFAULT
             && let Some(heap) = self.thread_heap(state)
         {
-            if context.tier() == tier::DEFAULT {
-                state.set_context(context.with_tier(tier::THREAD));
-            }
+            state.set_context(context.with_tier(tier::THREAD));
             // SAFETY: The thread's heap is used by its thread.
             return unsafe { self.allocate_in(heap, state, layout) };
         }
@@ -122,6 +120,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if layout.size().max(layout.align()) > K::LARGEST {
             return Err(AllocError::TooLarge);
         }
+        self.send_all(Self::state());
         // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The calling thread uses the heap.
