@@ -18,7 +18,7 @@ fn every_fitting_size_is_of_the_same_class() {
                 continue;
             };
             let bytes = bytes_of(class);
-            assert!(bytes >= size && bytes % align.min(bytes) == 0, "{layout:?}");
+            assert!(bytes >= size && bytes.is_multiple_of(align.min(bytes)), "{layout:?}");
             let lowest_bit = bytes & bytes.wrapping_neg();
             assert!(lowest_bit >= align, "{layout:?}");
             assert_eq!(Slabs::class(layout.with_size(bytes).unwrap()), Some(class));
@@ -101,7 +101,7 @@ impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
         let largest = SlabAllocator::<S, B>::LARGEST;
         for number in 0..operations {
             // Waves, so that slabs fill and become empty.
-            let more = if number / (2 * live) % 2 == 0 { 6 } else { 2 };
+            let more = if (number / (2 * live)).is_multiple_of(2) { 6 } else { 2 };
             if random.below(8) < more || self.blocks.is_empty() {
                 let most = largest >> random.below(10);
                 let size = 1 + random.below(most.max(1));
