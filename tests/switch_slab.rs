@@ -134,6 +134,9 @@ fn zeroed_blocks_of_slabs_that_were_used_before() {
     nothing_is_held(&ALLOC, &SOURCE);
 }
 
+/// Runs something in a tier.
+type In<'a> = &'a dyn Fn(&mut dyn FnMut());
+
 /// Sizes on both sides of every border, of classes, of the lengths of slabs, and to large objects.
 #[test]
 fn blocks_are_resized_within_and_across_classes_in_any_tier() {
@@ -145,16 +148,16 @@ fn blocks_are_resized_within_and_across_classes_in_any_tier() {
         for (from, to) in sizes.iter().flat_map(|&from| sizes.map(|to| (from, to))) {
             for align in [1, 16, 64, 4096] {
                 let way = if to >= from { Way::Grow } else { Way::Shrink };
-                let mut resize = |mut tier: Box<dyn FnMut(&mut dyn FnMut()) + '_>| {
+                let mut resize = |tier: In<'_>| {
                     let block = ledger.allocate(layout(from, align)).expect("memory");
                     tier(&mut || {
                         let block = ledger.resize(block, layout(to, align), way).expect("memory");
                         ledger.free(block);
                     });
                 };
-                resize(Box::new(|f| f()));
-                resize(Box::new(|f| ALLOC.with_global(f)));
-                resize(Box::new(|f| heap.enter(f)));
+                resize(&|f| f());
+                resize(&|f| ALLOC.with_global(f));
+                resize(&|f| heap.enter(f));
                 let held = {
                     let block = ledger.allocate(layout(from, align)).expect("memory");
                     ledger.take(block)
