@@ -9,7 +9,8 @@ use std::sync::Mutex;
 
 use context_allocator::size::U16384;
 use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, SwitchableAllocator, Tiers,
+    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, PooledSource, SlabAllocator,
+    SwitchableAllocator, Tiers,
 };
 use support::layout;
 use support::ledger::{Held, Ledger, Way};
@@ -114,4 +115,39 @@ fn zeroed_memory_is_zeroed_by_whoever_allocated_it() {
             ledger.free(address);
         }
     }
+}
+
+/// Both have slabs of the process's pool in their thread tiers: what one of them releases the other obtains, on the same thread, which must then forget
+/// that it was its own.
+#[test]
+fn slabs_that_pass_from_one_to_the_other() {
+    context_allocator::switchable_allocator!(
+        static SLABS: Tiers<BumpAllocator<ArenaSource<MmapSource>>, SlabAllocator<PooledSource>, Inner> =
+            Builder::new()
+                .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+                .thread_tier(SlabAllocator::new(PooledSource::new()))
+                .global_tier_allocator(&INNER)
+                .build()
+    );
+    let _one = ONE.lock().unwrap();
+    let thread = std::thread::spawn(|| {
+        let mut ledger = Ledger::new(&SLABS);
+        let mut left = Vec::new();
+        for round in 0..12 {
+            // Fewer in each second round, so that slabs are left to the pool.
+            let allocate = |ledger: &mut Ledger<'_, _>, count: usize| {
+                for number in 0..count {
+                    ledger.allocate(layout(16 + (number * 41 + round * 500) % 3000, 8)).unwrap();
+                }
+            };
+            allocate(&mut ledger, 4000 * (round % 2) + 100);
+            left.extend(ledger.take_all());
+            SLABS.with_global(|| allocate(&mut ledger, 4000 * ((round + 1) % 2) + 100));
+            ledger.verify();
+            left.drain(..).for_each(|held: Held| ledger.put(held));
+            ledger.free_all();
+            assert_eq!(SLABS.statistics().thread_blocks, 0);
+        }
+    });
+    thread.join().unwrap();
 }

@@ -1,4 +1,4 @@
-//! A policy's `orphaned` that allocates while its thread ends: the thread must be as one without a heap afterwards.
+//! A policy's `orphaned` that uses the allocator while its thread ends: the thread must be as one without a heap afterwards.
 
 #![cfg(feature = "std")]
 
@@ -15,6 +15,11 @@ impl Policy for Allocates {
     type Large = MmapSource;
     const LARGE: &'static MmapSource = &MmapSource::new();
     fn orphaned(_: Orphan) -> OrphanAction {
+        let block = FIRST.allocate(LAYOUT).unwrap();
+        FIRST.statistics();
+        FIRST.trim();
+        // SAFETY: Just allocated with this layout, and not used again.
+        unsafe { FIRST.deallocate(block.cast(), LAYOUT) };
         assert!(FIRST.allocate(LAYOUT).is_ok());
         OrphanAction::Retain
     }

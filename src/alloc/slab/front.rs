@@ -158,7 +158,7 @@ impl<B: BlockSize> SlabFront<B> {
     };
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "std", not(loom)))]
 impl<B: BlockSize> OwnSlabs<B> {
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {

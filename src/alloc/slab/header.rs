@@ -309,7 +309,7 @@ unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "std", not(loom)))]
 impl Slab {
     /// Checks the slab's own books; gives the blocks on its list.
     pub(super) fn check(&self) -> std::collections::BTreeSet<usize> {

@@ -493,6 +493,6 @@ fn unlink(list: &Cell<*mut Slab>, slab: &Slab) {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "std", not(loom)))]
 #[path = "heap_check.rs"]
 mod check;
