@@ -192,7 +192,8 @@ fn locked_pages_stay() {
 fn locks_that_are_forbidden() {
     in_a_child(|| {
         limit(libc::RLIMIT_MEMLOCK, 0);
-        limit(libc::RLIMIT_AS, 64 << 30);
+        // Other tests may have mapped much just now.
+        limit(libc::RLIMIT_AS, mapped_bytes() + (64 << 30));
         // SAFETY: Always callable; it fails where the process is not root, which then has no right to lock either.
         unsafe { libc::setresuid(65534, 65534, 65534) };
         for lock in [PageLock::Now, PageLock::OnTouch] {
@@ -209,6 +210,15 @@ fn locks_that_are_forbidden() {
             region.write(0, 1);
         }
     });
+}
+
+/// The bytes of address space that this process uses.
+fn mapped_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/statm").expect("Linux says how much is mapped");
+    let pages: u64 =
+        status.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number of pages");
+    // SAFETY: Always callable.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.cast_unsigned()
 }
 
 fn limit(resource: libc::__rlimit_resource_t, most: u64) {
