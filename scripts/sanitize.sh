@@ -20,7 +20,7 @@ if rustc +nightly -V >/dev/null 2>&1; then
         --test switch_values --test switch_stress --test switch_stress_maps --test switch_stress_small \
         --test switch_stress_counted --test switch_coroutines --test switch_fork --test switch_fork_locked \
         --test switch_threads --test switch_faults --test switch_policy --test switch_nested \
-        --test slab --test switch_stress_slab --test switch_model --test sharded_global
+        --test slab --test switch_stress_slab --test switch_model
 else
     echo "sanitize: skipped AddressSanitizer, because the nightly toolchain is not installed"
 fi
