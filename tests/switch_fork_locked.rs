@@ -9,7 +9,7 @@ use context_allocator::{
     AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource, NoTier, SizeClassAllocator,
     SpinFutexLock, Tiers,
 };
-use support::forking::{Slots, check, in_a_child, while_busy, words};
+use support::forking::{Slots, fork_while_busy, words};
 
 type Global = AllocatorAdaptor<Locked<SpinFutexLock, SizeClassAllocator<MmapSource>>>;
 
@@ -36,16 +36,5 @@ fn in_heaps_too(number: usize) {
 /// In one test, since the first part must come before the first heap of the process.
 #[test]
 fn the_lock_of_the_global_tier_is_held_around_a_fork() {
-    for (work, rounds) in [(globally as fn(usize), 100), (in_heaps_too, 100)] {
-        while_busy(6, work, || {
-            for round in 0..rounds {
-                in_a_child(|| {
-                    (0..20).for_each(|number| work(round + number));
-                    SLOTS.clear();
-                    check(&words(100));
-                });
-            }
-        });
-    }
-    SLOTS.clear();
+    fork_while_busy(&SLOTS, &[globally, in_heaps_too]);
 }

@@ -82,6 +82,22 @@ pub fn while_busy(threads: usize, work: fn(usize), f: impl FnOnce()) {
     });
 }
 
+/// Forks a hundred times while six threads do each of the works, which fill the slots; the children do some of it too.
+pub fn fork_while_busy(slots: &Slots, works: &[fn(usize)]) {
+    for &work in works {
+        while_busy(6, work, || {
+            for round in 0..100 {
+                in_a_child(|| {
+                    (0..20).for_each(|number| work(round + number));
+                    slots.clear();
+                    check(&words(100));
+                });
+            }
+        });
+    }
+    slots.clear();
+}
+
 /// Forks; the child runs `f` and exits. Fails if `f` panics in the child, or does not come back.
 pub fn in_a_child(f: impl FnOnce()) {
     // SAFETY: The child runs `f` alone, which uses no lock of another thread but the allocator's, and leaves by `_exit`.

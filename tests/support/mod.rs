@@ -10,6 +10,7 @@
 //!   ledger        the blocks of one allocator: the only place that calls its unsafe methods
 //!   mapped        regions of memory maps with options
 //!   maps          what the kernel says of memory maps
+//!   pools         pools of slices, over memory maps that check and refuse
 //!   sources       sources that count, check and refuse
 //!   pattern       the bytes that tell one block from another
 //! ```
@@ -26,6 +27,7 @@ pub mod mapped;
 pub mod maps;
 pub mod model;
 pub mod pattern;
+pub mod pools;
 pub mod sources;
 pub mod stress;
 
