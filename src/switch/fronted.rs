@@ -10,10 +10,9 @@ use core::ptr::NonNull;
 use super::Policy;
 use super::allocator::{PolicyOf, SwitchableAllocator, fronted};
 use super::control::{HeapRef, Shared};
-use super::slow::large_memory;
 use super::tiers::{Declaration, HeapAllocator, Kind, StateOf, Thread};
 use crate::alloc::{Front, LocalAllocator, Pushed};
-use crate::{AllocError, NonZeroLayout, SourceError};
+use crate::{AllocError, NonZeroLayout};
 
 impl<D: Declaration> SwitchableAllocator<D> {
     /// Allocates from a fronted heap where the front's common paths gave nothing.
@@ -73,15 +72,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 Err(refused) => error = refused,
             }
         }
-        if !matches!(error, AllocError::TooLarge | AllocError::Source(SourceError::TooLarge)) {
-            return core::ptr::null_mut();
-        }
-        let Ok(block) = self.large.obtain(&large_memory::<D>(), heap.as_shared(), layout) else {
-            return core::ptr::null_mut();
-        };
         // SAFETY: The calling thread uses the heap.
-        unsafe { self.count_allocated(heap, state, layout) };
-        block.as_ptr()
+        unsafe { self.allocate_large(heap, layout, error) }
     }
 
     /// Frees a block of the thread's heap that the front did not know.

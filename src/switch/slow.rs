@@ -90,16 +90,35 @@ impl<D: Declaration> SwitchableAllocator<D> {
         heap: HeapRef<D, K>,
         layout: NonZeroLayout,
     ) -> *mut u8 {
-        // SAFETY: The caller's promises.
-        let block = match unsafe { self.allocate_from_regions(heap, layout) } {
-            Ok(block) => Some(block),
-            // More than the tier's allocator gives, or than fits in a block of its source behind headers and padding.
-            Err(TOO_LARGE | AllocError::TooLarge) => {
-                self.large.obtain(&large_memory::<D>(), heap.as_shared(), layout).ok()
+        // SAFETY: The calling thread uses the heap.
+        match unsafe { self.allocate_from_regions(heap, layout) } {
+            Ok(block) => {
+                // SAFETY: As above.
+                unsafe { self.count_allocated(heap, Self::state(), layout) };
+                block.as_ptr()
             }
-            Err(_) => None,
+            // SAFETY: As above.
+            Err(error) => unsafe { self.allocate_large(heap, layout, error) },
+        }
+    }
+
+    /// Makes a large object of what the heap's allocator refused as too large for it; null where it refused for another reason.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap.
+    pub(super) unsafe fn allocate_large<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        layout: NonZeroLayout,
+        refusal: AllocError,
+    ) -> *mut u8 {
+        // More than the tier's allocator gives, or than fits in a block of its source behind headers and padding.
+        if !matches!(refusal, TOO_LARGE | AllocError::TooLarge) {
+            return null_mut();
+        }
+        let Ok(block) = self.large.obtain(&large_memory::<D>(), heap.as_shared(), layout) else {
+            return null_mut();
         };
-        let Some(block) = block else { return null_mut() };
         // SAFETY: The calling thread uses the heap.
         unsafe { self.count_allocated(heap, Self::state(), layout) };
         block.as_ptr()

@@ -141,6 +141,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
     /// As [`MemorySource::release`].
     unsafe fn release_slab(&self, start: NonNull<u8>, layout: NonZeroLayout) {
         let Ok((asked, len)) = Self::for_slab(layout) else { return };
+        self.shared().refund(len);
         if Self::BLOCK == 0 {
             D::owners().leave_range(start.addr().get(), len);
         }
@@ -209,8 +210,8 @@ fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), So
 }
 
 // SAFETY: A region is part of a block, or all of a region, of the tier's source, for which that source vouches; the header lies
-// before it. It is as aligned as asked: a block at a multiple of its size, plus an offset that is a multiple of the alignment;
-// or slices asked for at that alignment. `BLOCK` is zero, since regions begin behind a header.
+// before it, or in what an allocator of slabs leaves to it. It is as aligned as asked: a block at a multiple of its size, plus an offset that is a multiple of the alignment;
+// or slices asked for at that alignment. `BLOCK` is zero, since regions begin behind a header or with one.
 unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
     const MIN_ALIGN: usize = if Self::BLOCK == 0 {
         SLICE
@@ -250,9 +251,6 @@ unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         if Self::SLABS {
-            let charged =
-                if Self::BLOCK == 0 { slices(layout).map_or(0, NonZeroLayout::size) } else { Self::BLOCK };
-            self.shared().refund(charged);
             // SAFETY: The caller's promises.
             unsafe { self.release_slab(region.cast(), layout) };
         } else if Self::BLOCK == 0 {

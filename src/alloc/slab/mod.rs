@@ -46,7 +46,7 @@ const fn largest_of(len: usize, region: usize) -> usize {
 /// (one of the longer ones) are kept, the others go back to the source at once, if it gave them singly.
 ///
 /// The source should give regions of `B` and `4 * B` bytes at multiples of that cheaply, such as an `ArenaSource` of blocks of `B` bytes
-/// (then there are no longer slabs, and the largest class is `B / 8`). A region of a source that gives much more than asked for is cut into
+/// (then all slabs are `B` bytes, and the largest class is `B / 8`). A region of a source that gives much more than asked for is cut into
 /// slabs, which stay until the allocator is [reset](Reset) or dropped; so is, in a tier, a slice of 64 KiB where `B` is less. `B` is at least 4 KiB.
 ///
 /// # Examples
