@@ -231,6 +231,36 @@ where
         self.try_with(shard, resize).unwrap_or(Err(AllocError::NotInPlace)).map(Self::cut)
     }
 
+    /// Resizes a block on its side of the border between shards and large blocks, or moves it.
+    ///
+    /// # Safety
+    /// As [`Allocator::grow`] or [`Allocator::shrink`]; `large` and `small` do the same to the block, the one if it and what it is to be are large, the
+    /// other, in place, if both are not. Where `small` fails it has changed nothing.
+    #[inline]
+    unsafe fn resize(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+        large: impl FnOnce() -> Result<NonNull<[u8]>, AllocError>,
+        small: impl FnOnce(&Over<A>) -> Result<NonNull<[u8]>, AllocError>,
+    ) -> Result<NonNull<[u8]>, AllocError>
+    where
+        B: Allocator,
+    {
+        match (Self::is_large(old), Self::is_large(new)) {
+            (true, true) => return large(),
+            (false, false) => {
+                if let Ok(resized) = self.in_place(block, small) {
+                    return Ok(resized);
+                }
+            }
+            _ => {}
+        }
+        // SAFETY: The block is still allocated with `old`, since nothing was changed above.
+        unsafe { relocate(self, block, old, new) }
+    }
+
     /// A block of a shard, not said to be longer than those are.
     #[inline(always)]
     fn cut(block: NonNull<[u8]>) -> NonNull<[u8]> {
@@ -291,18 +321,12 @@ where
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        match (Self::is_large(old), Self::is_large(new)) {
-            // SAFETY: The block came from there; the caller promises the rest.
-            (true, true) => unsafe { self.large.grow(block, old, new) },
-            (false, false) => {
-                // SAFETY: The block is one of that shard; the caller promises the rest.
-                let grown = self.in_place(block, |shard| unsafe { shard.grow_in_place(block, old, new) });
-                // SAFETY: The caller's promises; what failed changed nothing.
-                grown.or_else(|_| unsafe { relocate(self, block, old, new) })
-            }
-            // SAFETY: The caller's promises.
-            _ => unsafe { relocate(self, block, old, new) },
-        }
+        // SAFETY: Called for a block that came from there; the caller promises the rest.
+        let large = || unsafe { self.large.grow(block, old, new) };
+        // SAFETY: Called with the shard that the block is one of; the caller promises the rest.
+        let small = |shard: &Over<A>| unsafe { shard.grow_in_place(block, old, new) };
+        // SAFETY: Both grow this block from `old` to `new`, which the caller promises to be right for it.
+        unsafe { self.resize(block, old, new, large, small) }
     }
 
     unsafe fn grow_zeroed(
@@ -342,18 +366,12 @@ where
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        match (Self::is_large(old), Self::is_large(new)) {
-            // SAFETY: The block came from there; the caller promises the rest.
-            (true, true) => unsafe { self.large.shrink(block, old, new) },
-            (false, false) => {
-                // SAFETY: The block is one of that shard; the caller promises the rest.
-                let shrunk = self.in_place(block, |shard| unsafe { shard.shrink_in_place(block, old, new) });
-                // SAFETY: The caller's promises; what failed changed nothing.
-                shrunk.or_else(|_| unsafe { relocate(self, block, old, new) })
-            }
-            // SAFETY: The caller's promises.
-            _ => unsafe { relocate(self, block, old, new) },
-        }
+        // SAFETY: Called for a block that came from there; the caller promises the rest.
+        let large = || unsafe { self.large.shrink(block, old, new) };
+        // SAFETY: Called with the shard that the block is one of; the caller promises the rest.
+        let small = |shard: &Over<A>| unsafe { shard.shrink_in_place(block, old, new) };
+        // SAFETY: Both shrink this block from `old` to `new`, which the caller promises to be right for it.
+        unsafe { self.resize(block, old, new, large, small) }
     }
 
     /// Takes all locks: first those of the shards, since who holds one may be about to take the source's.
