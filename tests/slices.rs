@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use context_allocator::size::{U65536, U131072, U524288, U4194304};
 use context_allocator::source::SLICE;
-use context_allocator::{
-    BlockSize, MemorySource, MmapSource, Purge, SliceSource, SourceError,
-};
+use context_allocator::{BlockSize, MemorySource, MmapSource, Purge, SliceSource, SourceError};
 use support::forking::in_a_child;
 use support::pools::{Checked, Run, alone, purgers, resident, until, use_slices};
 use support::{conformance, layout};
