@@ -14,6 +14,7 @@ pub mod alloc;
 pub mod collections;
 mod error;
 mod layout;
+mod misuse;
 mod ptr;
 pub mod size;
 pub mod source;

@@ -63,6 +63,20 @@ pub(crate) fn page_size() -> usize {
     size
 }
 
+/// Writes text to standard error, without a lock or a buffer; what cannot be written is lost.
+pub(crate) fn write_error(text: &[u8]) {
+    keeping_errno(|| {
+        // SAFETY: The text is readable for its length.
+        unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+    });
+}
+
+/// Ends the process at once by SIGABRT.
+pub(crate) fn abort() -> ! {
+    // SAFETY: Always callable.
+    unsafe { libc::abort() }
+}
+
 /// The outcome of a call that returns -1 where it fails; `errno` is put back.
 fn outcome(f: impl FnOnce() -> i64) -> Result<i64, i32> {
     keeping_errno(|| match f() {
