@@ -82,7 +82,7 @@ impl Process {
     }
 
     fn empty(&self) {
-        assert_eq!(self.heap.shared.phase(), Phase::Parked);
+        assert_eq!(self.heap.shared.phase(), Phase::Emptying);
         assert!(!self.taken.load(Relaxed), "nobody uses the heap");
         self.emptied.fetch_add(1, Relaxed);
         self.heap.clear();

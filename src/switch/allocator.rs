@@ -91,7 +91,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// The calling thread's state.
     ///
-    /// Fetched afresh for each use, and never kept across a call of the user's code: that may switch stacks and go on on another thread.
+    /// The compiler computes its address once in a function and keeps it, whatever that function calls. So the rule of this module: a
+    /// function that calls this is not inlined into a function that may suspend a coroutine, nor runs code that may. Entry points
+    /// are `#[inline(never)]`, and so is each function that needs the state again after the user's code ran.
     #[inline(always)]
     pub(super) fn state<'a>() -> &'a StateOf<D> {
         // SAFETY: A `Declaration` gives a thread-local without destructor, which lives as long as the thread, and which only shared
@@ -100,10 +102,60 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Allocates from the current tier; null where there is no memory.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn allocate_block(&self, layout: NonZeroLayout) -> *mut u8 {
         let block = self.allocate_from_front(layout.layout());
         if block.is_null() { self.allocate_behind_front(layout) } else { block }
+    }
+
+    /// The entry point of `GlobalAlloc::alloc`. It takes what `__rust_alloc` is given, in the same registers, so that a jump leads here.
+    ///
+    /// # Safety
+    /// Size and alignment are those of a layout.
+    #[inline(never)]
+    unsafe fn allocate_entry(size: usize, align: usize) -> *mut u8 {
+        // SAFETY: The caller's promises.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        let allocator = D::allocator();
+        let block = allocator.allocate_from_front(layout);
+        if !block.is_null() {
+            return block;
+        }
+        if fronted::<D>() {
+            // SAFETY: They are those of a layout.
+            return unsafe { Self::allocate_out_of_line(size, align) };
+        }
+        match NonZeroLayout::new(layout) {
+            Some(layout) => allocator.allocate_behind_front(layout),
+            None => allocator.allocate_one_byte(layout),
+        }
+    }
+
+    /// The entry point of `GlobalAlloc::dealloc`, as [`allocate_entry`](Self::allocate_entry).
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`]; size and alignment are those of the layout, but for a size of zero, which stands for one byte.
+    #[inline(never)]
+    unsafe fn free_entry(block: *mut u8, size: usize, align: usize) {
+        let allocator = D::allocator();
+        // SAFETY: The block was allocated, so it is not null.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        // SAFETY: The caller's promises.
+        if unsafe { allocator.free_to_front(block, size.max(1)) } {
+            return;
+        }
+        if fronted::<D>() {
+            // SAFETY: The caller's promises.
+            return unsafe { Self::free_out_of_line(block.as_ptr(), size, align) };
+        }
+        // SAFETY: The caller's promises.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        match NonZeroLayout::new(layout) {
+            // SAFETY: The caller's promises.
+            Some(layout) => unsafe { allocator.free_behind_front(block, layout) },
+            // SAFETY: The caller's promises.
+            None => unsafe { allocator.free_one_byte(block, layout) },
+        }
     }
 
     /// As [`allocate_behind_front`](Self::allocate_behind_front), out of line: size and alignment stay in the registers that they came in.
@@ -253,7 +305,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ///
     /// # Safety
     /// As [`Allocator::deallocate`].
-    #[inline(always)]
+    #[inline(never)]
     pub(super) unsafe fn free_block(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         // SAFETY: The caller's promises.
         if unsafe { !self.free_to_front(block, layout.size()) } {
@@ -351,7 +403,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             unsafe { self.free_in(entry.pointer(), block, block, layout) }
         } else {
             // SAFETY: The block is a large object, which the map says, and the caller gives it up.
-            unsafe { self.free_large(entry, layout) }
+            unsafe { self.free_large(entry, block, layout) }
         }
     }
 
@@ -440,38 +492,14 @@ pub(super) fn masked_owner(entry: Entry, block: NonNull<u8>) -> *mut Shared {
 unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let block = self.allocate_from_front(layout);
-        if !block.is_null() {
-            return block;
-        }
-        if fronted::<D>() {
-            // SAFETY: They are those of a layout.
-            return unsafe { Self::allocate_out_of_line(layout.size(), layout.align()) };
-        }
-        match NonZeroLayout::new(layout) {
-            Some(layout) => self.allocate_behind_front(layout),
-            None => self.allocate_one_byte(layout),
-        }
+        // SAFETY: They are those of a layout.
+        unsafe { Self::allocate_entry(layout.size(), layout.align()) }
     }
 
     #[inline(always)]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: The caller got the block here, so it is not null.
-        let block = unsafe { NonNull::new_unchecked(block) };
-        // SAFETY: The caller got the block here; one that was asked for with no bytes has one.
-        if unsafe { self.free_to_front(block, layout.size().max(1)) } {
-            return;
-        }
-        if fronted::<D>() {
-            // SAFETY: The caller got the block here with this layout.
-            return unsafe { Self::free_out_of_line(block.as_ptr(), layout.size(), layout.align()) };
-        }
-        match NonZeroLayout::new(layout) {
-            // SAFETY: The caller got the block here with this layout.
-            Some(layout) => unsafe { self.free_behind_front(block, layout) },
-            // SAFETY: As above.
-            None => unsafe { self.free_one_byte(block, layout) },
-        }
+        // SAFETY: The caller got the block here, with this layout.
+        unsafe { Self::free_entry(block, layout.size(), layout.align()) };
     }
 
     #[inline]

@@ -74,6 +74,8 @@ pub(crate) enum Phase {
     Parked = 3,
     /// An orphan that stays for ever: one block more is counted than there is.
     Leaked = 4,
+    /// A heap of a thread that ended, without blocks, whose memory some thread gives back just now.
+    Emptying = 5,
 }
 
 impl Shared {
@@ -97,8 +99,14 @@ impl Shared {
             2 => Phase::Orphan,
             3 => Phase::Parked,
             4 => Phase::Leaked,
+            5 => Phase::Emptying,
             _ => Phase::Free,
         }
+    }
+
+    /// Whether this is a heap in the parking lot, whose lock the caller holds, without a block.
+    pub(crate) fn is_parked_without_blocks(&self) -> bool {
+        self.phase() == Phase::Parked && self.balance.is_even()
     }
 
     #[inline(always)]

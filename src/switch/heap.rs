@@ -139,28 +139,8 @@ impl<D: Declaration> Heap<D> {
     /// As [`try_enter`](Self::try_enter).
     #[inline]
     pub fn guard(&self) -> Result<HeapGuard<'_, D>, EnterError> {
-        let state = SwitchableAllocator::<D>::state();
-        let context = state.context.get();
-        // SAFETY: Only the state is used before it is clear that the heap is this thread's to use.
-        let local = unsafe { self.heap.local() };
-        if local.is_entered() {
-            return self.guard_again(context);
-        }
-        // The handle is here, and the heap is in no context: this thread may use it.
-        local.set_entered();
-        local.outer.set(context);
-        state.enter(self.heap.as_shared());
-        Ok(HeapGuard { heap: self.heap, inside: None, borrowed: PhantomData })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn guard_again(&self, context: Context) -> Result<HeapGuard<'_, D>, EnterError> {
-        if context.heap() != self.heap.as_shared().as_ptr() {
-            return Err(EnterError);
-        }
-        SwitchableAllocator::<D>::state().set_context(context.with_tier(tier::COROUTINE));
-        Ok(HeapGuard { heap: self.heap, inside: Some(context.tier()), borrowed: PhantomData })
+        let inside = enter(self.heap)?;
+        Ok(HeapGuard { heap: self.heap, inside, borrowed: PhantomData })
     }
 
     /// What the heap holds at this moment.
@@ -251,6 +231,38 @@ impl<D: Declaration> fmt::Debug for HeapGuard<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeapGuard").finish_non_exhaustive()
     }
+}
+
+/// Enters a heap whose handle the caller holds; the tier to go back to, if the heap was entered last already.
+///
+/// Not inlined, as [`leave`]: the code around it may run on several threads.
+#[inline(never)]
+fn enter<D: Declaration>(heap: HeapRef<D, Coroutine>) -> Result<Option<usize>, EnterError> {
+    let state = SwitchableAllocator::<D>::state();
+    let context = state.context.get();
+    // SAFETY: Only the state is used before it is clear that the heap is this thread's to use.
+    let local = unsafe { heap.local() };
+    if local.is_entered() {
+        return enter_again(heap, context);
+    }
+    // The handle is here, and the heap is in no context: this thread may use it.
+    local.set_entered();
+    local.outer.set(context);
+    state.enter(heap.as_shared());
+    Ok(None)
+}
+
+#[cold]
+#[inline(never)]
+fn enter_again<D: Declaration>(
+    heap: HeapRef<D, Coroutine>,
+    context: Context,
+) -> Result<Option<usize>, EnterError> {
+    if context.heap() != heap.as_shared().as_ptr() {
+        return Err(EnterError);
+    }
+    SwitchableAllocator::<D>::state().set_context(context.with_tier(tier::COROUTINE));
+    Ok(Some(context.tier()))
 }
 
 /// Leaves a heap. Not inlined: the code before it may have run on another thread.

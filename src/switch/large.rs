@@ -42,6 +42,14 @@ pub(crate) struct Record {
     pub(crate) zeroed: bool,
 }
 
+impl Record {
+    /// Whether the record's object begins at `block` and has room for `layout`.
+    pub(crate) fn fits(&self, block: NonNull<u8>, layout: NonZeroLayout) -> bool {
+        let object = core::ptr::from_ref(self).addr() + self.offset;
+        block.addr().get() == object && layout.size() <= self.size.get() - self.offset
+    }
+}
+
 const RECORD: usize = size_of::<Record>();
 
 /// Objects that shrink to this or less move to where small ones are.

@@ -29,7 +29,7 @@ const BATCH: usize = CACHED / 2;
 
 impl<D: Declaration> SwitchableAllocator<D> {
     /// Takes a control block for a coroutine heap.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn take_heap(&self, limit: usize) -> Result<HeapRef<D, Coroutine>, SourceError> {
         let state = Self::state();
         let control = match NonNull::new(state.cache.get()) {
@@ -134,7 +134,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ///
     /// # Safety
     /// That is so, and the caller alone may touch the heap's local part.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) unsafe fn settle_heap(&self, heap: HeapRef<D, Coroutine>) {
         // SAFETY: The caller's promises.
         let local = unsafe { heap.local() };
@@ -195,6 +195,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ///
     /// # Safety
     /// That is so, and the caller was told so by the balance.
+    #[inline(never)]
     unsafe fn free_settled(&self, heap: HeapRef<D, Coroutine>) {
         let shared = heap.shared();
         shared.balance.clear();
@@ -229,7 +230,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 // SAFETY: The control block says that it is of the thread tier.
                 let heap = unsafe { HeapRef::<D, Thread>::from_shared(owner) };
                 self.parking.last_freed(shared, || {
-                    // SAFETY: The heap is parked and even, and the lock is held.
+                    // SAFETY: The lot says that the heap is parked, has no block, and is this call's alone.
                     unsafe { self.empty_parked(heap) };
                     // SAFETY: As above.
                     unsafe { self.drop_regions(heap) };
@@ -241,7 +242,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Makes a parked heap without blocks as good as new, but for one region.
     ///
     /// # Safety
-    /// The heap is parked and has no block, and the parking lot's lock is held, so that the caller alone may touch it.
+    /// The heap is parked, has no block, and the parking lot left it to the caller alone.
     unsafe fn empty_parked(&self, heap: HeapRef<D, Thread>) {
         let shared = heap.shared();
         // SAFETY: The caller's promises.
@@ -290,7 +291,17 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Takes the calling thread's heaps from it: it ends.
-    pub(super) fn detach(&self, state: &StateOf<D>) {
+    pub(super) fn detach(&self) {
+        let (own, context) = self.give_up_heaps();
+        // A policy's code may run here, so the state is fetched again afterwards.
+        self.leave_all(context);
+        self.park_heap(own);
+    }
+
+    /// The first half of [`detach`](Self::detach): what is allocated from here on comes from the global tier.
+    #[inline(never)]
+    fn give_up_heaps(&self) -> (Option<HeapRef<D, Thread>>, Context) {
+        let state = Self::state();
         // The heap goes first: what the policy allocates when a heap below becomes an orphan must not make it current again.
         state.stage.set(Stage::Detached);
         state.cache_limit.set(0);
@@ -298,24 +309,30 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let own = NonNull::new(state.thread_heap.replace(core::ptr::null_mut()));
         let context = state.context.get();
         state.set_context(Context::DEFAULT);
+        let own = own.map(|heap| {
+            // SAFETY: A thread's heap is one of the thread tier.
+            unsafe { HeapRef::<D, Thread>::from_shared(heap) }
+        });
         if let Some(heap) = own {
             // What is freed from here on comes home like a remote free.
-            // SAFETY: A thread's heap is one of the thread tier.
-            let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
             // SAFETY: The heap was this thread's until it was taken from it above, and nobody else has it yet.
             unsafe { self.close_front(heap, state) };
         }
-        self.leave_all(context);
+        (own, context)
+    }
+
+    /// The second half of [`detach`](Self::detach).
+    #[inline(never)]
+    fn park_heap(&self, own: Option<HeapRef<D, Thread>>) {
+        let state = Self::state();
         if let Some(heap) = own {
-            // SAFETY: A thread's heap is one of the thread tier.
-            let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
-            // SAFETY: The heap was this thread's until it was taken from it above, and nobody else has it yet.
+            // SAFETY: The heap was this thread's until `give_up_heaps` took it, and nobody else has it yet.
             let _ = unsafe { self.bring_home(heap) };
             // SAFETY: As above.
             unsafe { self.close_front(heap, state) };
             // SAFETY: As above.
             let live = unsafe { heap.local() }.live();
-            // SAFETY: The heap is parked and even, and the lock is held.
+            // SAFETY: The lot says that the heap is parked, has no block, and is this call's alone.
             self.parking.park(heap.shared(), live, || unsafe { self.empty_parked(heap) });
         }
         self.shrink_cache(state, 0);
@@ -338,8 +355,11 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
+    /// Not inlined into the loop over a context's heaps, because a policy's code may run for each of them.
+    ///
     /// # Safety
     /// As [`settle_heap`](Self::settle_heap).
+    #[inline(never)]
     unsafe fn settle_heap_left(&self, heap: HeapRef<D, Coroutine>) {
         // SAFETY: The handle is gone and the heap is in no context, so nobody else touches the local part.
         unsafe { heap.local() }.clear_state();
@@ -377,6 +397,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// unsafe { heap.destroy() };
     /// assert!(ALLOC.trim() > 0);
     /// ```
+    #[inline(never)]
     pub fn trim(&self) -> usize {
         let state = Self::state();
         self.settle_thread(state);
@@ -384,7 +405,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.parking.for_each_empty(|heap| {
             // SAFETY: The parking lot holds heaps of the thread tier.
             let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
-            // SAFETY: The heap is parked and even, and the lock is held.
+            // SAFETY: The lot says that the heap is parked, has no block, and is this call's alone.
             unsafe { self.empty_parked(heap) };
             // SAFETY: As above.
             unsafe { self.drop_regions(heap) };

@@ -13,10 +13,12 @@ use super::owner_map::{Entry, tag};
 use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, HeapAllocator, Kind, StateOf, Thread, TierSet};
 use crate::alloc::{Allocator, Front, LocalAllocator, ResizeInPlace};
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::{AllocError, NonZeroLayout, SourceError};
+use crate::{AllocError, NonZeroLayout, SourceError, misuse};
 
 /// The source of an allocator has no regions that large.
 const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
+
+const NO_OBJECT: &str = "a large object was freed or resized by another address or with another layout";
 
 /// What a declaration's large objects are made of.
 pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Policy>::Large> {
@@ -253,11 +255,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The entry is that of a large object, which the caller gives up.
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn free_large(&self, entry: Entry, layout: NonZeroLayout) {
+    pub(super) unsafe fn free_large(&self, entry: Entry, block: NonNull<u8>, layout: NonZeroLayout) {
         // SAFETY: The entry of a large object was made from its record, which is alive as long as the object.
         let record: NonNull<Record> = unsafe { NonNull::new_unchecked(entry.pointer()) };
         // SAFETY: The record is alive until it is released below.
         let owner = unsafe { record.as_ref() }.control;
+        // SAFETY: As above.
+        misuse::check(unsafe { record.as_ref() }.fits(block, layout), NO_OBJECT, block.addr().get());
         // SAFETY: The caller gives the object up.
         unsafe { self.large.release(&large_memory::<D>(), record) };
         let state = Self::state();
@@ -348,7 +352,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 // SAFETY: As in `free_large`.
                 let record: NonNull<Record> = unsafe { NonNull::new_unchecked(entry.pointer()) };
                 // SAFETY: The object is alive, and so its record.
-                let owner = unsafe { record.as_ref() }.control;
+                let Record { control: owner, .. } = *unsafe { record.as_ref() };
+                // SAFETY: As above.
+                misuse::check(unsafe { record.as_ref() }.fits(block, old), NO_OBJECT, block.addr().get());
                 // What grows where its heap is not in use moves to the heap that is.
                 let may_grow = !matches!(self.in_use(state, owner), InUse::Elsewhere);
                 let memory = large_memory::<D>();

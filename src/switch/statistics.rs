@@ -93,6 +93,7 @@ pub struct Statistics {
 
 impl<D: Declaration> SwitchableAllocator<D> {
     /// What the allocator holds and has done. Looks at every heap under a lock: for reports and tests.
+    #[inline(never)]
     pub fn statistics(&self) -> Statistics {
         let state = Self::state();
         self.settle_thread(state);
@@ -118,6 +119,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Begins the peaks of the tiers anew, at what is live now.
+    #[inline(never)]
     pub fn reset_peaks(&self) {
         Self::state().pending.flush(&self.totals);
         self.totals.reset_peaks();
@@ -129,7 +131,7 @@ impl Statistics {
         self.heap_bytes += heap.shared().held();
         let (allocated, remote_frees) = blocks(heap);
         match heap.shared().phase() {
-            Phase::Free | Phase::Parked => return,
+            Phase::Free | Phase::Parked | Phase::Emptying => return,
             Phase::Alive => self.heaps_alive += 1,
             Phase::Orphan | Phase::Leaked => self.orphans += 1,
         }
@@ -143,7 +145,7 @@ impl Statistics {
         match heap.shared().phase() {
             Phase::Free | Phase::Orphan | Phase::Leaked => return,
             Phase::Alive => self.thread_heaps += 1,
-            Phase::Parked => {
+            Phase::Parked | Phase::Emptying => {
                 self.parked_heaps += 1;
                 self.parked_blocks += allocated;
             }
@@ -164,6 +166,8 @@ pub(super) fn blocks<D: Declaration, K: Kind<D>>(heap: HeapRef<D, K>) -> (usize,
             let allocated = balance.unsigned_abs();
             (allocated, live.saturating_sub(allocated))
         }
+        // It has no block, and its counts are on their way to zero.
+        Phase::Emptying => (0, 0),
         Phase::Leaked => {
             let counted = balance.unsigned_abs();
             (counted.saturating_sub(1), live.saturating_sub(counted))

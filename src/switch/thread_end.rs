@@ -83,7 +83,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
 /// The end of a thread.
 unsafe extern "C" fn thread_ends<D: Declaration>(_: *mut c_void) {
-    D::allocator().detach(SwitchableAllocator::<D>::state());
+    D::allocator().detach();
 }
 
 /// Before a fork: takes all locks, in the order in which the allocator nests them. The global tier may stand on the source of another tier, whose

@@ -2,10 +2,13 @@
 //!
 //! A number for each thread, given in turn when it first asks, so that threads which run at the same time have different ones. It
 //! is a hint: nothing breaks where two threads have the same.
+//!
+//! Neither function is inlined: the address of the number is the thread's, and must not stay in a register of a function that
+//! suspends a coroutine, which may go on on another thread.
 
 /// The calling thread's number.
 #[cfg(not(loom))]
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn home() -> usize {
     let number = threads::HOME.get();
     if number == threads::NONE { threads::first() } else { number }
@@ -13,7 +16,7 @@ pub(crate) fn home() -> usize {
 
 /// Gives the calling thread another number.
 #[cfg(not(loom))]
-#[inline]
+#[inline(never)]
 pub(crate) fn move_home(number: usize) {
     threads::HOME.set(number);
 }

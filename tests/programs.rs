@@ -1,0 +1,99 @@
+//! The programs of tests/programs, each a process of its own, built without optimisation, with it, and with fat link-time optimisation.
+//!
+//! What they check shows in a whole program only: what the compiler keeps in registers across a suspension, who registers fork
+//! handlers first, what unloading a library leaves behind.
+
+#![cfg(feature = "std")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Cargo's profiles that the programs are built in, and the folder of each.
+const PROFILES: [(&str, &str); 3] = [("dev", "debug"), ("release", "release"), ("fat", "fat")];
+
+/// The folder of the programs in a profile, built once.
+fn built(profile: usize) -> &'static Path {
+    static BUILT: [OnceLock<PathBuf>; PROFILES.len()] = [const { OnceLock::new() }; PROFILES.len()];
+    BUILT[profile].get_or_init(|| {
+        let (profile, folder) = PROFILES[profile];
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/Cargo.toml");
+        let build = Command::new(env!("CARGO"))
+            .args(["build", "--locked", "--quiet", "--profile", profile, "--manifest-path"])
+            .arg(manifest)
+            .arg("--target-dir")
+            .arg(&target)
+            .env_remove("RUSTFLAGS")
+            .output()
+            .expect("cargo runs");
+        assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stderr));
+        target.join(folder)
+    })
+}
+
+/// Runs a program, which must end within a minute; a program that hangs is killed, and the test fails.
+fn run(profile: usize, program: &str, arguments: &[&str]) -> Output {
+    let folder = built(profile);
+    let mut child = Command::new(folder.join(program))
+        .args(arguments)
+        .current_dir(folder)
+        .env("RUST_BACKTRACE", "0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let begin = Instant::now();
+    while child.try_wait().expect("the program is a child").is_none() {
+        if begin.elapsed() > Duration::from_secs(60) {
+            child.kill().expect("the program can be killed");
+            let output = child.wait_with_output().expect("its output can be read");
+            panic!("{program} {arguments:?} hangs: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.wait_with_output().expect("its output can be read")
+}
+
+/// Runs a program that must succeed; what it printed.
+fn succeeds(profile: usize, program: &str, arguments: &[&str]) -> String {
+    let output = run(profile, program, arguments);
+    let (said, complained) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let name = PROFILES[profile].0;
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?} in {name}: {}\n{said}{complained}",
+        output.status
+    );
+    said.into_owned()
+}
+
+/// Coroutines of two libraries, 100,000 suspensions, on 4 threads.
+fn coroutines(profile: usize) {
+    for what in ["installed", "entered", "unswitched"] {
+        for how in ["pinned", "migrating"] {
+            let said = succeeds(profile, "stackful", &[what, how, "100000"]);
+            let suspensions: usize =
+                said.split(' ').next().and_then(|number| number.parse().ok()).expect("it says how many");
+            assert!(suspensions >= 100_000);
+        }
+    }
+}
+
+#[test]
+fn coroutines_move_between_threads_without_optimisation() {
+    coroutines(0);
+}
+
+#[test]
+fn coroutines_move_between_threads_with_optimisation() {
+    coroutines(1);
+}
+
+#[test]
+fn coroutines_move_between_threads_with_fat_link_time_optimisation() {
+    coroutines(2);
+}
