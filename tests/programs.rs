@@ -97,3 +97,25 @@ fn coroutines_move_between_threads_with_optimisation() {
 fn coroutines_move_between_threads_with_fat_link_time_optimisation() {
     coroutines(2);
 }
+
+#[test]
+fn several_allocators_and_threads_fork() {
+    succeeds(1, "two_allocators", &[]);
+}
+
+/// Other libraries' fork handlers allocate, or wait for threads that do, however they are linked.
+#[test]
+fn fork_handlers_of_other_libraries_allocate_and_wait() {
+    succeeds(1, "fork_handlers_static", &["allocates"]);
+    succeeds(1, "fork_handlers_static", &["waits"]);
+    // Registered by a constructor that ran before any of the program's.
+    succeeds(1, "fork_handlers_dynamic", &["allocates"]);
+    succeeds(1, "fork_handlers_first", &["allocates"]);
+    succeeds(1, "fork_handlers_first", &["waits"]);
+}
+
+#[test]
+fn a_library_is_unloaded_before_its_threads_end() {
+    succeeds(0, "plugin_host", &[]);
+    succeeds(1, "plugin_host", &[]);
+}

@@ -64,16 +64,17 @@ impl<L: RawLock, A> Locked<L, A> {
     /// Not public: `f` could allocate through this very lock, and wait for itself.
     #[inline(always)]
     fn with<R>(&self, f: impl FnOnce(&A) -> R) -> R {
-        struct Unlock<'a, L: RawLock>(&'a L);
+        struct Unlock<'a, L: RawLock>(&'a L, bool);
         impl<L: RawLock> Drop for Unlock<'_, L> {
             #[inline(always)]
             fn drop(&mut self) {
-                // SAFETY: `with` took the lock before it made this, and only this drop gives it back.
-                unsafe { self.0.unlock() };
+                if self.1 {
+                    // SAFETY: `with` took the lock before it made this, and only this drop gives it back.
+                    unsafe { self.0.unlock() };
+                }
             }
         }
-        self.lock.lock();
-        let _unlock = Unlock(&self.lock);
+        let _unlock = Unlock(&self.lock, self.fork.lock(&self.lock));
         // SAFETY: The lock is held until `_unlock` drops, so no other thread has a reference; `f` is given a
         // shared one, and this function is the only place that makes one.
         f(unsafe { &*self.allocator.get() })
@@ -121,7 +122,7 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
     }
 
     fn before_fork(&self) {
-        self.fork.hold(|| self.lock.lock());
+        self.fork.hold(&self.lock);
         // SAFETY: The lock is held by this thread, so no other thread has a reference.
         let allocator = unsafe { &*self.allocator.get() };
         allocator.before_fork();
@@ -132,8 +133,8 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
         let allocator = unsafe { &*self.allocator.get() };
         // SAFETY: `before_fork` called the allocator's, and the caller promises that this call follows it.
         unsafe { allocator.after_fork() };
-        // SAFETY: `before_fork` took the lock, and only the last release gives it back.
-        self.fork.release(|| unsafe { self.lock.unlock() });
+        // SAFETY: `before_fork` took the lock, and the caller promises that this call follows it.
+        unsafe { self.fork.release(&self.lock) };
     }
 }
 

@@ -77,7 +77,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 thread_pool: Pool::new(),
                 parking: ParkingLot::new(),
                 large: LargeObjects::new(),
-                hooks: Hooks::new(),
+                hooks: Hooks::new::<D>(),
                 totals: Totals::new(),
                 lifetimes: Lifetimes::new(),
             }

@@ -100,3 +100,29 @@ macro_rules! switchable_allocator {
         }
     };
 }
+
+/// Registers the fork handlers of this library before all constructors of the program and of its shared libraries; for programs,
+/// once, beside `main`.
+///
+/// The handlers take the allocators' locks before a fork and give them back after it. They are registered early without this macro, but not
+/// before the constructors of shared libraries that the program is linked to. A library that registers fork handlers in a
+/// constructor, and in them waits for another thread that allocates, needs the handlers of this library registered before.
+///
+/// A library cannot use this: the linker refuses `.preinit_array` in shared objects.
+///
+/// # Examples
+/// ```
+/// context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+/// context_allocator::fork_handlers_first!();
+/// ```
+#[macro_export]
+macro_rules! fork_handlers_first {
+    () => {
+        const _: () = {
+            #[used]
+            // The section holds pointers to functions of this type, which the loader calls once, on one thread.
+            #[unsafe(link_section = ".preinit_array")]
+            static FIRST: extern "C" fn() = $crate::switch::register_fork_handlers;
+        };
+    };
+}

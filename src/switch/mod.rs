@@ -9,6 +9,7 @@ pub(crate) mod balance;
 mod builder;
 mod context;
 pub(crate) mod control;
+mod fork;
 mod fronted;
 mod heap;
 mod large;
@@ -31,6 +32,8 @@ pub use allocator::SwitchableAllocator;
 pub use builder::{Builder, ChosenGlobal, ChosenTier, Unchosen};
 #[doc(hidden)]
 pub use context::ThreadState;
+#[doc(hidden)]
+pub use fork::register_fork_handlers;
 pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
 #[doc(hidden)]
 pub use owner_map::OwnerMap;

@@ -1,27 +1,31 @@
-//! What happens when a thread ends, and around a fork.
+//! What happens when a thread ends.
 //!
 //! The end of a thread is seen through a key of the threads library, whose functions run after the destructors of Rust's
 //! thread-locals, so that those can still allocate and free as before. What runs later still (other keys' functions) allocates
 //! from the global tier and frees remotely.
 //!
-//! Around a fork all locks of the allocator are held, so that the child finds nothing half done. The lists that need no lock are
-//! whole at any moment. What other threads' heaps hold is lost to the child, but its blocks can be freed there as everywhere.
+//! A shared library that declares a switchable allocator stays loaded from the first time that a thread keeps something for it: the
+//! system would call the key's function after the library was unloaded.
 
 use core::ffi::c_void;
 
-use super::Policy;
-use super::allocator::{PolicyOf, SwitchableAllocator};
+use super::allocator::SwitchableAllocator;
 use super::context::Stage;
+use super::fork::{Joined, Member};
 use super::lifecycle::CACHED;
-use super::tiers::{Declaration, StateOf, TierSet};
-use crate::MemorySource;
+use super::tiers::{Declaration, StateOf};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Release};
 use crate::sys;
 
-/// Whether the hooks are set, and the key if so: one of the constants below, or the key's number plus `KEY`.
+/// Whether the hooks are set.
 #[derive(Debug)]
-pub(crate) struct Hooks(AtomicU64);
+pub(crate) struct Hooks {
+    /// One of the constants below, or the number of the threads library's key plus `KEY`.
+    state: AtomicU64,
+    /// The declaration on the list of those that take part in forks.
+    member: Member,
+}
 
 const UNSET: u64 = 0;
 /// Some thread is about to set them. No lock, because a fork at this moment would leave it to the child for ever.
@@ -31,8 +35,8 @@ const KEY: u64 = 3;
 
 impl Hooks {
     crate::sync::const_fn! {
-        pub(crate) fn new() -> Self {
-            Self(AtomicU64::new(UNSET))
+        pub(crate) fn new<D: Declaration>() -> Self {
+            Self { state: AtomicU64::new(UNSET), member: Member::new::<D>() }
         }
     }
 }
@@ -68,56 +72,26 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// Sets the hooks, once; gives their state.
     fn set_hooks(&self) -> u64 {
-        if let Err(state) = self.hooks.0.compare_exchange(UNSET, SETTING, Acquire, Acquire) {
+        let state = &self.hooks.state;
+        if let Err(state) = state.compare_exchange(UNSET, SETTING, Acquire, Acquire) {
             return state;
         }
-        let forking = sys::at_fork(before_fork::<D>, after_fork::<D>);
-        let state = match (forking, sys::ExitKey::new(thread_ends::<D>)) {
-            (Ok(()), Ok(key)) => KEY + u64::from(key.number()),
-            _ => REFUSED,
+        // The key's function, the declaration and the fork handlers must be there as long as the process may come back to them.
+        sys::keep_loaded(thread_ends::<D> as *const ());
+        sys::keep_loaded(super::register_fork_handlers as *const ());
+        let new = match D::allocator().hooks.member.join() {
+            Joined::Yes => {
+                sys::ExitKey::new(thread_ends::<D>).map_or(REFUSED, |key| KEY + u64::from(key.number()))
+            }
+            Joined::NotYet => UNSET,
+            Joined::Refused => REFUSED,
         };
-        self.hooks.0.store(state, Release);
-        state
+        state.store(new, Release);
+        if new == UNSET { SETTING } else { new }
     }
 }
 
 /// The end of a thread.
 unsafe extern "C" fn thread_ends<D: Declaration>(_: *mut c_void) {
     D::allocator().detach();
-}
-
-/// Before a fork: takes all locks, in the order in which the allocator nests them. The global tier may stand on the source of another tier, whose
-/// lock its users take while they hold its own: so sources come last.
-unsafe extern "C" fn before_fork<D: Declaration>() {
-    let allocator = D::allocator();
-    allocator.parking.before_fork();
-    allocator.coroutine_pool.before_fork();
-    allocator.thread_pool.before_fork();
-    allocator.large.before_fork();
-    allocator.tiers().global_before_fork();
-    allocator.tiers().coroutine_source().before_fork();
-    allocator.tiers().thread_source().before_fork();
-    PolicyOf::<D>::LARGE.before_fork();
-}
-
-/// After a fork, in the parent and in the child: gives them back, in reverse.
-unsafe extern "C" fn after_fork<D: Declaration>() {
-    let allocator = D::allocator();
-    // SAFETY: The system calls this after `before_fork`, on the same thread or, in the child, on its copy. The same holds for each
-    // of the calls below.
-    unsafe { PolicyOf::<D>::LARGE.after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.tiers().thread_source().after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.tiers().coroutine_source().after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.tiers().global_after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.large.after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.thread_pool.after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.coroutine_pool.after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.parking.after_fork() };
 }

@@ -133,13 +133,13 @@ impl<T> Guarded<T> {
     /// Takes the lock; dropping the result gives it back.
     #[inline]
     pub(crate) fn lock(&self) -> Held<'_, T> {
-        self.lock.lock();
-        Held { guarded: self }
+        let taken = self.fork.lock(&self.lock);
+        Held { guarded: self, taken }
     }
 
     /// Takes the lock and keeps it past this call, for the time of a fork; the thread that forks may do so more than once.
     pub(crate) fn hold_for_fork(&self) {
-        self.fork.hold(|| self.lock.lock());
+        self.fork.hold(&self.lock);
     }
 
     /// Reaches the value while the lock is held for a fork.
@@ -157,9 +157,8 @@ impl<T> Guarded<T> {
     /// # Safety
     /// This thread, or the thread that forked this process, called `hold_for_fork` more often than this.
     pub(crate) unsafe fn release_after_fork(&self) {
-        // SAFETY: `hold_for_fork` took the lock and only the last release gives it back, as the caller promises; in the
-        // child of a fork the one thread there is the one that took it.
-        self.fork.release(|| unsafe { self.lock.unlock() });
+        // SAFETY: The caller's promises.
+        unsafe { self.fork.release(&self.lock) };
     }
 }
 
@@ -167,6 +166,8 @@ impl<T> Guarded<T> {
 #[derive(Debug)]
 pub(crate) struct Held<'a, T> {
     guarded: &'a Guarded<T>,
+    /// False if the thread holds the lock for a fork, beyond this.
+    taken: bool,
 }
 
 impl<T> Deref for Held<'_, T> {
@@ -174,8 +175,8 @@ impl<T> Deref for Held<'_, T> {
 
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: The lock is held while `self` lives, so nobody else reaches the value; the reference borrows
-        // `self`.
+        // SAFETY: This thread holds the lock while `self` lives, so no other reaches the value; the reference borrows `self`. A
+        // thread that holds the lock for a fork has no other `Held`: it forks in no critical section, and nests none.
         self.guarded.value.with_mut(|value| unsafe { &*value })
     }
 }
@@ -191,7 +192,9 @@ impl<T> DerefMut for Held<'_, T> {
 impl<T> Drop for Held<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: `Guarded::lock` took the lock when it made `self`, and only this drop gives it back.
-        unsafe { self.guarded.lock.unlock() };
+        if self.taken {
+            // SAFETY: `Guarded::lock` took the lock when it made `self`, and only this drop gives it back.
+            unsafe { self.guarded.lock.unlock() };
+        }
     }
 }

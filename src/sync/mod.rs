@@ -15,6 +15,8 @@ mod remote;
 mod table;
 
 pub(crate) use fork::ForkHold;
+#[cfg(feature = "std")]
+pub(crate) use fork::{forks, forks_no_more};
 pub(crate) use futex::Futex;
 #[cfg(feature = "std")]
 pub(crate) use home::{home, move_home};

@@ -50,22 +50,28 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
         f: impl FnOnce(&Over<A>) -> R,
     ) -> Option<R> {
         // SAFETY: The lock was just taken.
-        self.lock.try_lock().then(|| unsafe { self.with_held(ground, number, f) })
+        self.lock.try_lock().then(|| unsafe { self.with_held(ground, number, f, true) })
     }
 
     /// Waits for the shard, and runs `f` on its allocator.
     pub(super) fn with<R>(&self, ground: &Ground<A>, number: usize, f: impl FnOnce(&Over<A>) -> R) -> R {
-        self.lock.lock();
-        // SAFETY: The lock was just taken.
-        unsafe { self.with_held(ground, number, f) }
+        let taken = self.fork.lock(&self.lock);
+        // SAFETY: The lock was just taken, or this thread holds it for a fork.
+        unsafe { self.with_held(ground, number, f, taken) }
     }
 
-    /// Runs `f` on the allocator, and gives the lock back.
+    /// Runs `f` on the allocator, and gives the lock back if it was `taken`.
     ///
     /// # Safety
-    /// The caller has taken the lock, and does not give it back.
+    /// The caller has taken the lock, and does not give it back; or its thread holds it for a fork.
     #[inline(always)]
-    unsafe fn with_held<R>(&self, ground: &Ground<A>, number: usize, f: impl FnOnce(&Over<A>) -> R) -> R {
+    unsafe fn with_held<R>(
+        &self,
+        ground: &Ground<A>,
+        number: usize,
+        f: impl FnOnce(&Over<A>) -> R,
+        taken: bool,
+    ) -> R {
         let result = self.allocator.with_mut(|place| {
             // SAFETY: The lock is held, so nobody else reaches the allocator, and this is the only place in which a call holds a reference to
             // it: sources do not call back, as `MemorySource` promises.
@@ -80,8 +86,10 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
             }
             f(allocator)
         });
-        // SAFETY: The caller took the lock. No method of an allocator unwinds, so this is reached.
-        unsafe { self.lock.unlock() };
+        if taken {
+            // SAFETY: The caller took the lock. No method of an allocator unwinds, so this is reached.
+            unsafe { self.lock.unlock() };
+        }
         result
     }
 
@@ -136,7 +144,7 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
 
     /// Takes the lock for the time of a fork.
     pub(super) fn hold_for_fork(&self) {
-        self.fork.hold(|| self.lock.lock());
+        self.fork.hold(&self.lock);
     }
 
     /// Gives back what [`hold_for_fork`](Self::hold_for_fork) took.
@@ -144,8 +152,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     /// # Safety
     /// This thread, or the thread that forked this process, called `hold_for_fork` more often than this.
     pub(super) unsafe fn release_after_fork(&self) {
-        // SAFETY: `hold_for_fork` took the lock and only the last release gives it back, as the caller promises.
-        self.fork.release(|| unsafe { self.lock.unlock() });
+        // SAFETY: The caller's promises.
+        unsafe { self.fork.release(&self.lock) };
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn name_thread(name: &CStr) {
 /// Stack of a thread whose work is a few calls deep; where thread-locals need more than that, the thread gets the default.
 const STACK: usize = 128 * 1024;
 
-/// Starts a detached thread that runs `body(argument)` with all signals blocked.
+/// Starts a detached thread that runs `body(argument)` with all signals blocked. The library that `body` lies in stays loaded.
 ///
 /// The C library keeps books of the thread in memory from its own `malloc`. Nothing is allocated through Rust's global allocator.
 ///
@@ -56,6 +56,7 @@ const STACK: usize = 128 * 1024;
 /// # Safety
 /// `body` may be called with `argument` on any thread, at any time from now on.
 pub(crate) unsafe fn start_thread(body: Body, argument: *mut c_void) -> Result<(), i32> {
+    super::keep_loaded(body as *const ());
     keeping_errno(|| {
         // SAFETY: The caller's promises.
         let started = unsafe { start_with_stack(Some(STACK), body, argument) };

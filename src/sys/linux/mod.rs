@@ -4,6 +4,7 @@
 //!   background  a thread of the library's own, the time that it goes by
 //!   map      maps made, moved, protected, given back
 //!   advice   what the kernel is told about a map: huge pages, dumps, forks, locks, names, pages given up
+//!   library  shared libraries, kept loaded
 //!   file     maps of files, which several processes can share
 //!   numa     policies, nodes, where a page lies
 //!   thread   futexes, thread exit, forks
@@ -15,6 +16,7 @@
 mod advice;
 mod background;
 mod file;
+mod library;
 mod map;
 mod numa;
 mod thread;
@@ -22,6 +24,7 @@ mod thread;
 pub(crate) use advice::*;
 pub(crate) use background::*;
 pub(crate) use file::*;
+pub(crate) use library::*;
 pub(crate) use map::*;
 pub(crate) use numa::*;
 pub(crate) use thread::*;

@@ -93,3 +93,17 @@ pub(crate) fn at_fork(prepare: unsafe extern "C" fn(), after: unsafe extern "C" 
         error => Err(error),
     }
 }
+
+/// Has a function called before the program's own constructors and those of the libraries that are linked to it statically: with the
+/// lowest priority that a constructor can have. Shared libraries that the program needs have run theirs by then.
+macro_rules! before_constructors {
+    ($function:path) => {
+        const _: () = {
+            #[used]
+            // The section holds pointers to functions of this type, which the loader calls once, on one thread.
+            #[unsafe(link_section = ".init_array.00000")]
+            static BEFORE: extern "C" fn() = $function;
+        };
+    };
+}
+pub(crate) use before_constructors;

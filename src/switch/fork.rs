@@ -1,0 +1,237 @@
+//! Forks: the process's one list of switchable allocators, and its fork handlers.
+//!
+//! A child of a fork has the memory of all threads and one thread. The locks that the others held would stay locked for ever, so the
+//! handlers take all of them before a fork and give them back in the parent and in the child. Every declaration is on one
+//! list, and the handlers go over it in steps, so that there is one order for the process:
+//!
+//! ```text
+//!   upper locks of all declarations  ->  global tiers of this library  ->  sources of all declarations  ->  system
+//! ```
+//!
+//! Nothing is called under an upper lock (parking lot, pools of control blocks, lists of large objects) but the system. Below
+//! those, compositions of the user's own may nest locks in another order; the forking thread gives way to whoever holds one
+//! ([`sync::fork`](crate::sync)).
+//!
+//! Handlers run in the order of their registration after a fork, and in reverse before it. These are to be the last before and the
+//! first after it, so that other libraries' handlers may allocate, and may wait for threads that allocate. They
+//! are registered by a constructor with the lowest priority. A shared library that registered handlers
+//! before that, in a constructor of its own, may allocate in them all the same, since the forking thread passes through the locks that
+//! it holds; a handler of such a library that waits for another thread which allocates needs
+//! [`fork_handlers_first!`](crate::fork_handlers_first).
+//!
+//! The lists that need no lock are whole at any moment. What other threads' heaps hold is lost to the child, but its blocks can be
+//! freed there as everywhere.
+
+use core::ptr::{NonNull, null_mut};
+
+use super::Policy;
+use super::allocator::PolicyOf;
+use super::tiers::{Declaration, TierSet};
+use crate::sync::ForkHold;
+#[cfg(not(loom))]
+use crate::sync::{RawLock, SpinFutexLock};
+use crate::{MemorySource, sync, sys};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicPtr, AtomicU8};
+
+/// A declaration, as the fork handlers see it. Each is in the static of its allocator.
+#[derive(Debug)]
+pub(crate) struct Member {
+    steps: &'static Steps,
+    next: AtomicPtr<Member>,
+}
+
+/// What is done for a declaration before a fork, in this order, and after it in reverse.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    before: [unsafe fn(); STEPS],
+    after: [unsafe fn(); STEPS],
+}
+
+const STEPS: usize = 3;
+
+/// The fork handlers were not asked for yet.
+const UNREGISTERED: u8 = 0;
+/// Some thread registers them just now. No lock, because a fork at this moment would leave it to the child for ever.
+const REGISTERING: u8 = 1;
+const REGISTERED: u8 = 2;
+const REFUSED: u8 = 3;
+
+static HANDLERS: AtomicU8 = AtomicU8::new(UNREGISTERED);
+/// The declarations, the one that joined last first.
+static FIRST: AtomicPtr<Member> = AtomicPtr::new(null_mut());
+/// The declarations that the fork under way is about.
+static FORKING: AtomicPtr<Member> = AtomicPtr::new(null_mut());
+/// One fork at a time, and no declaration joins meanwhile.
+#[cfg(not(loom))]
+static ONE_AT_A_TIME: SpinFutexLock = SpinFutexLock::FREE;
+static HOLD: ForkHold = ForkHold::new();
+
+/// What became of a declaration that wanted to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joined {
+    Yes,
+    /// Another thread registers the handlers just now: to be asked again.
+    NotYet,
+    /// The system has no room for the handlers.
+    Refused,
+}
+
+impl Member {
+    pub(super) const fn new<D: Declaration>() -> Self {
+        Self { steps: &StepsOf::<D>::STEPS, next: AtomicPtr::new(null_mut()) }
+    }
+
+    /// Puts the declaration on the list; called once.
+    pub(super) fn join(&'static self) -> Joined {
+        match register() {
+            REGISTERED => {}
+            REGISTERING => return Joined::NotYet,
+            _ => return Joined::Refused,
+        }
+        with_list(|| {
+            self.next.store(FIRST.load(Acquire), Relaxed);
+            FIRST.store(core::ptr::from_ref(self).cast_mut(), Release);
+        });
+        Joined::Yes
+    }
+}
+
+/// Runs `f` while no fork is under way, or on the thread that forks.
+fn with_list(f: impl FnOnce()) {
+    #[cfg(not(loom))]
+    let taken = HOLD.lock(&ONE_AT_A_TIME);
+    f();
+    #[cfg(not(loom))]
+    if taken {
+        // SAFETY: It was taken above.
+        unsafe { ONE_AT_A_TIME.unlock() };
+    }
+}
+
+/// Registers the handlers, once; the state of that.
+fn register() -> u8 {
+    if let Err(state) = HANDLERS.compare_exchange(UNREGISTERED, REGISTERING, AcqRel, Acquire) {
+        return state;
+    }
+    let state = if sys::at_fork(before_fork, after_fork).is_ok() { REGISTERED } else { REFUSED };
+    HANDLERS.store(state, Release);
+    state
+}
+
+/// Registers the fork handlers of this library, if that was not done yet; called by a constructor, and by
+/// [`fork_handlers_first!`](crate::fork_handlers_first) before all constructors.
+#[doc(hidden)]
+pub extern "C" fn register_fork_handlers() {
+    register();
+}
+
+#[cfg(not(loom))]
+sys::before_constructors!(register_fork_handlers);
+
+/// The members from the first that the fork is about.
+fn members() -> impl Iterator<Item = &'static Member> {
+    let mut next = FORKING.load(Relaxed);
+    core::iter::from_fn(move || {
+        // SAFETY: What joined is in a static.
+        let member: &'static Member = unsafe { NonNull::new(next)?.as_ref() };
+        next = member.next.load(Relaxed);
+        Some(member)
+    })
+}
+
+unsafe extern "C" fn before_fork() {
+    #[cfg(not(loom))]
+    HOLD.hold(&ONE_AT_A_TIME);
+    sync::forks();
+    FORKING.store(FIRST.load(Acquire), Relaxed);
+    for step in 0..STEPS {
+        for member in members() {
+            // SAFETY: The fork is under way, on this thread.
+            unsafe { member.steps.before[step]() };
+        }
+    }
+}
+
+unsafe extern "C" fn after_fork() {
+    for step in (0..STEPS).rev() {
+        for member in members() {
+            // SAFETY: The system calls this after `before_fork`, on the same thread or, in the child, on its copy.
+            unsafe { member.steps.after[step]() };
+        }
+    }
+    sync::forks_no_more();
+    #[cfg(not(loom))]
+    // SAFETY: `before_fork` held it.
+    unsafe {
+        HOLD.release(&ONE_AT_A_TIME);
+    };
+}
+
+/// The steps of a declaration.
+struct StepsOf<D>(core::marker::PhantomData<D>);
+
+impl<D: Declaration> StepsOf<D> {
+    const STEPS: Steps = Steps {
+        before: [upper_before::<D>, global_before::<D>, sources_before::<D>],
+        after: [upper_after::<D>, global_after::<D>, sources_after::<D>],
+    };
+}
+
+/// # Safety
+/// Called before a fork, on the thread that forks, which calls [`upper_after`] afterwards. The same holds for the other steps.
+unsafe fn upper_before<D: Declaration>() {
+    let allocator = D::allocator();
+    allocator.parking.before_fork();
+    allocator.coroutine_pool.before_fork();
+    allocator.thread_pool.before_fork();
+    allocator.large.before_fork();
+}
+
+/// # Safety
+/// Called after a fork, in the parent or in the child, on the thread that called [`upper_before`].
+unsafe fn upper_after<D: Declaration>() {
+    let allocator = D::allocator();
+    // SAFETY: The caller's promises. The same holds for each of the calls below.
+    unsafe { allocator.large.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.thread_pool.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.coroutine_pool.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.parking.after_fork() };
+}
+
+/// # Safety
+/// As [`upper_before`].
+unsafe fn global_before<D: Declaration>() {
+    D::allocator().tiers().global_before_fork();
+}
+
+/// # Safety
+/// As [`upper_after`].
+unsafe fn global_after<D: Declaration>() {
+    // SAFETY: The caller's promises.
+    unsafe { D::allocator().tiers().global_after_fork() };
+}
+
+/// # Safety
+/// As [`upper_before`].
+unsafe fn sources_before<D: Declaration>() {
+    let tiers = D::allocator().tiers();
+    tiers.coroutine_source().before_fork();
+    tiers.thread_source().before_fork();
+    PolicyOf::<D>::LARGE.before_fork();
+}
+
+/// # Safety
+/// As [`upper_after`].
+unsafe fn sources_after<D: Declaration>() {
+    let tiers = D::allocator().tiers();
+    // SAFETY: The caller's promises. The same holds for each of the calls below.
+    unsafe { PolicyOf::<D>::LARGE.after_fork() };
+    // SAFETY: As above.
+    unsafe { tiers.thread_source().after_fork() };
+    // SAFETY: As above.
+    unsafe { tiers.coroutine_source().after_fork() };
+}

@@ -1,0 +1,8 @@
+//! Fork handlers of a library that is linked dynamically.
+
+#[path = "../fork_handlers/mod.rs"]
+mod fork_handlers;
+
+fn main() {
+    fork_handlers::main();
+}
