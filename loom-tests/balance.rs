@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::ground::Place;
 use super::{explore, together};
+use crate::switch::balance::Frees;
 use crate::switch::balance::Balance;
 
 const BLOCKS: usize = 3;
@@ -33,7 +34,7 @@ impl Heap {
     fn free_remotely(&self, block: usize) {
         self.blocks[block].touch();
         self.left.fetch_sub(1, Relaxed);
-        if self.balance.remote_frees(1) {
+        if self.balance.remote_frees(1) == Frees::All {
             self.release();
         }
     }

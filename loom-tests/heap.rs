@@ -11,6 +11,7 @@ use core::ptr::NonNull;
 
 use super::ground::{Door, Ground, Place};
 use crate::NonZeroLayout;
+use crate::switch::balance::Frees;
 use crate::switch::control::{HeapTier, Local, Phase, Shared};
 use crate::switch::outbox::Outbox;
 
@@ -100,7 +101,7 @@ impl Heap {
         self.door.pass();
         // SAFETY: The models free a block that the thread has, of two words.
         unsafe { self.shared.remote.push(self.ground.at(block), layout) };
-        self.shared.balance.remote_frees(1)
+        self.shared.balance.remote_frees(1) == Frees::All
     }
 
     /// Somebody else frees several blocks and sends them together, as `free_remotely` and `send`; `true` to the last one of a settled heap.
@@ -120,7 +121,7 @@ impl Heap {
         self.door.pass();
         // SAFETY: The blocks were freed, and belong to the heap.
         unsafe { self.shared.remote.push_all(parcel.batch) };
-        self.shared.balance.remote_frees(parcel.blocks)
+        self.shared.balance.remote_frees(parcel.blocks) == Frees::All
     }
 
     /// Makes a heap without blocks as good as new, as `free_settled` and `empty_parked`.

@@ -5,6 +5,7 @@
 
 #![cfg(feature = "std")]
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -39,7 +40,7 @@ fn run(profile: usize, program: &str, arguments: &[&str]) -> Output {
     let mut child = Command::new(folder.join(program))
         .args(arguments)
         .current_dir(folder)
-        .env("RUST_BACKTRACE", "0")
+        .env("RUST_BACKTRACE", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -118,4 +119,32 @@ fn fork_handlers_of_other_libraries_allocate_and_wait() {
 fn a_library_is_unloaded_before_its_threads_end() {
     succeeds(0, "plugin_host", &[]);
     succeeds(1, "plugin_host", &[]);
+}
+
+#[test]
+fn a_panic_in_a_heap_with_a_limit_is_refused_nothing() {
+    for profile in [0, 1] {
+        for limit in ["1", "4", "64"] {
+            succeeds(profile, "panics", &[limit]);
+        }
+    }
+}
+
+#[test]
+fn wrong_frees_end_the_process_with_a_sentence() {
+    for profile in [0, 1] {
+        for (case, sentence) in [
+            ("locally", "a block of a heap was freed twice"),
+            ("remotely", "a block of a heap was freed twice"),
+            ("late", "a block was freed again after the last one of its heap"),
+            ("inside", "a large object was freed or resized by another address"),
+            ("larger", "a large object was freed or resized by another address or with another layout"),
+        ] {
+            let output = run(profile, "wrong_frees", &[case]);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{case}: {} {said}", output.status);
+            assert!(said.starts_with("context-allocator: ") && said.contains(sentence), "{case}: {said}");
+            assert!(said.contains("(at 0x") && said.ends_with("the process ends\n"), "{case}: {said}");
+        }
+    }
 }

@@ -388,3 +388,27 @@ mod behind_another {
         assert_eq!((inner.statistics().live_blocks, outer.statistics().live_blocks), (0, 0));
     }
 }
+
+/// A block of a heap that is full grows in the tier that is current, if that is another one.
+#[test]
+fn a_block_of_a_full_heap_grows_in_the_tier_that_is_current() {
+    let heap = ALLOC.heap_with_limit(1 << 20).expect("memory for a heap");
+    let other = ALLOC.heap().expect("memory for a heap");
+    heap.enter(|| {
+        let filled = || black_box((0..100).collect::<Vec<u32>>());
+        let check = |values: &[u32]| assert!(values.iter().copied().eq(0..100));
+        let beyond = 10_000_000;
+        let mut values = filled();
+        assert!(values.try_reserve(beyond).is_err(), "the limit holds in the heap itself");
+        check(&values);
+        assert!(ALLOC.with_global(|| values.try_reserve(beyond)).is_ok());
+        check(&values);
+        let mut values = filled();
+        assert!(ALLOC.with_thread(|| values.try_reserve(beyond)).is_ok());
+        check(&values);
+        let mut values = filled();
+        assert!(other.enter(|| values.try_reserve(beyond)).is_ok());
+        check(&values);
+        assert!(heap.statistics().held_bytes <= 1 << 20);
+    });
+}

@@ -19,6 +19,17 @@
 use crate::sync::atomic::AtomicIsize;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
+/// What an addition to a balance says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frees {
+    /// The heap is not settled, or more of its blocks are alive.
+    Some,
+    /// These were the last of a settled heap: they took the sum from below 0 to 0.
+    All,
+    /// A settled heap gave out fewer.
+    TooMany,
+}
+
 /// Remote frees, minus the live blocks once those are settled.
 #[derive(Debug)]
 pub(crate) struct Balance(AtomicIsize);
@@ -29,12 +40,18 @@ impl Balance {
         Self(AtomicIsize::new(0))
     }
 
-    /// Counts blocks freed by somebody who does not use the heap; `true` to the last one of a settled heap, which takes the sum from
-    /// below 0 to 0.
+    /// Counts blocks freed by somebody who does not use the heap.
     #[inline(always)]
-    pub(crate) fn remote_frees(&self, blocks: usize) -> bool {
+    pub(crate) fn remote_frees(&self, blocks: usize) -> Frees {
         let blocks = blocks.cast_signed();
-        self.0.fetch_add(blocks, AcqRel) == -blocks
+        let before = self.0.fetch_add(blocks, AcqRel);
+        if before == -blocks {
+            Frees::All
+        } else if before < 0 && before > -blocks {
+            Frees::TooMany
+        } else {
+            Frees::Some
+        }
     }
 
     /// Settles the heap with `live` blocks; gives the number of those that are not freed yet, 0 to the last.

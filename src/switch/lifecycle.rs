@@ -14,13 +14,13 @@ use core::ptr::NonNull;
 use super::allocator::{PolicyOf, SwitchableAllocator, present};
 use super::context::{Context, Stage};
 use super::control::{HeapRef, HeapTier, Phase, Shared};
-use super::slow::large_memory;
+use super::slow::{FREED_TWICE, large_memory};
 use super::tier_source::TierSource;
 use super::tiers::{Coroutine, Declaration, HeapAllocator, Kind, StateOf, Thread, TierSet};
 use super::{Orphan, OrphanAction, Policy};
 use crate::alloc::LocalAllocator;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::{MemorySource, SourceError};
+use crate::{MemorySource, SourceError, misuse};
 
 /// A thread keeps at most this many free control blocks of coroutine heaps, each with at most one region.
 pub(super) const CACHED: usize = 32;
@@ -161,6 +161,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The caller's promises.
         let local = unsafe { heap.local() };
         let live = local.live();
+        // More frees than blocks: by the heap's user, so that `live` wrapped, or by others.
+        let twice = live.cast_signed() < 0 || shared.balance.get() > live.cast_signed();
+        misuse::check(!twice, FREED_TWICE, heap.as_shared().addr().get());
         let alive = live.saturating_sub(shared.balance.get().unsigned_abs());
         let mut phase = Phase::Orphan;
         if alive > 0 {

@@ -6,7 +6,8 @@ use core::ptr::{NonNull, null_mut};
 use super::Policy;
 use super::allocator::{PolicyOf, SwitchableAllocator, fronted, masked_owner, present};
 use super::context::tier;
-use super::control::{HeapRef, HeapTier, Shared};
+use super::balance::Frees;
+use super::control::{HeapRef, HeapTier, Phase, Shared};
 use super::large::{LargeMemory, Record};
 use super::outbox::Parcel;
 use super::owner_map::{Entry, tag};
@@ -18,12 +19,17 @@ use crate::{AllocError, NonZeroLayout, SourceError, misuse};
 /// The source of an allocator has no regions that large.
 const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
 
+const NO_HEAP: &str = "a block was freed again after the last one of its heap";
+pub(super) const FREED_TWICE: &str = "a block of a heap was freed twice: more blocks came back than the heap gave out";
 const NO_OBJECT: &str = "a large object was freed or resized by another address or with another layout";
 
 /// What a declaration's large objects are made of.
 pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Policy>::Large> {
     LargeMemory { source: PolicyOf::<D>::LARGE, owners: D::owners() }
 }
+
+/// From this many bytes on, an allocator is asked whether it knows memory to be zero, rather than the memory written.
+const WORTH_KNOWING: usize = 4096;
 
 /// Whether the allocator of a tier has a use for a freed block.
 const fn reuses_blocks<D: Declaration, K: Kind<D>>() -> bool {
@@ -92,6 +98,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         heap: HeapRef<D, K>,
         layout: NonZeroLayout,
     ) -> *mut u8 {
+        if K::TIER == HeapTier::Coroutine && std::thread::panicking() {
+            return self.allocate_outside(layout);
+        }
         // SAFETY: The calling thread uses the heap.
         match unsafe { self.allocate_from_regions(heap, layout) } {
             Ok(block) => {
@@ -102,6 +111,25 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: As above.
             Err(error) => unsafe { self.allocate_large(heap, layout, error) },
         }
+    }
+
+    /// Allocates from the thread's heap or else from the global tier, though a heap of the coroutine tier is current; null if neither
+    /// has memory.
+    ///
+    /// A thread that panics gets its memory here: its heap's limit refuses it nothing, and what the panic makes for the process (the
+    /// symbols of a backtrace, under a lock of the standard library) does not stay in a request's heap.
+    #[cold]
+    #[inline(never)]
+    fn allocate_outside(&self, layout: NonZeroLayout) -> *mut u8 {
+        let state = Self::state();
+        if let Some(heap) = self.thread_heap(state) {
+            // SAFETY: The thread's heap is used by its thread.
+            let block = unsafe { self.allocate_in(heap, state, layout) };
+            if !block.is_null() {
+                return block;
+            }
+        }
+        self.allocate_global(state, layout)
     }
 
     /// Makes a large object of what the heap's allocator refused as too large for it; null where it refused for another reason.
@@ -205,6 +233,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             HeapTier::Coroutine => reuses_blocks::<D, Coroutine>(),
             HeapTier::Thread => reuses_blocks::<D, Thread>(),
         };
+        misuse::check(shared.phase() != Phase::Free, NO_HEAP, block.addr().get());
         let state = Self::state();
         if reused && shared.tier == HeapTier::Thread && self.armed(state) {
             // SAFETY: The caller gives the block up, and an allocator that reuses blocks promises that they have room for a link.
@@ -244,8 +273,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
             shared.remote_bytes.fetch_add(bytes, Relaxed);
             self.account(Self::state()).freed_several(&self.totals, tier_index::<D>(shared), blocks, bytes);
         }
-        if shared.balance.remote_frees(blocks) {
-            self.last_block_gone(owner);
+        match shared.balance.remote_frees(blocks) {
+            Frees::Some => {}
+            Frees::All => self.last_block_gone(owner),
+            Frees::TooMany => misuse::end_process(FREED_TWICE, owner.addr().get()),
         }
     }
 
@@ -274,6 +305,17 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
+    /// Whether the calling thread allocates from a heap now.
+    fn is_current(&self, owner: NonNull<Shared>) -> bool {
+        let state = Self::state();
+        let context = state.context.get();
+        match context.tier() {
+            tier::COROUTINE => context.heap() == owner.as_ptr(),
+            tier::THREAD => state.thread_heap.get() == owner.as_ptr(),
+            _ => false,
+        }
+    }
+
     /// Whether, and as what, the calling thread uses a heap.
     fn in_use(&self, state: &StateOf<D>, owner: NonNull<Shared>) -> InUse<D> {
         if present::<D, Coroutine>() && owner.as_ptr() == state.context.get().heap() {
@@ -291,22 +333,61 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(never)]
     pub(super) fn allocate_zeroed_block(&self, layout: NonZeroLayout) -> *mut u8 {
         let state = Self::state();
-        if state.context.get().tier() == tier::GLOBAL {
-            // SAFETY: The layout has a size.
-            let block = unsafe { self.global(state).alloc_zeroed(layout.layout()) };
-            if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
-                self.account(state).allocated(&self.totals, GLOBAL_INDEX, layout.size());
+        let context = state.context.get();
+        if present::<D, Coroutine>() && context.tier() == tier::COROUTINE {
+            // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
+            let heap = unsafe { HeapRef::<D, Coroutine>::from_shared(context.current_heap()) };
+            // SAFETY: The heap is in this thread's context, so this thread uses it.
+            return unsafe { self.allocate_zeroed_in(heap, state, layout) };
+        }
+        if matches!(context.tier(), tier::DEFAULT | tier::THREAD)
+            && let Some(heap) = self.thread_heap(state)
+        {
+            state.set_context(context.with_tier(tier::THREAD));
+            // SAFETY: The thread's heap is used by its thread.
+            return unsafe { self.allocate_zeroed_in(heap, state, layout) };
+        }
+        // SAFETY: The layout has a size.
+        let block = unsafe { self.global(state).alloc_zeroed(layout.layout()) };
+        if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
+            self.account(state).allocated(&self.totals, GLOBAL_INDEX, layout.size());
+        }
+        block
+    }
+
+    /// Allocates zeroed memory from a heap, without writing what is known to be zero.
+    ///
+    /// # Safety
+    /// The calling thread uses the heap.
+    unsafe fn allocate_zeroed_in<K: Kind<D>>(
+        &self,
+        heap: HeapRef<D, K>,
+        state: &StateOf<D>,
+        layout: NonZeroLayout,
+    ) -> *mut u8 {
+        let known = !K::FRONTED
+            && (WORTH_KNOWING..=K::LARGEST).contains(&layout.size())
+            && layout.align() <= K::LARGEST;
+        if known {
+            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+            if let Ok(block) = unsafe { heap.allocator() }.allocate_zeroed(layout) {
+                // SAFETY: The calling thread uses the heap.
+                unsafe { self.count_allocated(heap, state, layout) };
+                return block.cast().as_ptr();
             }
+        }
+        // SAFETY: The calling thread uses the heap.
+        let block = unsafe { self.allocate_in(heap, state, layout) };
+        if block.is_null() {
             return block;
         }
-        let block = self.allocate_block(layout);
         let entry = D::owners().find(block.addr());
         let zeroed = entry.tag() == tag::LARGE && {
             // SAFETY: The entry of a large object was made from its record, which is alive as long as the object, just made.
             let record: &Record = unsafe { &*entry.pointer() };
             record.zeroed
         };
-        if !block.is_null() && !zeroed {
+        if !zeroed {
             // SAFETY: The block was just allocated with this size.
             unsafe { block.write_bytes(0, layout.size()) };
         }
@@ -433,7 +514,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
             }
         }
         // SAFETY: The calling thread uses the heap.
-        Resized::Elsewhere(unsafe { self.allocate_in(heap, state, new) })
+        let to = unsafe { self.allocate_in(heap, state, new) };
+        // The heap has no memory, or may have no more, but another tier is current.
+        let elsewhere = to.is_null() && !self.is_current(heap.as_shared());
+        Resized::Elsewhere(if elsewhere { self.allocate_block(new) } else { to })
     }
 
     /// Resizes a block of the global tier.
