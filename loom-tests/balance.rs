@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::ground::Place;
 use super::{explore, together};
-use crate::switch::balance::Frees;
 use crate::switch::balance::Balance;
+use crate::switch::balance::Frees;
 
 const BLOCKS: usize = 3;
 

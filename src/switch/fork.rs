@@ -25,14 +25,14 @@
 use core::ptr::{NonNull, null_mut};
 
 use super::Policy;
-use super::allocator::PolicyOf;
+use super::allocator::{PolicyOf, SwitchableAllocator};
 use super::tiers::{Declaration, TierSet};
 use crate::sync::ForkHold;
 #[cfg(not(loom))]
 use crate::sync::{RawLock, SpinFutexLock};
 use crate::{MemorySource, sync, sys};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicPtr, AtomicU8};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8};
 
 /// A declaration, as the fork handlers see it. Each is in the static of its allocator.
 #[derive(Debug)]
@@ -62,6 +62,8 @@ static HANDLERS: AtomicU8 = AtomicU8::new(UNREGISTERED);
 static FIRST: AtomicPtr<Member> = AtomicPtr::new(null_mut());
 /// The declarations that the fork under way is about.
 static FORKING: AtomicPtr<Member> = AtomicPtr::new(null_mut());
+/// The process that forks.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// One fork at a time, and no declaration joins meanwhile.
 #[cfg(not(loom))]
 static ONE_AT_A_TIME: SpinFutexLock = SpinFutexLock::FREE;
@@ -144,6 +146,7 @@ unsafe extern "C" fn before_fork() {
     #[cfg(not(loom))]
     HOLD.hold(&ONE_AT_A_TIME);
     sync::forks();
+    PROCESS.store(sys::process_id(), Relaxed);
     FORKING.store(FIRST.load(Acquire), Relaxed);
     for step in 0..STEPS {
         for member in members() {
@@ -182,6 +185,7 @@ impl<D: Declaration> StepsOf<D> {
 /// Called before a fork, on the thread that forks, which calls [`upper_after`] afterwards. The same holds for the other steps.
 unsafe fn upper_before<D: Declaration>() {
     let allocator = D::allocator();
+    allocator.totals.before_fork(&SwitchableAllocator::<D>::state().pending);
     allocator.parking.before_fork();
     allocator.coroutine_pool.before_fork();
     allocator.thread_pool.before_fork();
@@ -200,6 +204,9 @@ unsafe fn upper_after<D: Declaration>() {
     unsafe { allocator.coroutine_pool.after_fork() };
     // SAFETY: As above.
     unsafe { allocator.parking.after_fork() };
+    let child = PROCESS.load(Relaxed) != sys::process_id();
+    // SAFETY: As above.
+    unsafe { allocator.totals.after_fork(&SwitchableAllocator::<D>::state().pending, child) };
 }
 
 /// # Safety

@@ -339,6 +339,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
             self.parking.park(heap.shared(), live, || unsafe { self.empty_parked(heap) });
         }
         self.shrink_cache(state, 0);
+        if PolicyOf::<D>::ACCOUNTING {
+            self.totals.leave(&state.pending);
+        }
         state.pending.flush_always(&self.totals);
     }
 

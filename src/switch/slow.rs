@@ -5,8 +5,8 @@ use core::ptr::{NonNull, null_mut};
 
 use super::Policy;
 use super::allocator::{PolicyOf, SwitchableAllocator, fronted, masked_owner, present};
-use super::context::tier;
 use super::balance::Frees;
+use super::context::tier;
 use super::control::{HeapRef, HeapTier, Phase, Shared};
 use super::large::{LargeMemory, Record};
 use super::outbox::Parcel;
@@ -20,7 +20,8 @@ use crate::{AllocError, NonZeroLayout, SourceError, misuse};
 const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
 
 const NO_HEAP: &str = "a block was freed again after the last one of its heap";
-pub(super) const FREED_TWICE: &str = "a block of a heap was freed twice: more blocks came back than the heap gave out";
+pub(super) const FREED_TWICE: &str =
+    "a block of a heap was freed twice: more blocks came back than the heap gave out";
 const NO_OBJECT: &str = "a large object was freed or resized by another address or with another layout";
 
 /// What a declaration's large objects are made of.

@@ -98,11 +98,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let state = Self::state();
         self.settle_thread(state);
         state.pending.flush(&self.totals);
+        let unflushed = self.totals.unflushed();
         let mut statistics = Statistics {
-            coroutine: self.totals.tier(<Coroutine as Kind<D>>::INDEX),
-            thread: self.totals.tier(<Thread as Kind<D>>::INDEX),
-            global: self.totals.tier(GLOBAL_INDEX),
-            heaps_made: self.totals.heaps(),
+            coroutine: self.totals.tier(&unflushed, <Coroutine as Kind<D>>::INDEX),
+            thread: self.totals.tier(&unflushed, <Thread as Kind<D>>::INDEX),
+            global: self.totals.tier(&unflushed, GLOBAL_INDEX),
+            heaps_made: self.totals.heaps(&unflushed),
             orphans_made: self.lifetimes.orphans_made.load(Relaxed),
             escaped_blocks: self.lifetimes.escaped_blocks.load(Relaxed),
             escaped_bytes: self.lifetimes.escaped_bytes.load(Relaxed),

@@ -9,7 +9,8 @@
 
 use core::ffi::c_void;
 
-use super::allocator::SwitchableAllocator;
+use super::Policy;
+use super::allocator::{PolicyOf, SwitchableAllocator};
 use super::context::Stage;
 use super::fork::{Joined, Member};
 use super::lifecycle::CACHED;
@@ -66,6 +67,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         state.cache_limit.set(if armed { CACHED } else { 0 });
         if !armed {
             state.pending.flush_always(&self.totals);
+        } else if PolicyOf::<D>::ACCOUNTING {
+            // SAFETY: The state is the calling thread's, which is armed once, and `detach` takes it off when the thread ends.
+            unsafe { self.totals.join(&state.pending) };
         }
         armed
     }
