@@ -49,7 +49,7 @@ pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;
 pub use source::{
     AllocatorSource, ArenaSource, ArenaUsage, CachingSource, CountingSource, Decommit, FallbackSource,
-    InlineRegion, LimitSource, MemorySource, OwnsRegions, RefusingSource, RegionSource, Remapped,
+    InlineRegion, LimitSource, MemorySource, Obtained, OwnsRegions, RefusingSource, RegionSource, Remapped,
     SourceCounts,
 };
 #[cfg(feature = "std")]

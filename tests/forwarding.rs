@@ -64,7 +64,7 @@ unsafe impl Allocator for Calls {
         unsafe { self.inner.shrink(block, old, new) }
     }
 
-    fn before_fork(&self) {
+    unsafe fn before_fork(&self) {
         self.names.borrow_mut().push("before_fork");
     }
 
@@ -82,7 +82,8 @@ fn calls_of<A: Allocator>(allocator: &A) {
     let first = ledger.resize(first, layout(4, 8), Way::Shrink).expect("System serves this");
     ledger.free(first);
     ledger.free(second);
-    allocator.before_fork();
+    // SAFETY: The call that follows is the other one.
+    unsafe { allocator.before_fork() };
     // SAFETY: This thread just called `before_fork`, and this is the one call that follows it.
     unsafe { allocator.after_fork() };
 }

@@ -188,8 +188,9 @@ unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
         whichever!(self, allocator => unsafe { allocator.shrink(block, padded(old), padded(new)) })
     }
 
-    fn before_fork(&self) {
-        whichever!(self, allocator => allocator.before_fork());
+    unsafe fn before_fork(&self) {
+        // SAFETY: The caller's promises, for the allocator inside.
+        whichever!(self, allocator => unsafe { allocator.before_fork() });
     }
 
     unsafe fn after_fork(&self) {

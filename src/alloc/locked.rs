@@ -121,11 +121,12 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
         self.with(|allocator| unsafe { allocator.shrink(block, old, new) })
     }
 
-    fn before_fork(&self) {
+    unsafe fn before_fork(&self) {
         self.fork.hold(&self.lock);
         // SAFETY: The lock is held by this thread, so no other thread has a reference.
         let allocator = unsafe { &*self.allocator.get() };
-        allocator.before_fork();
+        // SAFETY: The caller's promises, for the allocator inside.
+        unsafe { allocator.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

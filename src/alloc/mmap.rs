@@ -15,6 +15,7 @@ use core::ptr::NonNull;
 
 use super::{Allocator, relocate};
 use crate::source::Remapped;
+use crate::source::request;
 use crate::{AllocError, MemorySource, MmapSource, NonZeroLayout, ptr};
 
 /// An allocator that obtains a region for each block, and releases it with the block.
@@ -118,7 +119,7 @@ impl<S: MemorySource> MmapAllocator<S> {
 // A clone has a clone of the source, which is the same source. Errors are the source's, which change nothing.
 unsafe impl<S: MemorySource> Allocator for MmapAllocator<S> {
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
-        Ok(self.source.obtain(layout)?)
+        Ok(request::obtain(&self.source, layout)?)
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
@@ -177,8 +178,9 @@ unsafe impl<S: MemorySource> Allocator for MmapAllocator<S> {
         unsafe { self.resize(block, old, new) }
     }
 
-    fn before_fork(&self) {
-        self.source.before_fork();
+    unsafe fn before_fork(&self) {
+        // SAFETY: The caller's promises, for the source.
+        unsafe { self.source.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

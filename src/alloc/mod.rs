@@ -154,8 +154,12 @@ pub unsafe trait Allocator {
     }
 
     /// Takes the locks of the allocator and its source, so that a fork finds nothing half done; as
-    /// [`MemorySource::before_fork`](crate::MemorySource::before_fork), perhaps more than once.
-    fn before_fork(&self) {}
+    /// [`MemorySource::before_fork`](crate::MemorySource::before_fork), perhaps more than once, and the calling thread may go on using the
+    /// allocator.
+    ///
+    /// # Safety
+    /// This thread calls [`after_fork`](Self::after_fork) as often, and the allocator is not moved before.
+    unsafe fn before_fork(&self) {}
 
     /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.
     ///
@@ -272,8 +276,9 @@ macro_rules! forward_allocator {
             unsafe { (**self).shrink(block, old, new) }
         }
 
-        fn before_fork(&self) {
-            (**self).before_fork();
+        unsafe fn before_fork(&self) {
+            // SAFETY: The caller's promises, for the same allocator.
+            unsafe { (**self).before_fork() };
         }
 
         unsafe fn after_fork(&self) {

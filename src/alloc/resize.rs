@@ -90,8 +90,9 @@ macro_rules! in_place_or_elsewhere {
             unsafe { $crate::alloc::shrink_or_move(self, block, old, new) }
         }
 
-        fn before_fork(&self) {
-            self.$field.before_fork();
+        unsafe fn before_fork(&self) {
+            // SAFETY: The caller's promises, for the field.
+            unsafe { self.$field.before_fork() };
         }
 
         unsafe fn after_fork(&self) {

@@ -21,7 +21,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
-use super::{MemorySource, SLICE};
+use super::{MemorySource, Obtained, SLICE};
 use crate::size::{BlockSize, U65536, U1048576};
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
@@ -135,6 +135,40 @@ where
         Ok(block)
     }
 
+    /// Takes the wholly free chunks out: the first of them, linked through their first words.
+    fn detach_free_chunks(&self) -> *mut FreeBlock {
+        let mut blocks = self.blocks.lock();
+        let uncut = blocks.uncut.cast::<FreeBlock>();
+        let partly_cut = if blocks.uncut_len > 0 { Self::chunk_of(uncut) } else { null_mut() };
+        let mut rest = sort(blocks.list, blocks.free);
+        let mut detached = null_mut();
+        blocks.list = null_mut();
+        blocks.free = 0;
+        while !rest.is_null() {
+            let chunk = Self::chunk_of(rest);
+            let (run, len, behind) = split_run(rest, chunk, C::BYTES);
+            let uncut = if chunk == partly_cut { blocks.uncut_len } else { 0 };
+            if len * B::BYTES + uncut == C::BYTES {
+                blocks.uncut_len -= uncut;
+                blocks.chunks -= 1;
+                // SAFETY: The chunk begins with its first block, which is free: blocks are cut from the bottom up.
+                unsafe { chunk.write(FreeBlock { next: detached }) };
+                detached = chunk;
+            } else {
+                let mut run = run;
+                for _ in 0..len {
+                    // SAFETY: `split_run` counted `len` linked blocks from `run` on.
+                    let next = unsafe { (*run).next };
+                    // SAFETY: A block's address is not null.
+                    blocks.push(unsafe { NonNull::new_unchecked(run.cast::<u8>()) });
+                    run = next;
+                }
+            }
+            rest = behind;
+        }
+        detached
+    }
+
     fn chunk_of(block: *mut FreeBlock) -> *mut FreeBlock {
         ptr::untagged(block, C::BYTES - 1)
     }
@@ -191,57 +225,35 @@ where
     }
 
     #[inline]
+    fn obtain_between(&self, least: NonZeroLayout, _preferred: usize) -> Result<Obtained, SourceError> {
+        Ok(Obtained { region: self.obtain(least)?, zeroed: false })
+    }
+
+    #[inline]
     unsafe fn release(&self, region: NonNull<[u8]>, _layout: NonZeroLayout) {
         self.blocks.lock().push(region.cast());
     }
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
-        let mut blocks = self.blocks.lock();
-        let uncut = blocks.uncut.cast::<FreeBlock>();
-        let partly_cut = if blocks.uncut_len > 0 { Self::chunk_of(uncut) } else { null_mut() };
-        let mut rest = sort(blocks.list, blocks.free);
-        blocks.list = null_mut();
-        blocks.free = 0;
+        let mut chunk = self.detach_free_chunks();
         let mut reclaimed = 0;
-        while !rest.is_null() {
-            let chunk = Self::chunk_of(rest);
-            let (run, len, behind) = split_run(rest, chunk, C::BYTES);
-            let mut missing = C::BYTES - len * B::BYTES;
-            if chunk == partly_cut {
-                missing -= blocks.uncut_len;
-            }
-            if missing == 0 {
-                if chunk == partly_cut {
-                    blocks.uncut_len = 0;
-                }
-                // SAFETY: `chunk` is the address of a chunk, which is not null.
-                let start = unsafe { NonNull::new_unchecked(chunk.cast::<u8>()) };
-                let region = ptr::bytes(start, C::BYTES);
-                leaving(region);
-                blocks.chunks -= 1;
-                reclaimed += C::BYTES;
-                // SAFETY: The chunk was obtained with this layout, and all its blocks were free or uncut and are
-                // now on no list.
-                unsafe { self.source.release(region, Self::CHUNK) };
-            } else {
-                let mut run = run;
-                for _ in 0..len {
-                    // SAFETY: `split_run` counted `len` linked blocks from `run` on.
-                    let next = unsafe { (*run).next };
-                    // SAFETY: A block's address is not null.
-                    blocks.push(unsafe { NonNull::new_unchecked(run.cast::<u8>()) });
-                    run = next;
-                }
-            }
-            rest = behind;
+        // Without the lock: `leaving` may use this arena.
+        while let Some(start) = NonNull::new(chunk) {
+            // SAFETY: What was detached is chunks linked through their first words, which nobody else knows of.
+            chunk = unsafe { start.as_ref() }.next;
+            let region = ptr::bytes(start.cast(), C::BYTES);
+            leaving(region);
+            reclaimed += C::BYTES;
+            // SAFETY: The chunk was obtained with this layout, and all its blocks were free or uncut and are on no list.
+            unsafe { self.source.release(region, Self::CHUNK) };
         }
-        drop(blocks);
         reclaimed + self.source.reclaim(leaving)
     }
 
-    fn before_fork(&self) {
+    unsafe fn before_fork(&self) {
         self.blocks.hold_for_fork();
-        self.source.before_fork();
+        // SAFETY: The caller's promises, for the source behind.
+        unsafe { self.source.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

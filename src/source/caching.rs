@@ -2,13 +2,14 @@
 
 use core::fmt;
 use core::mem::MaybeUninit;
+use core::ops::RangeInclusive;
 use core::ptr::NonNull;
 
 use generic_array::{ArrayLength, GenericArray};
 use typenum::U16;
 
-use super::MemorySource;
-use super::through::{exact, obtain, release};
+use super::through::{exact, exact_between, obtain_between, release};
+use super::{MemorySource, Obtained};
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
 
@@ -70,12 +71,15 @@ impl<N: ArrayLength> Cache<N> {
         Some(kept)
     }
 
-    /// Takes out a region that was obtained with this layout, the one that came last.
+    /// Takes out the longest region that was obtained with this alignment and has one of these lengths, of equals the one that
+    /// came last.
     ///
     /// One that merely happens to be as aligned will not do: it must go back with the alignment that was asked for, which its
     /// next user does not know.
-    fn find(&mut self, layout: NonZeroLayout) -> Option<Kept> {
-        let place = self.kept().iter().rposition(|kept| kept.layout == layout)?;
+    fn find(&mut self, align: usize, lens: RangeInclusive<usize>) -> Option<Kept> {
+        let fits = |layout: NonZeroLayout| layout.align() == align && lens.contains(&layout.size());
+        let places = self.kept().iter().enumerate().filter(|(_, kept)| fits(kept.layout));
+        let (place, _) = places.max_by_key(|(_, kept)| kept.layout.size())?;
         self.take(place)
     }
 
@@ -119,13 +123,16 @@ impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
     /// Gives the whole cache back, and returns how many bytes that was.
     fn empty(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let mut bytes = 0;
-        loop {
+        // As many as there are now: who frees meanwhile, `leaving` perhaps, does not keep this from ending.
+        let regions = self.cache.lock().len;
+        for _ in 0..regions {
             let kept = self.cache.lock().take(0);
-            let Some(kept) = kept else { return bytes };
+            let Some(kept) = kept else { break };
             leaving(ptr::bytes(kept.start, kept.layout.size()));
             bytes += kept.layout.size();
             self.give_back(kept);
         }
+        bytes
     }
 
     /// Gives a region of the cache back.
@@ -145,16 +152,22 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
     const SHARES_SLICES: bool = S::SHARES_SLICES || S::BLOCK != 0;
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let layout = asked::<S>(layout)?;
-        let kept = self.cache.lock().find(layout);
-        match kept {
-            Some(kept) => Ok(ptr::bytes(kept.start, layout.size())),
-            // What the cache keeps may be just what the other source lacks.
-            None => obtain(&self.source, layout).or_else(|refusal| match self.empty(&mut |_| ()) {
-                0 => Err(refusal),
-                _ => obtain(&self.source, layout),
-            }),
+        Ok(self.obtain_between(layout, layout.size())?.region)
+    }
+
+    /// Gives a region of the cache if that has at least half of the preferred length.
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        let (least, preferred) = exact_between::<S>(least.align_to(S::MIN_ALIGN)?, preferred)?;
+        let enough = least.size().max(preferred / 2);
+        let kept = self.cache.lock().find(least.align(), enough..=preferred);
+        if let Some(Kept { start, layout }) = kept {
+            return Ok(Obtained { region: ptr::bytes(start, layout.size()), zeroed: false });
         }
+        // What the cache keeps may be just what the other source lacks.
+        obtain_between(&self.source, least, preferred).or_else(|refusal| match self.empty(&mut |_| ()) {
+            0 => Err(refusal),
+            _ => obtain_between(&self.source, least, preferred),
+        })
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
@@ -165,9 +178,10 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
         }
     }
 
-    fn before_fork(&self) {
+    unsafe fn before_fork(&self) {
         self.cache.hold_for_fork();
-        self.source.before_fork();
+        // SAFETY: The caller's promises, for the source behind.
+        unsafe { self.source.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

@@ -2,8 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::through::{exact, obtain, pass_on, release};
-use super::{MemorySource, OwnsRegions};
+use super::through::{exact, exact_between, obtain_between, pass_on, release};
+use super::{MemorySource, Obtained, OwnsRegions};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -91,9 +91,14 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
     const SHARES_SLICES: bool = S::SHARES_SLICES;
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let region = exact::<S>(layout).and_then(|layout| obtain(&self.source, layout));
-        match region {
-            Ok(region) => {
+        Ok(self.obtain_between(layout, layout.size())?.region)
+    }
+
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        let obtained = exact_between::<S>(least, preferred)
+            .and_then(|(least, preferred)| obtain_between(&self.source, least, preferred));
+        match obtained {
+            Ok(Obtained { region, .. }) => {
                 self.obtained.fetch_add(1, Ordering::Relaxed);
                 let bytes = self.bytes.fetch_add(region.len(), Ordering::Relaxed) + region.len();
                 self.most_bytes.fetch_max(bytes, Ordering::Relaxed);
@@ -102,7 +107,7 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
                 self.refused.fetch_add(1, Ordering::Relaxed);
             }
         }
-        region
+        obtained
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {

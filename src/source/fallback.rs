@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::{MemorySource, OwnsRegions};
+use super::{MemorySource, Obtained, OwnsRegions};
 use crate::{NonZeroLayout, SourceError};
 
 /// A source that asks a first one, and a second where that refuses.
@@ -45,6 +45,21 @@ impl<P, F> FallbackSource<P, F> {
     }
 }
 
+impl<P: OwnsRegions, F: MemorySource> FallbackSource<P, F> {
+    /// Gives a region of the second's back that could not be told from the first's own.
+    ///
+    /// # Safety
+    /// The second holds the region, which nobody uses, and the layout fits it.
+    unsafe fn told_apart(&self, region: NonNull<[u8]>, layout: NonZeroLayout) -> Result<(), SourceError> {
+        if !self.first.owns(region.cast()) {
+            return Ok(());
+        }
+        // SAFETY: The caller's promises.
+        unsafe { self.second.release(region, layout) };
+        Err(SourceError::Exhausted)
+    }
+}
+
 const fn smaller(a: usize, b: usize) -> usize {
     if a < b { a } else { b }
 }
@@ -69,12 +84,24 @@ unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         self.first.obtain(layout).or_else(|_| {
             let region = self.second.obtain(layout)?;
-            if self.first.owns(region.cast()) {
-                // SAFETY: Just obtained with this layout, and used by nobody.
-                unsafe { self.second.release(region, layout) };
-                return Err(SourceError::Exhausted);
-            }
+            // SAFETY: Just obtained with this layout, and used by nobody.
+            unsafe { self.told_apart(region, layout) }?;
             Ok(region)
+        })
+    }
+
+    /// Asks the first for all lengths before the second.
+    ///
+    /// # Errors
+    /// As `obtain`.
+    #[inline]
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        self.first.obtain_between(least, preferred).or_else(|_| {
+            let obtained = self.second.obtain_between(least, preferred)?;
+            let fits = NonZeroLayout::of_region(obtained.region.len(), least.align())?;
+            // SAFETY: Just obtained, and used by nobody; all of a region fits it.
+            unsafe { self.told_apart(obtained.region, fits) }?;
+            Ok(obtained)
         })
     }
 
@@ -90,9 +117,11 @@ unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, 
         }
     }
 
-    fn before_fork(&self) {
-        self.first.before_fork();
-        self.second.before_fork();
+    unsafe fn before_fork(&self) {
+        // SAFETY: The caller's promises, for the first.
+        unsafe { self.first.before_fork() };
+        // SAFETY: The caller's promises, for the second.
+        unsafe { self.second.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

@@ -65,8 +65,9 @@ unsafe impl<A: Allocator> MemorySource for AllocatorSource<A> {
         unsafe { self.allocator.deallocate(region.cast(), layout) };
     }
 
-    fn before_fork(&self) {
-        self.allocator.before_fork();
+    unsafe fn before_fork(&self) {
+        // SAFETY: The caller's promises.
+        unsafe { self.allocator.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

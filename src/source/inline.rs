@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 use generic_array::{ArrayLength, GenericArray};
 
 use super::region::whole;
-use super::{MemorySource, OwnsRegions};
+use super::{MemorySource, Obtained, OwnsRegions};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -73,6 +73,10 @@ unsafe impl<N: ArrayLength> MemorySource for &InlineRegion<N> {
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         // SAFETY: The bytes are one object, and `taken` is theirs.
         unsafe { whole(self.start(), N::USIZE, &self.taken, layout) }
+    }
+
+    fn obtain_between(&self, least: NonZeroLayout, _preferred: usize) -> Result<Obtained, SourceError> {
+        Ok(Obtained { region: self.obtain(least)?, zeroed: false })
     }
 
     unsafe fn release(&self, _region: NonNull<[u8]>, _layout: NonZeroLayout) {

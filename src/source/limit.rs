@@ -2,8 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::through::{exact, obtain, pass_on, release};
-use super::{MemorySource, OwnsRegions};
+use super::through::{exact, exact_between, obtain_between, pass_on, release};
+use super::{MemorySource, Obtained, OwnsRegions};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -60,6 +60,26 @@ impl<S> LimitSource<S> {
     }
 }
 
+impl<S: MemorySource> LimitSource<S> {
+    /// Adds the preferred length to the bytes held, or what is left below the limit; returns how much that was.
+    fn charge(&self, least: NonZeroLayout, preferred: usize) -> Result<usize, SourceError> {
+        let (limit, unit) = (self.limit(), least.align().max(S::MIN_ALIGN));
+        let affordable = |held: usize| {
+            let left = limit.saturating_sub(held);
+            let most = if preferred <= left { preferred } else { (left & !(unit - 1)).max(least.size()) };
+            (most <= left).then_some(most)
+        };
+        let mut held = self.held();
+        loop {
+            let bytes = affordable(held).ok_or(SourceError::LimitReached)?;
+            match self.held.compare_exchange_weak(held, held + bytes, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(bytes),
+                Err(now) => held = now,
+            }
+        }
+    }
+}
+
 // SAFETY: Regions are those of the source behind, cut to a length that was asked of it; the limit only refuses.
 unsafe impl<S: MemorySource> MemorySource for LimitSource<S> {
     pass_on!(S.source);
@@ -67,15 +87,23 @@ unsafe impl<S: MemorySource> MemorySource for LimitSource<S> {
     const SHARES_SLICES: bool = S::SHARES_SLICES;
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let layout = exact::<S>(layout)?;
-        let limit = self.limit();
-        let charge = |held: usize| held.checked_add(layout.size()).filter(|&sum| sum <= limit);
-        self.held
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge)
-            .map_err(|_| SourceError::LimitReached)?;
-        obtain(&self.source, layout).inspect_err(|_| {
-            self.held.fetch_sub(layout.size(), Ordering::Relaxed);
-        })
+        Ok(self.obtain_between(layout, layout.size())?.region)
+    }
+
+    /// Gives what is left below the limit if that is less than the preferred length.
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        let (least, preferred) = exact_between::<S>(least, preferred)?;
+        let charged = self.charge(least, preferred)?;
+        match obtain_between(&self.source, least, charged) {
+            Ok(obtained) => {
+                self.held.fetch_sub(charged - obtained.region.len(), Ordering::Relaxed);
+                Ok(obtained)
+            }
+            Err(error) => {
+                self.held.fetch_sub(charged, Ordering::Relaxed);
+                Err(error)
+            }
+        }
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {

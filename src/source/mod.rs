@@ -6,7 +6,19 @@
 //! - A region is **held** from the `obtain` that returned it to the `release` that gives it back.
 //! - `region` and `layout` **fit** a held region where `region` starts where the region starts, `layout` has the
 //!   alignment that was asked for, and both `region.len()` and `layout.size()` lie between the size that was
-//!   asked for and the length that was returned.
+//!   asked for and the length that was returned. For a region that came from a request with a least and a preferred
+//!   length, what counts as asked for is the preferred length or, if the region is shorter, all of it (or the
+//!   largest size that is a layout with that alignment).
+//!
+//! # A source of one's own
+//! `obtain` and `release` are enough. The other methods have defaults that are right for every source, but may give less
+//! than it could:
+//!
+//! - [`obtain_between`](MemorySource::obtain_between): the default asks `obtain` for half of the last length each time. A source
+//!   that knows what it has left answers at once; one around other sources passes the whole range on, so that each is used up
+//!   before the next is asked.
+//! - [`remap`](MemorySource::remap), [`reclaim`](MemorySource::reclaim) and the fork methods: a source around another passes
+//!   them on, if its regions are those of the other.
 
 mod arena;
 mod caching;
@@ -22,6 +34,7 @@ mod mmap;
 mod pooled;
 mod refusing;
 mod region;
+pub(crate) mod request;
 mod shared;
 #[cfg(feature = "std")]
 mod shared_map;
@@ -46,6 +59,7 @@ pub use mmap::{
 pub use pooled::PooledSource;
 pub use refusing::RefusingSource;
 pub use region::RegionSource;
+pub use request::Obtained;
 #[cfg(feature = "std")]
 pub use shared_map::{FileSource, MemfdSource};
 // Loom makes no statics.
@@ -80,7 +94,9 @@ pub struct Remapped {
 /// - A region that `obtain` returned is readable and writable, at least as large and as aligned as asked,
 ///   overlaps no other held region and no other live object, and stays so until it is released or the source
 ///   (with all its clones and borrows) is gone. Moving the source does not move its regions.
-/// - With [`ZEROED`](Self::ZEROED), and where [`obtain_telling`](Self::obtain_telling) said so, every byte of it is zero.
+/// - With [`ZEROED`](Self::ZEROED), and if [`obtain_between`](Self::obtain_between) says so, every byte of it is zero.
+/// - All of this holds for `obtain_between` too, with the least size as what was asked for. For each power of two up to `MIN_ALIGN`:
+///   if the least size is a multiple of it, so is the length that is returned.
 /// - It starts at a multiple of [`MIN_ALIGN`](Self::MIN_ALIGN).
 /// - With [`BLOCK`](Self::BLOCK) not zero: each region is `BLOCK` bytes at a multiple of `BLOCK`; and from the
 ///   moment that a region in some slice (of [`SLICE`] bytes) was returned, the whole of that slice is
@@ -116,15 +132,36 @@ pub unsafe trait MemorySource {
     /// The reason why there is none; nothing has changed then.
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError>;
 
-    /// As [`obtain`](Self::obtain), and whether every byte of the region is known to be zero.
+    /// Obtains the best region that this source has for a length from `least.size()` to `preferred` bytes, and says whether it is
+    /// known to be zero.
     ///
-    /// The answer is of use where a source cannot promise zeros of every region, as [`ZEROED`](Self::ZEROED) does, but knows them of some.
+    /// The best is one of at least `preferred` bytes, otherwise the longest. A preferred length below the least counts as the least.
+    ///
+    /// The default halves: it asks [`obtain`](Self::obtain) for the preferred length, then for half of the last each time, and
+    /// at last for the least.
     ///
     /// # Errors
-    /// As `obtain`.
+    /// The reason why there is no region of the least size; nothing has changed then.
+    ///
+    /// # Examples
+    /// ```
+    /// use core::mem::MaybeUninit;
+    /// use context_allocator::{FallbackSource, MemorySource, MmapSource, NonZeroLayout, RegionSource};
+    ///
+    /// let mut bytes = [MaybeUninit::uninit(); 3000];
+    /// let source = FallbackSource::new(RegionSource::new(&mut bytes), MmapSource::new());
+    /// let least = NonZeroLayout::from_size_align(1000, 1)?;
+    /// assert_eq!(source.obtain_between(least, 1 << 20)?.region.len(), 3000);
+    /// let beyond = source.obtain_between(least, 1 << 20)?;
+    /// assert!(beyond.region.len() == 1 << 20 && beyond.zeroed);
+    /// # unsafe { source.release(beyond.region, least.with_size(1 << 20)?) };
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
-    fn obtain_telling(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, bool), SourceError> {
-        Ok((self.obtain(layout)?, Self::ZEROED))
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        request::halving::<Self>(least, preferred, |asked| {
+            Ok(Obtained { region: self.obtain(asked)?, zeroed: Self::ZEROED })
+        })
     }
 
     /// Gives a region back.
@@ -158,7 +195,8 @@ pub unsafe trait MemorySource {
     /// Gives memory that was released to this source back to where it came from, as far as that is possible, and
     /// returns how many bytes that was.
     ///
-    /// `leaving` is called with each range before it leaves. It must neither unwind nor use this source.
+    /// `leaving` is called with each range before it leaves, without any lock of this source: it may use the source, and what is
+    /// made over it. If it unwinds, memory may be lost, nothing else.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let _ = leaving;
         0
@@ -167,8 +205,13 @@ pub unsafe trait MemorySource {
     /// Takes the source's locks, so that a fork finds nothing half done.
     ///
     /// A source that stands in several places, behind a reference, gets this call from each of them, on one thread, and as
-    /// many calls of [`after_fork`](Self::after_fork): the first takes the locks, the last gives them back.
-    fn before_fork(&self) {}
+    /// many calls of [`after_fork`](Self::after_fork): the first takes the locks, the last gives them back. Meanwhile the calling thread
+    /// may go on using the source, and what is made over it: the fork handlers of other libraries may allocate. The sources of this
+    /// library let that thread pass through the locks that it holds; a source whose lock does not would wait for itself.
+    ///
+    /// # Safety
+    /// This thread calls `after_fork` as often, and the source is not moved before.
+    unsafe fn before_fork(&self) {}
 
     /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.
     ///

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::{MemorySource, MmapSource, Purge, Remapped, SliceSource, SliceUsage};
+use super::{MemorySource, MmapSource, Obtained, Purge, Remapped, SliceSource, SliceUsage};
 use crate::{NonZeroLayout, SourceError};
 
 /// The pool behind [`PooledSource`].
@@ -61,8 +61,8 @@ unsafe impl MemorySource for PooledSource {
     }
 
     #[inline]
-    fn obtain_telling(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, bool), SourceError> {
-        POOL.obtain_telling(layout)
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        POOL.obtain_between(least, preferred)
     }
 
     #[inline]
@@ -85,8 +85,9 @@ unsafe impl MemorySource for PooledSource {
         POOL.reclaim(leaving)
     }
 
-    fn before_fork(&self) {
-        POOL.before_fork();
+    unsafe fn before_fork(&self) {
+        // SAFETY: The caller's promises.
+        unsafe { POOL.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

@@ -2,8 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::MemorySource;
 use super::through::pass_on;
+use super::{MemorySource, Obtained};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -64,6 +64,12 @@ impl<S> RefusingSource<S> {
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
+
+    /// Counts a request, and refuses it if it is one of those.
+    fn count(&self) -> Result<(), SourceError> {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        if (self.first..self.behind).contains(&number) { Err(SourceError::Exhausted) } else { Ok(()) }
+    }
 }
 
 // SAFETY: Regions are those of the source behind, passed on as they are. It gives up `BLOCK` and `reclaim`: an arena never
@@ -75,11 +81,17 @@ unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
     /// # Errors
     /// [`SourceError::Exhausted`] where this is a request to refuse.
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        if (self.first..self.behind).contains(&number) {
-            return Err(SourceError::Exhausted);
-        }
+        self.count()?;
         self.source.obtain(layout)
+    }
+
+    /// Counts as one request, whatever lengths are tried.
+    ///
+    /// # Errors
+    /// As `obtain`.
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        self.count()?;
+        self.source.obtain_between(least, preferred)
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {

@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use super::{MemorySource, OwnsRegions};
+use super::{MemorySource, Obtained, OwnsRegions};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError, ptr};
@@ -92,6 +92,10 @@ unsafe impl MemorySource for RegionSource<'_> {
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         // SAFETY: The range at `start` has `len` bytes, and `taken` is its own.
         unsafe { whole(self.start, self.len, &self.taken, layout) }
+    }
+
+    fn obtain_between(&self, least: NonZeroLayout, _preferred: usize) -> Result<Obtained, SourceError> {
+        Ok(Obtained { region: self.obtain(least)?, zeroed: false })
     }
 
     unsafe fn release(&self, _region: NonNull<[u8]>, _layout: NonZeroLayout) {

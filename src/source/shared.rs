@@ -5,7 +5,7 @@
 
 use core::ptr::NonNull;
 
-use super::{Decommit, MemorySource, OwnsRegions, Remapped};
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::{NonZeroLayout, SourceError};
 
 macro_rules! source_through {
@@ -26,8 +26,8 @@ macro_rules! source_through {
             }
 
             #[inline]
-            fn obtain_telling(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, bool), SourceError> {
-                (**self).obtain_telling(layout)
+            fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+                (**self).obtain_between(least, preferred)
             }
 
             #[inline]
@@ -47,8 +47,9 @@ macro_rules! source_through {
                 unsafe { (**self).remap(region, old, new) }
             }
 
-            fn before_fork(&self) {
-                (**self).before_fork();
+            unsafe fn before_fork(&self) {
+                // SAFETY: The caller's promises, for the same source.
+                unsafe { (**self).before_fork() };
             }
 
             unsafe fn after_fork(&self) {

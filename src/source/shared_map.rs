@@ -156,7 +156,7 @@ macro_rules! source_of_maps {
                 unsafe { self.maps.release(region) };
             }
 
-            fn before_fork(&self) {
+            unsafe fn before_fork(&self) {
                 self.maps.end.hold_for_fork();
             }
 

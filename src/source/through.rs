@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::MemorySource;
+use super::{MemorySource, Obtained};
 use crate::layout::round_up;
 use crate::{NonZeroLayout, SourceError};
 
@@ -13,8 +13,9 @@ macro_rules! pass_on {
         const MIN_ALIGN: usize = $source::MIN_ALIGN;
         const MAX_REGION: usize = $source::MAX_REGION;
 
-        fn before_fork(&self) {
-            self.$field.before_fork();
+        unsafe fn before_fork(&self) {
+            // SAFETY: The caller's promises, for the source in the field.
+            unsafe { self.$field.before_fork() };
         }
 
         unsafe fn after_fork(&self) {
@@ -36,23 +37,35 @@ pub(super) fn exact<S: MemorySource>(layout: NonZeroLayout) -> Result<NonZeroLay
     layout.with_size(len).map_err(|_| SourceError::TooLarge)
 }
 
-/// Obtains a region of exactly `layout.size()` bytes, which [`exact`] gave.
-#[inline]
-pub(super) fn obtain<S: MemorySource>(
-    source: &S,
-    layout: NonZeroLayout,
-) -> Result<NonNull<[u8]>, SourceError> {
-    let region = source.obtain(layout)?;
-    Ok(crate::ptr::bytes(region.cast(), layout.size()))
+/// The same for a least and a preferred length; the latter is not below the former.
+pub(super) fn exact_between<S: MemorySource>(
+    least: NonZeroLayout,
+    preferred: usize,
+) -> Result<(NonZeroLayout, usize), SourceError> {
+    let least = exact::<S>(least)?;
+    let unit = least.align().max(S::MIN_ALIGN);
+    let preferred = preferred.min(S::MAX_REGION) & !(unit - 1);
+    Ok((least, preferred.max(least.size())))
 }
 
-/// Releases a region that [`obtain`] gave for this layout, which [`exact`] made again from the one in hand.
+/// Obtains a region of at most `preferred` bytes, for lengths that [`exact_between`] gave; its length is such a length too.
+#[inline]
+pub(super) fn obtain_between<S: MemorySource>(
+    source: &S,
+    least: NonZeroLayout,
+    preferred: usize,
+) -> Result<Obtained, SourceError> {
+    let obtained = source.obtain_between(least, preferred)?;
+    // Both are multiples of the least alignment, as the source promises. What was cut fits: it is the preferred length.
+    Ok(obtained.cut(obtained.region.len().min(preferred)))
+}
+
+/// Releases a region that [`obtain_between`] gave with the length of this layout, which [`exact`] made again from the one in hand.
 ///
 /// # Safety
 /// As [`MemorySource::release`].
 #[inline]
 pub(super) unsafe fn release<S: MemorySource>(source: &S, region: NonNull<[u8]>, layout: NonZeroLayout) {
-    // SAFETY: The caller's promises; the length lies between what was asked of the source and what it gave, being equal to
-    // the former.
+    // SAFETY: The caller's promises; the length is the preferred one that was asked of the source, or all that it gave.
     unsafe { source.release(crate::ptr::bytes(region.cast(), layout.size()), layout) };
 }

@@ -184,14 +184,17 @@ impl<G> ForkHooks<G> {
         /// # Safety
         /// None is needed.
         unsafe fn nothing<G>(_: &G) {}
-        Self { present: false, before: |_| (), after: nothing }
+        Self { present: false, before: nothing, after: nothing }
     }
 }
 
 impl<A: Allocator> ForkHooks<AllocatorAdaptor<A>> {
     const fn of_allocator() -> Self {
-        fn before<A: Allocator>(adaptor: &AllocatorAdaptor<A>) {
-            adaptor.inner().before_fork();
+        /// # Safety
+        /// As [`Allocator::before_fork`].
+        unsafe fn before<A: Allocator>(adaptor: &AllocatorAdaptor<A>) {
+            // SAFETY: The caller's promises.
+            unsafe { adaptor.inner().before_fork() };
         }
         /// # Safety
         /// As [`Allocator::after_fork`].

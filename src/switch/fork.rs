@@ -212,7 +212,8 @@ unsafe fn upper_after<D: Declaration>() {
 /// # Safety
 /// As [`upper_before`].
 unsafe fn global_before<D: Declaration>() {
-    D::allocator().tiers().global_before_fork();
+    // SAFETY: The caller's promises.
+    unsafe { D::allocator().tiers().global_before_fork() };
 }
 
 /// # Safety
@@ -226,9 +227,12 @@ unsafe fn global_after<D: Declaration>() {
 /// As [`upper_before`].
 unsafe fn sources_before<D: Declaration>() {
     let tiers = D::allocator().tiers();
-    tiers.coroutine_source().before_fork();
-    tiers.thread_source().before_fork();
-    PolicyOf::<D>::LARGE.before_fork();
+    // SAFETY: The caller's promises. The same holds for each of the calls below.
+    unsafe { tiers.coroutine_source().before_fork() };
+    // SAFETY: As above.
+    unsafe { tiers.thread_source().before_fork() };
+    // SAFETY: As above.
+    unsafe { PolicyOf::<D>::LARGE.before_fork() };
 }
 
 /// # Safety

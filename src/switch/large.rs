@@ -21,7 +21,7 @@ use core::ptr::{NonNull, null_mut};
 
 use super::control::Shared;
 use super::owner_map::{Entry, OwnerMap, SpareLeaf};
-use crate::source::SLICE;
+use crate::source::{Obtained, SLICE};
 use crate::sync::Guarded;
 use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
 
@@ -98,7 +98,8 @@ impl LargeObjects {
         if !shared.charge(whole) {
             return Err(SourceError::LimitReached);
         }
-        let (region, zeroed) = memory.source.obtain_telling(asked).inspect_err(|_| shared.refund(whole))?;
+        let obtained = memory.source.obtain_between(asked, whole).inspect_err(|_| shared.refund(whole))?;
+        let Obtained { region, zeroed } = obtained;
         let record = region.cast::<Record>();
         let object = ptr::up(record.as_ptr().cast::<u8>(), offset);
         if let Err(error) = memory.owners.enter(slice_of(object), Entry::large(record)) {

@@ -28,7 +28,8 @@ use super::owner_map::Entry;
 use super::tiers::{Declaration, HeapAllocator, Kind, TierAllocator};
 use crate::alloc::LocalAllocator;
 use crate::layout::round_up;
-use crate::source::SLICE;
+use crate::source::request::obtain_units;
+use crate::source::{Obtained, SLICE};
 use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// What a block begins with.
@@ -82,14 +83,14 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         layout.align().max(HEADER)
     }
 
-    fn obtain_block(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+    fn obtain_block(&self, layout: NonZeroLayout) -> Result<Obtained, SourceError> {
         let offset = Self::offset(layout);
         let size = layout.size().checked_add(offset).ok_or(SourceError::TooLarge)?;
         if size > Self::BLOCK {
             return Err(SourceError::TooLarge);
         }
         let asked = layout.with_size(size)?;
-        let block = K::source().obtain(asked)?;
+        let Obtained { region: block, zeroed } = K::source().obtain_between(asked, size)?;
         let start = block.cast::<u8>();
         if let Err(error) = enter_block::<D>(start, Self::BLOCK) {
             // SAFETY: Just obtained with this layout; nobody has seen it.
@@ -99,7 +100,8 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         // SAFETY: The block is ours and begins with room for the header.
         unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control.as_ptr() }) };
         // SAFETY: `offset` is less than the block's size.
-        Ok(ptr::bytes(unsafe { start.add(offset) }, Self::BLOCK - offset))
+        let region = ptr::bytes(unsafe { start.add(offset) }, Self::BLOCK - offset);
+        Ok(Obtained { region, zeroed })
     }
 
     /// # Safety
@@ -115,7 +117,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         }
     }
 
-    fn obtain_slab(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+    fn obtain_slab(&self, layout: NonZeroLayout) -> Result<Obtained, SourceError> {
         let (asked, len) = Self::for_slab(layout)?;
         if layout.size() > len {
             return Err(SourceError::TooLarge);
@@ -134,7 +136,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         }
         // SAFETY: The slab is ours, and its allocator leaves the first bytes to us.
         unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control.as_ptr() }) };
-        Ok(ptr::bytes(start, len))
+        Ok(Obtained { region: ptr::bytes(start, len), zeroed: false })
     }
 
     /// # Safety
@@ -158,17 +160,28 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         Ok((asked, asked.size()))
     }
 
-    fn obtain_slices(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let layout = slices(layout)?;
-        let region = K::source().obtain(layout)?;
-        let start = region.cast::<u8>();
-        let len = region.len() & !(SLICE - 1);
+    /// Obtains whole slices; `least` and `preferred` are such.
+    fn obtain_slices(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        let obtained = obtain_units(K::source(), least, preferred, SLICE)?;
+        let (start, len) = (obtained.region.cast::<u8>(), obtained.region.len());
         if let Err(error) = D::owners().enter_range(start.addr().get(), len, Entry::direct(self.control)) {
-            // SAFETY: Just obtained with this layout; nobody has seen it.
-            unsafe { K::source().release(region, layout) };
+            let fits = NonZeroLayout::of_region(len, least.align())?;
+            // SAFETY: Just obtained, and nobody has seen it; whole slices of a region fit it.
+            unsafe { K::source().release(obtained.region, fits) };
             return Err(error);
         }
-        Ok(ptr::bytes(start, len))
+        Ok(obtained)
+    }
+
+    /// Charges whole slices, as many as preferred or as the heap's limit leaves; returns how many bytes that was.
+    fn charge_slices(&self, least: usize, preferred: usize) -> Option<usize> {
+        let shared = self.shared();
+        let left = shared.limit().saturating_sub(shared.held()) & !(SLICE - 1);
+        let most = preferred.min(left).max(least);
+        if shared.charge(most) {
+            return Some(most);
+        }
+        (most > least && shared.charge(least)).then_some(least)
     }
 
     /// # Safety
@@ -229,21 +242,31 @@ unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
     };
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let charged = if Self::BLOCK == 0 { slices(layout)?.size() } else { Self::BLOCK };
-        if !self.shared().charge(charged) {
-            return Err(SourceError::LimitReached);
-        }
+        Ok(self.obtain_between(layout, layout.size())?.region)
+    }
+
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        let sliced = Self::BLOCK == 0 && !Self::SLABS;
+        let charged = if Self::BLOCK == 0 {
+            let (least, most) = (slices(least)?.size(), Self::MAX_REGION);
+            let preferred = if sliced { (preferred.min(most) & !(SLICE - 1)).max(least) } else { least };
+            self.charge_slices(least, preferred)
+        } else {
+            self.shared().charge(Self::BLOCK).then_some(Self::BLOCK)
+        };
+        let charged = charged.ok_or(SourceError::LimitReached)?;
         let obtained = match Self::BLOCK {
-            _ if Self::SLABS => self.obtain_slab(layout),
-            0 => self.obtain_slices(layout),
-            _ => self.obtain_block(layout),
+            _ if Self::SLABS => self.obtain_slab(least),
+            0 => slices(least).and_then(|least| self.obtain_slices(least, charged)),
+            _ => self.obtain_block(least),
         };
         match obtained {
             Err(_) => self.shared().refund(charged),
             // A source may give more slices than asked; they count, though no limit refuses them any more.
-            Ok(region) if Self::BLOCK == 0 && region.len() > charged => {
+            Ok(Obtained { region, .. }) if sliced && region.len() > charged => {
                 self.shared().charge_beyond_limit(region.len() - charged);
             }
+            Ok(Obtained { region, .. }) if sliced => self.shared().refund(charged - region.len()),
             Ok(_) => {}
         }
         obtained

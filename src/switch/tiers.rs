@@ -63,8 +63,10 @@ pub trait TierSet: sealed::Sealed + Sync + 'static {
     /// Whether the two functions below do anything.
     #[doc(hidden)]
     fn global_takes_part_in_forks(&self) -> bool;
+    /// # Safety
+    /// As [`MemorySource::before_fork`].
     #[doc(hidden)]
-    fn global_before_fork(&self);
+    unsafe fn global_before_fork(&self);
     /// # Safety
     /// As [`MemorySource::after_fork`].
     #[doc(hidden)]
@@ -99,7 +101,7 @@ unsafe impl<C: TierAllocator, T: TierAllocator, G: Sync, P> Sync for Tiers<C, T,
 /// How to hold the locks of a global tier around a fork.
 pub(super) struct ForkHooks<G> {
     pub(super) present: bool,
-    pub(super) before: fn(&G),
+    pub(super) before: unsafe fn(&G),
     pub(super) after: unsafe fn(&G),
 }
 
@@ -137,8 +139,9 @@ where
         self.fork.present
     }
 
-    fn global_before_fork(&self) {
-        (self.fork.before)(&self.global);
+    unsafe fn global_before_fork(&self) {
+        // SAFETY: The hook is that of `G`, and the caller's promises are the ones it asks for.
+        unsafe { (self.fork.before)(&self.global) };
     }
 
     unsafe fn global_after_fork(&self) {

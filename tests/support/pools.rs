@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use context_allocator::source::SLICE;
 use context_allocator::{
-    BlockSize, Decommit, MemorySource, MmapSource, NonZeroLayout, Remapped, SliceSource, SourceError,
+    BlockSize, Decommit, MemorySource, MmapSource, NonZeroLayout, Obtained, Remapped, SliceSource,
+    SourceError,
 };
 
 use super::layout;
@@ -142,7 +143,7 @@ impl<'a, S: Decommit, C: BlockSize> Run<'a, S, C> {
         layout: NonZeroLayout,
         stamp: u64,
     ) -> Result<Self, SourceError> {
-        let (region, zeroed) = pool.obtain_telling(layout)?;
+        let Obtained { region, zeroed } = pool.obtain_between(layout, layout.size())?;
         assert_eq!(region.len(), layout.size().next_multiple_of(SLICE));
         assert!(region.cast::<u8>().addr().get().is_multiple_of(layout.align().max(SLICE)));
         if zeroed {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use allocator_api2_02::alloc::System;
 use allocator_api2_02::vec::Vec;
-use context_allocator::{MemorySource, NonZeroLayout, SourceError};
+use context_allocator::{MemorySource, NonZeroLayout, Obtained, SourceError};
 
 /// A source that passes on what another gives, counts it, and knows each region that is held.
 ///
@@ -178,6 +178,27 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
         region
     }
 
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        let obtained = self.source.obtain_between(least, preferred);
+        let mut books = self.books();
+        match obtained {
+            Ok(Obtained { region, .. }) => {
+                let (start, len) = (region.cast::<u8>().addr().get(), region.len());
+                // The smallest size that fits from now on.
+                let largest = isize::MAX as usize & least.align().wrapping_neg();
+                let fits = preferred.max(least.size()).min(len).min(largest);
+                let layout = least.with_size(fits).unwrap_or(least);
+                books.enter(Region { start, len, layout }, S::MIN_ALIGN);
+                let unit = S::MIN_ALIGN.min(1 << least.size().trailing_zeros());
+                if len < least.size() || !len.is_multiple_of(unit) {
+                    books.fault = Some("the length of a region is not one that was asked for");
+                }
+            }
+            Err(_) => books.counts.refused += 1,
+        }
+        obtained
+    }
+
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         // The books come first: once released, the same address may be obtained on another thread.
         let left = self.books().leave(region.cast::<u8>().addr().get(), region.len(), layout);
@@ -191,8 +212,9 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
         self.source.reclaim(leaving)
     }
 
-    fn before_fork(&self) {
-        self.source.before_fork();
+    unsafe fn before_fork(&self) {
+        // SAFETY: The caller's promises, for the source behind.
+        unsafe { self.source.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

@@ -23,6 +23,7 @@ use super::bits::{Bits, Wanted, pieces};
 use super::large::release;
 use super::word::{self, BITS};
 use crate::alloc::{Allocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use crate::source::request;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// The most blocks: as many as a word of words has bits.
@@ -217,7 +218,7 @@ impl<S: MemorySource, B: BlockSize, N: BlockCount> FixedBitSetAllocator<S, B, N>
     #[cold]
     #[inline(never)]
     fn obtain(&self) -> Result<(), AllocError> {
-        let obtained = self.source.obtain(Self::REGION)?;
+        let obtained = request::obtain(&self.source, Self::REGION)?;
         self.obtained.set(Some(obtained));
         self.start.set(obtained.cast::<u8>().as_ptr());
         self.free_all();

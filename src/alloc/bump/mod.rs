@@ -21,6 +21,7 @@ use core::ptr::{NonNull, null_mut};
 
 use super::{Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::layout::round_up;
+use crate::source::request::obtain_between;
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 use arithmetic::{MIN_ALIGN, next_region, place, rounded};
 
@@ -32,8 +33,8 @@ use arithmetic::{MIN_ALIGN, next_region, place, rounded};
 /// bytes for itself.
 ///
 /// Regions come from `S` when they are needed: the first is 64 KiB, each later one twice the last up to 4 MiB, or as large as
-/// the source's blocks, or as large as a block that would not fit. A source that gives only one region, such as
-/// [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
+/// a block that would not fit; smaller if the source has no more, as large as its blocks if it has blocks. A source that gives only
+/// one region, such as [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
 ///
 /// It is for one thread at a time: it can be sent, not shared.
 ///
@@ -184,13 +185,9 @@ impl<S: MemorySource> BumpAllocator<S> {
         let least = NonZeroLayout::from_size_align(needed, REGION_ALIGN)?;
         // SAFETY: As in `regions`.
         let last = NonNull::new(self.newest.get()).map_or(0, |header| unsafe { header.as_ref() }.len);
-        let preferred = next_region(last).min(S::MAX_REGION);
-        let region = if preferred > needed {
-            self.source.obtain(least.with_size(preferred)?).or_else(|_| self.source.obtain(least))
-        } else {
-            self.source.obtain(least)
-        }?;
-        self.push(region);
+        let preferred = next_region(last);
+        let obtained = obtain_between(&self.source, least, preferred)?;
+        self.push(obtained.region);
         Ok(())
     }
 

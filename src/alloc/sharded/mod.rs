@@ -375,10 +375,12 @@ where
     }
 
     /// Takes all locks: first those of the shards, since who holds one may be about to take the source's.
-    fn before_fork(&self) {
+    unsafe fn before_fork(&self) {
         self.shards.iter().for_each(Shard::hold_for_fork);
-        self.source().before_fork();
-        self.large.before_fork();
+        // SAFETY: The caller's promises, for the source.
+        unsafe { self.source().before_fork() };
+        // SAFETY: The caller's promises, for the large allocator.
+        unsafe { self.large.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

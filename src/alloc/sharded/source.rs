@@ -11,7 +11,8 @@ use core::ptr::{NonNull, null};
 
 use super::owners::Owners;
 use crate::layout::round_up;
-use crate::source::SLICE;
+use crate::source::request::obtain_units;
+use crate::source::{Obtained, SLICE};
 use crate::{LocalAllocator, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// What all shards stand on.
@@ -86,17 +87,22 @@ unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
     const MAX_REGION: usize = Self::LARGEST;
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        Ok(self.obtain_between(layout, layout.size())?.region)
+    }
+
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
         let ground = self.ground();
-        let layout = slices(layout)?;
-        let region = ground.pattern.source().obtain(layout)?;
-        let start = region.cast::<u8>();
-        let len = region.len() & !(SLICE - 1);
+        let least = slices(least)?;
+        let preferred = preferred.clamp(least.size(), Self::MAX_REGION.max(least.size())) & !(SLICE - 1);
+        let obtained = obtain_units(ground.pattern.source(), least, preferred, SLICE)?;
+        let (start, len) = (obtained.region.cast::<u8>(), obtained.region.len());
         if let Err(error) = ground.owners.enter(start.addr().get(), len, self.shard) {
-            // SAFETY: Just obtained with this layout; nobody has seen it.
-            unsafe { ground.pattern.source().release(region, layout) };
+            let fits = NonZeroLayout::of_region(len, least.align())?;
+            // SAFETY: Just obtained, and nobody has seen it; whole slices of a region fit it.
+            unsafe { ground.pattern.source().release(obtained.region, fits) };
             return Err(error);
         }
-        Ok(ptr::bytes(start, len))
+        Ok(obtained)
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
@@ -109,8 +115,9 @@ unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
         unsafe { ground.pattern.source().release(ptr::bytes(start, len), asked) };
     }
 
-    fn before_fork(&self) {
-        self.ground().pattern.source().before_fork();
+    unsafe fn before_fork(&self) {
+        // SAFETY: The caller's promises, for the pattern's source.
+        unsafe { self.ground().pattern.source().before_fork() };
     }
 
     unsafe fn after_fork(&self) {

@@ -20,6 +20,7 @@ use core::ptr::{NonNull, null_mut};
 use super::super::classes::{CLASSES, bytes_of};
 use super::front::{Lists, OwnSlabs};
 use super::header::{Slab, State};
+use crate::source::request;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// Where the lists are, and the slabs that a thread knows to be its own, if it keeps them.
@@ -183,7 +184,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             return Ok(slab);
         }
         let layout = NonZeroLayout::from_size_align(len, len)?;
-        let region = self.source.obtain(layout)?;
+        let region = request::obtain(&self.source, layout)?;
         // SAFETY: The region was just obtained with that length and alignment.
         Ok(unsafe { self.add_region(region, len) })
     }
@@ -436,8 +437,11 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
     }
 
-    pub(super) fn before_fork(&self) {
-        self.source.before_fork();
+    /// # Safety
+    /// As [`MemorySource::before_fork`].
+    pub(super) unsafe fn before_fork(&self) {
+        // SAFETY: The caller's promises, for the source.
+        unsafe { self.source.before_fork() };
     }
 
     /// # Safety

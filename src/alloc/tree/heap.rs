@@ -8,6 +8,8 @@ use super::merge::Merging;
 use super::quick::Quick;
 use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
+use crate::source::Obtained;
+use crate::source::request::obtain_between;
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// The first region in bytes, and the most that a later one has if nothing larger is needed.
@@ -226,43 +228,36 @@ where
     }
 
     /// A region as the source gave it, for a block of `size` bytes at a multiple of `align`.
-    fn request(&self, size: usize, align: usize) -> Result<(NonNull<[u8]>, Keep), AllocError> {
+    fn request(&self, size: usize, align: usize) -> Result<(Obtained, Keep), AllocError> {
         let worst = with_slack(size, align).and_then(needed).ok_or(AllocError::TooLarge)?;
         let least = NonZeroLayout::from_size_align(worst, REGION_ALIGN)?;
-        let preferred = self.spans.held().clamp(FIRST_REGION, LAST_REGION).min(S::MAX_REGION);
-        if preferred > worst
-            && let Ok(region) = self.source.obtain(least.with_size(preferred)?)
-        {
-            return Ok((region, if region.len() / 2 > preferred { Keep::Alone } else { Keep::IfModerate }));
-        }
-        let region = match self.source.obtain(least) {
+        let preferred = self.spans.held().clamp(FIRST_REGION, LAST_REGION);
+        let obtained = match obtain_between(&self.source, least, preferred) {
             Err(_) if align > GRANULE => {
                 // Where the source's regions are just large enough, the block may fit by good luck.
-                let lucky = needed(size).ok_or(AllocError::TooLarge)?;
-                self.source.obtain(least.with_size(lucky)?)?
+                let lucky = least.with_size(needed(size).ok_or(AllocError::TooLarge)?)?;
+                obtain_between(&self.source, lucky, lucky.size())
             }
-            region => region?,
+            obtained => obtained,
+        }?;
+        let keep = if obtained.region.len() / 2 > preferred.max(worst) {
+            Keep::Alone
+        } else if worst > preferred {
+            Keep::Never
+        } else {
+            Keep::IfModerate
         };
-        Ok((
-            region,
-            if region.len() / 2 > worst {
-                Keep::Alone
-            } else if worst > preferred {
-                Keep::Never
-            } else {
-                Keep::IfModerate
-            },
-        ))
+        Ok((obtained, keep))
     }
 
     /// Obtains a region and takes a block from it; nothing waits.
     fn take_from_new_region(&self, size: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
-        let (region, keep) = self.request(size, align)?;
+        let (Obtained { region, zeroed }, keep) = self.request(size, align)?;
         if M::MERGES && self.join(region, with_slack(size, align).unwrap_or(size)) {
             return self.take(size, align).ok_or(AllocError::Source(SourceError::TooLarge));
         }
         // SAFETY: The region was just obtained, at that alignment; what a source calls zeroed is.
-        let Some(span) = (unsafe { Span::new(region, keep, S::ZEROED) }) else {
+        let Some(span) = (unsafe { Span::new(region, keep, zeroed) }) else {
             // SAFETY: Just obtained, and used by nobody.
             unsafe { self.release(Piece { start: region.cast(), len: region.len() }) };
             return Err(AllocError::Source(SourceError::TooLarge));

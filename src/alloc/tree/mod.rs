@@ -68,8 +68,8 @@ use spans::Spans;
 /// of free blocks, but for what waited, which is merged all at once (1,024 blocks at most); where there are many regions, also to the logarithm of their number. Blocks shrink in place always, and grow in place
 /// where what lies behind them is free and large enough.
 ///
-/// Regions come from `S` when they are needed: each is as large as all before it together, from 64 KiB to 64 MiB, or as large as
-/// the source's blocks, or as large as a block that would not fit. A region without live blocks is released, but for one:
+/// Regions come from `S` when they are needed: each is as large as all before it together, from 64 KiB to 64 MiB, or as large as a
+/// block that would not fit; smaller if the source has no more, as large as its blocks if it has blocks. A region without live blocks is released, but for one:
 /// that is kept if it is at most 1 MiB or half of what is held, or if the source gave far more than it was asked for; never if it was
 /// obtained for a single large block. Regions need no alignment, and any length will
 /// do: a source that gives only one, such as [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.

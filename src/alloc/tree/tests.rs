@@ -16,8 +16,8 @@ use super::{
     AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
 };
 use crate::{
-    Allocator, AllocatorSource, GlobalAllocToAllocatorAdaptor, MemorySource, NonZeroLayout, RegionSource,
-    Reset, ResizeInPlace, SourceError, ptr,
+    Allocator, AllocatorSource, GlobalAllocToAllocatorAdaptor, MemorySource, NonZeroLayout, Obtained,
+    RegionSource, Reset, ResizeInPlace, SourceError, ptr,
 };
 
 /// Regions of the system's allocator.
@@ -252,7 +252,6 @@ unsafe impl<const DOWN: bool> MemorySource for Cut<DOWN> {
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         let mut books = self.books.borrow_mut();
-        // Preferred sizes are refused, so that there are many regions.
         if layout.size() >= Self::MAX_REGION {
             return Err(SourceError::TooLarge);
         }
@@ -271,6 +270,11 @@ unsafe impl<const DOWN: bool> MemorySource for Cut<DOWN> {
         books.most = books.most.max(books.held.len());
         books.obtained += 1;
         Ok(ptr::bytes(start, len))
+    }
+
+    /// Gives no more than the least, so that there are many regions.
+    fn obtain_between(&self, least: NonZeroLayout, _: usize) -> Result<Obtained, SourceError> {
+        Ok(Obtained { region: self.obtain(least)?, zeroed: false })
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {

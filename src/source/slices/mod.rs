@@ -44,7 +44,8 @@ use self::books::{Books, DIRTY, Place, Way};
 use self::purging::{Itself, Purger};
 use self::quick::Quick;
 use self::words::{Fit, MOST, WHOLE};
-use super::{Decommit, MemorySource, MmapSource, Remapped, SLICE};
+use super::request::halving;
+use super::{Decommit, MemorySource, MmapSource, Obtained, Remapped, SLICE};
 use crate::layout::round_up;
 use crate::size::{BlockSize, U4194304};
 use crate::sync::{Guarded, const_fn};
@@ -68,11 +69,11 @@ use crate::{NonZeroLayout, SourceError, ptr};
 /// static SLICES: SliceSource = SliceSource::for_static(&SLICES, MmapSource::new(), Purge::new());
 ///
 /// let layout = NonZeroLayout::from_size_align(200_000, 8)?;
-/// let (region, zeroed) = SLICES.obtain_telling(layout)?;
-/// assert_eq!(region.len(), 4 * 65_536);
-/// assert!(zeroed);
+/// let obtained = SLICES.obtain_between(layout, 200_000)?;
+/// assert_eq!(obtained.region.len(), 4 * 65_536);
+/// assert!(obtained.zeroed);
 /// // SAFETY: Just obtained with this layout, and not used again.
-/// unsafe { SLICES.release(region, layout) };
+/// unsafe { SLICES.release(obtained.region, layout) };
 /// let usage = SLICES.usage();
 /// assert_eq!((usage.obtained, usage.unused, usage.resident), (4 << 20, 4 << 20, 256 << 10));
 /// assert_eq!(SLICES.purge(), 256 << 10);
@@ -286,13 +287,53 @@ where
         }
     }
 
+    /// A run, or what is passed on; and whether it is known to be zero.
+    #[inline]
+    fn obtain_run(&self, layout: NonZeroLayout) -> Result<Obtained, SourceError> {
+        let Some((len, align)) = Self::run(layout) else {
+            return self.pass_on(layout);
+        };
+        let mut pool = self.pool.lock();
+        if let Some(start) = pool.take_quick(len, align) {
+            return Ok(Obtained { region: ptr::bytes(start, len * SLICE), zeroed: false });
+        }
+        loop {
+            if let Some((start, zeroed)) = Self::take(&mut pool, len, align) {
+                return Ok(Obtained { region: ptr::bytes(start, len * SLICE), zeroed });
+            }
+            if pool.flush(C::BYTES, Self::WHOLE_CHUNK) {
+                continue;
+            }
+            // What is being purged may be what is missing. Waiting for it takes longer than a chunk from below, and there is one purge at a time: so the chunks obtained for that reason are few.
+            if let Err(refusal) = self.add_chunk(&mut pool) {
+                if pool.being_purged == 0 {
+                    return Err(refusal);
+                }
+                drop(pool);
+                drop(self.purging.lock());
+                pool = self.pool.lock();
+            }
+        }
+    }
+
+    /// Takes a chunk that is wholly free out of the books.
+    fn take_whole_chunk(&self) -> Option<NonNull<u8>> {
+        let mut pool = self.pool.lock();
+        let place = pool.books.first(WHOLE)?;
+        pool.take(place, Self::WHOLE_CHUNK, Self::WHOLE_CHUNK);
+        let start = pool.books.chunk(place).start;
+        pool.books.strike(place);
+        pool.chunks -= 1;
+        NonNull::new(start)
+    }
+
     /// Obtains a region larger than a chunk.
     #[cold]
     #[inline(never)]
-    fn pass_on(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, bool), SourceError> {
+    fn pass_on(&self, layout: NonZeroLayout) -> Result<Obtained, SourceError> {
         let layout = Self::passed_on(layout)?;
-        let (region, zeroed) = self.source.obtain_telling(layout)?;
-        Ok((ptr::bytes(region.cast(), layout.size()), zeroed))
+        let obtained = self.source.obtain_between(layout, layout.size())?;
+        Ok(obtained.cut(layout.size()))
     }
 
     /// Makes a region of this pool longer or shorter where it is, by the slices behind it.
@@ -435,35 +476,12 @@ where
 
     #[inline]
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        Ok(self.obtain_telling(layout)?.0)
+        Ok(self.obtain_run(layout)?.region)
     }
 
     #[inline]
-    fn obtain_telling(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, bool), SourceError> {
-        let Some((len, align)) = Self::run(layout) else {
-            return self.pass_on(layout);
-        };
-        let mut pool = self.pool.lock();
-        if let Some(start) = pool.take_quick(len, align) {
-            return Ok((ptr::bytes(start, len * SLICE), false));
-        }
-        loop {
-            if let Some((start, zeroed)) = Self::take(&mut pool, len, align) {
-                return Ok((ptr::bytes(start, len * SLICE), zeroed));
-            }
-            if pool.flush(C::BYTES, Self::WHOLE_CHUNK) {
-                continue;
-            }
-            // What is being purged may be what is missing. Waiting for it takes longer than a chunk from below, and there is one purge at a time: so the chunks obtained for that reason are few.
-            if let Err(refusal) = self.add_chunk(&mut pool) {
-                if pool.being_purged == 0 {
-                    return Err(refusal);
-                }
-                drop(pool);
-                drop(self.purging.lock());
-                pool = self.pool.lock();
-            }
-        }
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        halving::<Self>(least, preferred, |layout| self.obtain_run(layout))
     }
 
     #[inline]
@@ -527,28 +545,28 @@ where
         let mut reclaimed = 0;
         let mut pool = self.pool.lock();
         pool.flush(C::BYTES, Self::WHOLE_CHUNK);
-        while let Some(place) = pool.books.first(WHOLE) {
-            pool.take(place, Self::WHOLE_CHUNK, Self::WHOLE_CHUNK);
-            let start = pool.books.chunk(place).start;
-            pool.books.strike(place);
-            pool.chunks -= 1;
-            let Some(start) = NonNull::new(start) else { continue };
+        // At most as many as there are now: who frees meanwhile, `leaving` perhaps, does not keep this from ending.
+        let chunks = pool.chunks;
+        drop(pool);
+        for _ in 0..chunks {
+            let Some(start) = self.take_whole_chunk() else { break };
             let region = ptr::bytes(start, C::BYTES);
+            // Without the lock: it may use this pool.
             leaving(region);
             reclaimed += C::BYTES;
             // SAFETY: The chunk was obtained with this layout, and all its slices were free and are in no books now.
             unsafe { self.source.release(region, Self::CHUNK) };
         }
-        drop(pool);
         self.purge();
         reclaimed + self.source.reclaim(leaving)
     }
 
-    fn before_fork(&self) {
+    unsafe fn before_fork(&self) {
         // The first lock waits for the purge that is under way, so that a child finds no slice that somebody else has taken out.
         self.purging.hold_for_fork();
         self.pool.hold_for_fork();
-        self.source.before_fork();
+        // SAFETY: The caller's promises, for the source behind.
+        unsafe { self.source.before_fork() };
     }
 
     unsafe fn after_fork(&self) {

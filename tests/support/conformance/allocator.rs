@@ -230,7 +230,8 @@ fn moved<A: Allocator>(allocator: A) {
 fn fork_hooks<A: Allocator>(allocator: &A) {
     let mut ledger = some_blocks(allocator);
     for _ in 0..2 {
-        allocator.before_fork();
+        // SAFETY: The call that follows is the other one.
+        unsafe { allocator.before_fork() };
         // SAFETY: This thread just called `before_fork`, and this is the one call that follows it.
         unsafe { allocator.after_fork() };
         ledger.allocate(layout(64, 8)).expect("the allocator serves every size");

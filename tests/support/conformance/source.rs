@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use context_allocator::{MemorySource, NonZeroLayout, SourceError};
+use context_allocator::{MemorySource, NonZeroLayout, Obtained, SourceError};
 
 use super::super::layout;
 use super::super::pattern::{Pattern, bytes};
@@ -41,6 +41,31 @@ impl<'a, S: MemorySource> Region<'a, S> {
         Ok(Self { source, region, layout, pattern, fitting })
     }
 
+    fn obtain_between(
+        source: &'a S,
+        least: NonZeroLayout,
+        preferred: usize,
+        number: u64,
+    ) -> Result<Self, SourceError> {
+        let Obtained { region, zeroed } = source.obtain_between(least, preferred)?;
+        let (address, len) = (region.cast::<u8>().addr().get(), region.len());
+        assert!(len >= least.size() && address.is_multiple_of(least.align().max(S::MIN_ALIGN)));
+        assert!(S::BLOCK == 0 || (len == S::BLOCK && address.is_multiple_of(S::BLOCK)));
+        assert!(zeroed || !S::ZEROED, "a source of zeroed regions forgot that this is one");
+        if zeroed {
+            // SAFETY: The region was just obtained, so it is readable and ours; zeroed memory is initialised.
+            let contents = unsafe { bytes(region.cast(), len) };
+            assert!(contents.iter().all(|&byte| byte == 0), "a region said to be zeroed is not");
+        }
+        let pattern = Pattern::of(number);
+        // SAFETY: The region was just obtained with this length, so all of it is writable.
+        unsafe { pattern.fill(region.cast(), len) };
+        let fits = preferred.max(least.size()).min(len);
+        let sizes = [fits, fits.midpoint(len), len];
+        let fitting = (sizes[(number % 3) as usize], sizes[(number / 3 % 3) as usize]);
+        Ok(Self { source, region, layout: least, pattern, fitting })
+    }
+
     fn verify(&self) {
         // SAFETY: The region is held, and `obtain` filled it.
         let contents = unsafe { bytes(self.region.cast(), self.region.len()) };
@@ -66,7 +91,7 @@ pub fn source<S: MemorySource>(make: impl Fn() -> S, largest: usize) {
     assert!(largest <= S::MAX_REGION && S::MIN_ALIGN.is_power_of_two());
     assert!(S::BLOCK == 0 || S::BLOCK.is_power_of_two());
     let counting = || CountingSource::new(make());
-    for test in [one_at_a_time, many_at_a_time, refusals_change_nothing, fork_hooks] {
+    for test in [one_at_a_time, many_at_a_time, lengths_between, refusals_change_nothing, fork_hooks] {
         let source = counting();
         test(&source, largest);
         source.assert_all_released();
@@ -134,6 +159,19 @@ fn many_at_a_time<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
     held.iter().for_each(Region::verify);
 }
 
+/// Whatever is preferred, a region of the least length comes, and is all that it is said to be.
+fn lengths_between<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
+    for (number, least) in (0..).zip(layouts(largest).step_by(11)) {
+        let size = least.size();
+        let preferred =
+            [0, size + 1, 3 * size, size.midpoint(largest), 2 * largest + 5][(number % 5) as usize];
+        let region = Region::obtain_between(source, least, preferred, number);
+        region.expect("the source gives this").verify();
+    }
+    let largest_is_least = Region::obtain_between(source, layout(largest, 1), 1, 5);
+    assert!(largest_is_least.expect("the source gives its largest").region.len() >= largest);
+}
+
 fn refusals_change_nothing<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
     let held = Region::obtain(source, layout(largest, 1), 7).expect("the source gives its largest");
     let beyond = S::MAX_REGION.checked_add(1);
@@ -141,6 +179,10 @@ fn refusals_change_nothing<S: MemorySource>(source: &CountingSource<S>, largest:
         for align in [1, 4096, 1 << 40] {
             let Ok(huge) = NonZeroLayout::from_size_align(size, align) else { continue };
             assert!(source.obtain(black_box(huge)).is_err(), "{huge:?} was granted");
+            for preferred in [0, size] {
+                let obtained = source.obtain_between(black_box(huge), preferred);
+                assert!(obtained.is_err(), "{huge:?} was granted");
+            }
         }
     }
     let misfit = black_box(layout(1, 1 << 62));
@@ -154,7 +196,8 @@ fn refusals_change_nothing<S: MemorySource>(source: &CountingSource<S>, largest:
 fn fork_hooks<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
     for number in 0..3 {
         let held = Region::obtain(source, layout(largest, 1), number).expect("the source gives its largest");
-        source.before_fork();
+        // SAFETY: The call that follows is the other one.
+        unsafe { source.before_fork() };
         // SAFETY: This thread just called `before_fork`, and this is the one call that follows it.
         unsafe { source.after_fork() };
         held.verify();
