@@ -39,7 +39,7 @@ unsafe impl<L: RawLock + Sync, A: Send> Sync for Locked<L, A> {}
 
 impl<L: RawLock, A> Locked<L, A> {
     /// `allocator` behind a free lock.
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     pub const fn new(allocator: A) -> Self {
         Self::with_lock(L::FREE, allocator)
     }

@@ -106,7 +106,7 @@ where
 {
 }
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 impl<A, N, L> Sharded<A, N, MmapAllocator<PooledSource>, L>
 where
     A: LocalAllocator,
@@ -134,7 +134,7 @@ where
     };
 
     /// As [`new`](Sharded::new), with an allocator of one's own for what is too large for the shards.
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     pub const fn with_large(allocator: A, large: B) -> Self {
         // Named here, so that a source that does not do is an error where the allocator is made.
         ShardSource::<A>::check();
@@ -154,7 +154,7 @@ where
     }
 
     /// As [`with_large`](Self::with_large), outside of const context.
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     pub(crate) fn with_locks(allocator: A, large: B, lock: impl Fn() -> L) -> Self {
         use generic_array::sequence::GenericSequence;
         let shards = GenericArray::generate(|_| Shard::new(lock()));
