@@ -6,13 +6,14 @@ set -euo pipefail
 cd "$root"
 
 cargo package --quiet --locked --no-verify --allow-dirty --target-dir "$target" 2> /dev/null || fail "there is no package"
-work=$target/unpacked
-rm -rf "$work"
-mkdir -p "$work"
+# Not below this folder, whose workspace it is no part of.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 tar xzf "$target"/package/context-allocator-*.crate -C "$work"
 cd "$work"/context-allocator-*
 if [ "${1-}" = --all ]; then
-    exec cargo test --locked --features full --target-dir "$target"
+    cargo test --locked --features full --target-dir "$target"
+    exit
 fi
 cargo check --quiet --locked --features full --all-targets --target-dir "$target"
 tests=()

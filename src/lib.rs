@@ -88,6 +88,11 @@ pub use sync::{RawLock, SpinFutexLock};
     compile_error!("the feature `std` of context-allocator needs Linux; on other systems, and without one, write `default-features = false`");
 }}
 
+// Here, since the crate cannot name exported macros by path that another macro's expansion declares.
+#[cfg(all(feature = "std", target_os = "linux"))]
+#[path = "switch/macros.rs"]
+mod macros;
+
 #[cfg(all(test, loom))]
 #[path = "../loom-tests/mod.rs"]
 mod loom_tests;

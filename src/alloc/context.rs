@@ -188,6 +188,10 @@ unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
         whichever!(self, allocator => unsafe { allocator.shrink(block, padded(old), padded(new)) })
     }
 
+    fn trim(&self) -> usize {
+        whichever!(self, allocator => allocator.trim())
+    }
+
     fn before_fork(&self) {
         whichever!(self, allocator => allocator.before_fork());
     }

@@ -120,6 +120,10 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
         self.with(|allocator| unsafe { allocator.shrink(block, old, new) })
     }
 
+    fn trim(&self) -> usize {
+        self.with(|allocator| allocator.trim())
+    }
+
     fn before_fork(&self) {
         self.fork.hold(|| self.lock.lock());
         // SAFETY: The lock is held by this thread, so no other thread has a reference.

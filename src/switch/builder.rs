@@ -184,7 +184,7 @@ impl<G> ForkHooks<G> {
         /// # Safety
         /// None is needed.
         unsafe fn nothing<G>(_: &G) {}
-        Self { present: false, before: |_| (), after: nothing }
+        Self { present: false, before: |_| (), after: nothing, trim: |_| 0 }
     }
 }
 
@@ -199,7 +199,7 @@ impl<A: Allocator> ForkHooks<AllocatorAdaptor<A>> {
             // SAFETY: The caller's promises.
             unsafe { adaptor.inner().after_fork() };
         }
-        Self { present: true, before, after }
+        Self { present: true, before, after, trim: |adaptor| adaptor.inner().trim() }
     }
 }
 

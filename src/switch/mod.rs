@@ -13,7 +13,6 @@ mod fronted;
 mod heap;
 mod large;
 mod lifecycle;
-mod macros;
 pub(crate) mod outbox;
 pub(crate) mod owner_map;
 pub(crate) mod parking;
