@@ -78,7 +78,12 @@ impl Task {
 }
 
 /// A thread: resumes whatever is ready until all requests are answered.
-fn serve(ready: &Mutex<VecDeque<Task>>, started: &AtomicUsize, answered: &AtomicUsize, requests: usize) -> usize {
+fn serve(
+    ready: &Mutex<VecDeque<Task>>,
+    started: &AtomicUsize,
+    answered: &AtomicUsize,
+    requests: usize,
+) -> usize {
     let mut resumed = 0;
     while answered.load(Relaxed) < requests {
         let task = ready.lock().expect("no thread panicked").pop_front();

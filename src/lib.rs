@@ -1,3 +1,5 @@
+// The examples use memory maps: without `std`, rustdoc finds none to run.
+#![cfg(any(feature = "std", not(doctest)))]
 #![doc = include_str!("../README.md")]
 #![no_std]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
@@ -7,6 +9,17 @@
 extern crate alloc as std_alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
+
+// What follows is compiled where it can be; elsewhere, one sentence stands for all of it. (Of macros, rustfmt looks for modules
+// in those of this name alone.)
+macro_rules! cfg_if {
+    (if #[cfg($runs:meta)] { $($item:item)* } else { $($refusal:item)* }) => {
+        $(#[cfg($runs)] $item)*
+        $(#[cfg(not($runs))] $refusal)*
+    };
+}
+
+cfg_if! { if #[cfg(any(not(feature = "std"), target_os = "linux"))] {
 
 mod adapt;
 pub mod alloc;
@@ -67,9 +80,18 @@ pub use switch::{
     HeapStatistics, NoTier, Orphan, OrphanAction, OwnerMap, Policy, RecommendedTiers, SavedContext,
     Statistics, SwitchableAllocator, ThreadState, TierStatistics, Tiers,
 };
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(all(test, loom))))]
 pub use switch::{RECOMMENDED_TIERS, recommended_tiers};
 pub use sync::{RawLock, SpinFutexLock};
+
+} else {
+    compile_error!("the feature `std` of context-allocator needs Linux; on other systems, and without one, write `default-features = false`");
+}}
+
+// Here, since the crate cannot name exported macros by path that another macro's expansion declares.
+#[cfg(all(feature = "std", target_os = "linux"))]
+#[path = "switch/macros.rs"]
+mod macros;
 
 #[cfg(all(test, loom))]
 #[path = "../loom-tests/mod.rs"]

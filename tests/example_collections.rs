@@ -1,6 +1,6 @@
 //! The example `collections` as a person meets it.
 
-#![cfg(feature = "collections")]
+#![cfg(all(feature = "std", feature = "collections"))]
 
 use std::fs;
 

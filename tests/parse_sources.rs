@@ -1,6 +1,6 @@
 //! The example `parse_sources` as a person or a script meets it: its arguments, messages, exit codes and figures.
 
-#![cfg(not(miri))]
+#![cfg(all(feature = "std", not(miri)))]
 
 use assert_cmd::Command;
 use assert_cmd::assert::OutputAssertExt;

@@ -1,6 +1,6 @@
 //! `Rc` and `Arc` over an allocator: each value is dropped once, each block freed once, with the layout it was allocated with.
 
-#![cfg(feature = "collections")]
+#![cfg(all(feature = "std", feature = "collections"))]
 
 mod support;
 

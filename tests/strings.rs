@@ -1,6 +1,6 @@
 //! `String` over an allocator does what the standard library's does.
 
-#![cfg(feature = "collections")]
+#![cfg(all(feature = "std", feature = "collections"))]
 
 use std::collections::HashMap;
 use std::fmt::Write;

@@ -1,5 +1,7 @@
 //! Values that leave their heap, in every way that safe code allows. The switchable allocator is the global one.
 
+#![cfg(feature = "std")]
+
 use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

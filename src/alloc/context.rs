@@ -188,6 +188,10 @@ unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
         whichever!(self, allocator => unsafe { allocator.shrink(block, padded(old), padded(new)) })
     }
 
+    fn trim(&self) -> usize {
+        whichever!(self, allocator => allocator.trim())
+    }
+
     unsafe fn before_fork(&self) {
         // SAFETY: The caller's promises, for the allocator inside.
         whichever!(self, allocator => unsafe { allocator.before_fork() });

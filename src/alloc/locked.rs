@@ -39,7 +39,7 @@ unsafe impl<L: RawLock + Sync, A: Send> Sync for Locked<L, A> {}
 
 impl<L: RawLock, A> Locked<L, A> {
     /// `allocator` behind a free lock.
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     pub const fn new(allocator: A) -> Self {
         Self::with_lock(L::FREE, allocator)
     }
@@ -119,6 +119,10 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
     ) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: The caller's promises hold for the allocator inside.
         self.with(|allocator| unsafe { allocator.shrink(block, old, new) })
+    }
+
+    fn trim(&self) -> usize {
+        self.with(|allocator| allocator.trim())
     }
 
     unsafe fn before_fork(&self) {

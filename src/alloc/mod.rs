@@ -153,6 +153,14 @@ pub unsafe trait Allocator {
         AllocatorAdaptor::new(self)
     }
 
+    /// Gives memory that no block lies in back to the source, as far as the allocator can tell which that is, and returns how many bytes
+    /// went back. What later allocations need is obtained anew.
+    ///
+    /// The default keeps everything. [`SlabAllocator`] gives back each slab without a block, [`Sharded`](crate::Sharded) what its shards do.
+    fn trim(&self) -> usize {
+        0
+    }
+
     /// Takes the locks of the allocator and its source, so that a fork finds nothing half done; as
     /// [`MemorySource::before_fork`](crate::MemorySource::before_fork), perhaps more than once, and the calling thread may go on using the
     /// allocator.
@@ -274,6 +282,10 @@ macro_rules! forward_allocator {
         ) -> Result<NonNull<[u8]>, AllocError> {
             // SAFETY: The caller's promises hold for the same allocator.
             unsafe { (**self).shrink(block, old, new) }
+        }
+
+        fn trim(&self) -> usize {
+            (**self).trim()
         }
 
         unsafe fn before_fork(&self) {

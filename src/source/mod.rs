@@ -30,7 +30,7 @@ mod inline;
 mod limit;
 #[cfg(feature = "std")]
 mod mmap;
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(all(test, loom))))]
 mod pooled;
 mod refusing;
 mod region;
@@ -55,7 +55,7 @@ pub use mmap::{
     MapReport, MmapOptions, MmapSettings, MmapSource, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder,
     PageLock, PlainPages,
 };
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(all(test, loom))))]
 pub use pooled::PooledSource;
 pub use refusing::RefusingSource;
 pub use region::RegionSource;
@@ -63,7 +63,7 @@ pub use request::Obtained;
 #[cfg(feature = "std")]
 pub use shared_map::{FileSource, MemfdSource};
 // Loom makes no statics.
-#[cfg(all(feature = "std", loom))]
+#[cfg(all(feature = "std", test, loom))]
 pub use MmapSource as PooledSource;
 #[cfg(feature = "std")]
 pub use slices::{Purge, SliceSource, SliceUsage};

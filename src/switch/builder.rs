@@ -184,7 +184,7 @@ impl<G> ForkHooks<G> {
         /// # Safety
         /// None is needed.
         unsafe fn nothing<G>(_: &G) {}
-        Self { present: false, before: nothing, after: nothing }
+        Self { present: false, before: nothing, after: nothing, trim: |_| 0 }
     }
 }
 
@@ -202,7 +202,7 @@ impl<A: Allocator> ForkHooks<AllocatorAdaptor<A>> {
             // SAFETY: The caller's promises.
             unsafe { adaptor.inner().after_fork() };
         }
-        Self { present: true, before, after }
+        Self { present: true, before, after, trim: |adaptor| adaptor.inner().trim() }
     }
 }
 

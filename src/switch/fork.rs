@@ -28,7 +28,7 @@ use super::Policy;
 use super::allocator::{PolicyOf, SwitchableAllocator};
 use super::tiers::{Declaration, TierSet};
 use crate::sync::ForkHold;
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 use crate::sync::{RawLock, SpinFutexLock};
 use crate::{MemorySource, sync, sys};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -65,7 +65,7 @@ static FORKING: AtomicPtr<Member> = AtomicPtr::new(null_mut());
 /// The process that forks.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// One fork at a time, and no declaration joins meanwhile.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 static ONE_AT_A_TIME: SpinFutexLock = SpinFutexLock::FREE;
 static HOLD: ForkHold = ForkHold::new();
 
@@ -101,10 +101,10 @@ impl Member {
 
 /// Runs `f` while no fork is under way, or on the thread that forks.
 fn with_list(f: impl FnOnce()) {
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     let taken = HOLD.lock(&ONE_AT_A_TIME);
     f();
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     if taken {
         // SAFETY: It was taken above.
         unsafe { ONE_AT_A_TIME.unlock() };
@@ -128,7 +128,7 @@ pub extern "C" fn register_fork_handlers() {
     register();
 }
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 sys::before_constructors!(register_fork_handlers);
 
 /// The members from the first that the fork is about.
@@ -143,7 +143,7 @@ fn members() -> impl Iterator<Item = &'static Member> {
 }
 
 unsafe extern "C" fn before_fork() {
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     HOLD.hold(&ONE_AT_A_TIME);
     sync::forks();
     PROCESS.store(sys::process_id(), Relaxed);
@@ -164,7 +164,7 @@ unsafe extern "C" fn after_fork() {
         }
     }
     sync::forks_no_more();
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     // SAFETY: `before_fork` held it.
     unsafe {
         HOLD.release(&ONE_AT_A_TIME);

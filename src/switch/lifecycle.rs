@@ -389,7 +389,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Gives memory that no block lies in back to where it came from, as far as this thread can: the regions of the free heaps that it
-    /// keeps, of parked heaps without blocks, what large objects left, and the free chunks of the tiers' sources. Returns how many bytes
+    /// keeps, of parked heaps without blocks, what large objects left, what a global tier of this library can (see [`Allocator::trim`](crate::Allocator::trim)), and
+    /// the free chunks of the tiers' sources. Returns how many bytes
     /// went back.
     ///
     /// # Examples
@@ -419,7 +420,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let mut leaving = |range: NonNull<[u8]>| {
             D::owners().leave_range(range.addr().get(), range.len());
         };
-        self.large.trim(&large_memory::<D>())
+        // First, since what it gives back may leave with the free chunks of a tier's source.
+        self.tiers().trim_global()
+            + self.large.trim(&large_memory::<D>())
             + self.tiers().coroutine_source().reclaim(&mut leaving)
             + self.tiers().thread_source().reclaim(&mut leaving)
     }

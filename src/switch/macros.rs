@@ -7,7 +7,7 @@
 ///
 /// The short form installs the [recommended tiers](crate::RecommendedTiers): bump heaps for contexts, size-class heaps for threads,
 /// the system's allocator behind them. The full form takes the type and the value that the [`Builder`](crate::Builder) gives.
-/// Attributes, documentation and visibility are passed on. A type of the same name as the static is declared too, so that types can name
+/// Documentation and visibility are passed on, and so are attributes: `#[cfg(..)]` to all that is declared, others to the static. A type of the same name as the static is declared too, so that types can name
 /// the allocator: `Heap<ALLOC>`.
 ///
 /// # Examples
@@ -26,11 +26,11 @@
 /// ```
 #[macro_export]
 macro_rules! global_thread_and_coroutine_switchable_allocator {
-    ($(#[$meta:meta])* $vis:vis static $name:ident $(;)?) => {
-        $crate::switchable_allocator!($(#[$meta])* #[global_allocator] $vis static $name);
+    ($(#[$($meta:tt)*])* $vis:vis static $name:ident $(;)?) => {
+        $crate::switchable_allocator!($(#[$($meta)*])* #[global_allocator] $vis static $name);
     };
-    ($(#[$meta:meta])* $vis:vis static $name:ident: $tiers:ty = $value:expr $(;)?) => {
-        $crate::switchable_allocator!($(#[$meta])* #[global_allocator] $vis static $name: $tiers = $value);
+    ($(#[$($meta:tt)*])* $vis:vis static $name:ident: $tiers:ty = $value:expr $(;)?) => {
+        $crate::switchable_allocator!($(#[$($meta)*])* #[global_allocator] $vis static $name: $tiers = $value);
     };
 }
 
@@ -57,16 +57,31 @@ macro_rules! global_thread_and_coroutine_switchable_allocator {
 /// ```
 #[macro_export]
 macro_rules! switchable_allocator {
-    ($(#[$meta:meta])* $vis:vis static $name:ident $(;)?) => {
+    ($(#[$($meta:tt)*])* $vis:vis static $name:ident $(;)?) => {
         $crate::switchable_allocator!(
-            $(#[$meta])* $vis static $name: $crate::RecommendedTiers = $crate::RECOMMENDED_TIERS
+            $(#[$($meta)*])* $vis static $name: $crate::RecommendedTiers = $crate::RECOMMENDED_TIERS
         );
     };
-    ($(#[$meta:meta])* $vis:vis static $name:ident: $tiers:ty = $value:expr $(;)?) => {
+    ($(#[$($meta:tt)*])* $vis:vis static $name:ident: $tiers:ty = $value:expr $(;)?) => {
+        $crate::switchable_allocator!(@sort [] [] [$(#[$($meta)*])*] $vis static $name: $tiers = $value);
+    };
+    // `#[cfg(..)]` goes to everything that is declared, every other attribute to the static.
+    (@sort [$($cfg:tt)*] [$($other:tt)*] [#[cfg($($when:tt)*)] $($rest:tt)*] $($item:tt)*) => {
+        $crate::switchable_allocator!(@sort [$($cfg)* #[cfg($($when)*)]] [$($other)*] [$($rest)*] $($item)*);
+    };
+    (@sort [$($cfg:tt)*] [$($other:tt)*] [#[$($meta:tt)*] $($rest:tt)*] $($item:tt)*) => {
+        $crate::switchable_allocator!(@sort [$($cfg)*] [$($other)* #[$($meta)*]] [$($rest)*] $($item)*);
+    };
+    (
+        @sort [$(#[$cfg:meta])*] [$(#[$meta:meta])*] []
+        $vis:vis static $name:ident: $tiers:ty = $value:expr
+    ) => {
+        $(#[$cfg])*
         /// Stands for the switchable allocator of the same name in types.
         #[allow(non_camel_case_types, clippy::upper_case_acronyms, dead_code)]
         $vis enum $name {}
 
+        $(#[$cfg])*
         $(#[$meta])*
         $vis static $name: $crate::SwitchableAllocator<$name> = {
             let tiers: $tiers = $value;
@@ -74,6 +89,7 @@ macro_rules! switchable_allocator {
             unsafe { $crate::SwitchableAllocator::declare(tiers) }
         };
 
+        $(#[$cfg])*
         // SAFETY: The statics and the thread-local are this declaration's own; the latter is const-initialised and has no destructor.
         unsafe impl $crate::Declaration for $name {
             type Tiers = $tiers;

@@ -14,7 +14,6 @@ mod fronted;
 mod heap;
 mod large;
 mod lifecycle;
-mod macros;
 pub(crate) mod outbox;
 pub(crate) mod owner_map;
 pub(crate) mod parking;
@@ -57,12 +56,12 @@ pub type RecommendedTiers<P = DefaultPolicy> = Tiers<
 >;
 
 /// The value of [`RecommendedTiers`].
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 #[allow(clippy::declare_interior_mutable_const, reason = "the constant is only an initialiser")]
 pub const RECOMMENDED_TIERS: RecommendedTiers = recommended_tiers();
 
 /// The value of [`RecommendedTiers`] with a policy of one's own.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 pub const fn recommended_tiers<P: Policy>() -> RecommendedTiers<P> {
     Builder::new()
         .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))

@@ -1,9 +1,9 @@
 //! What is chosen beyond the tiers, at compile time.
 
 use crate::MemorySource;
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 use crate::MmapSource as SharedSource;
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 use crate::PooledSource as SharedSource;
 
 /// Choices beyond the tiers, as a type: the last parameter of [`Tiers`](super::Tiers).

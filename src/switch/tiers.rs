@@ -67,6 +67,8 @@ pub trait TierSet: sealed::Sealed + Sync + 'static {
     /// As [`MemorySource::before_fork`].
     #[doc(hidden)]
     unsafe fn global_before_fork(&self);
+    #[doc(hidden)]
+    fn trim_global(&self) -> usize;
     /// # Safety
     /// As [`MemorySource::after_fork`].
     #[doc(hidden)]
@@ -98,11 +100,12 @@ pub struct Tiers<C, T, G, P = super::DefaultPolicy> {
 // called from any thread (`LocalAllocator`); the rest is `Sync`.
 unsafe impl<C: TierAllocator, T: TierAllocator, G: Sync, P> Sync for Tiers<C, T, G, P> {}
 
-/// How to hold the locks of a global tier around a fork.
+/// How to hold the locks of a global tier around a fork, and how to trim it.
 pub(super) struct ForkHooks<G> {
     pub(super) present: bool,
     pub(super) before: unsafe fn(&G),
     pub(super) after: unsafe fn(&G),
+    pub(super) trim: fn(&G) -> usize,
 }
 
 impl<C, T, G, P> sealed::Sealed for Tiers<C, T, G, P> {}
@@ -137,6 +140,10 @@ where
     #[inline(always)]
     fn global_takes_part_in_forks(&self) -> bool {
         self.fork.present
+    }
+
+    fn trim_global(&self) -> usize {
+        (self.fork.trim)(&self.global)
     }
 
     unsafe fn global_before_fork(&self) {

@@ -6,18 +6,18 @@
 //! lost wake-ups.
 
 use super::atomic::AtomicU32;
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 use super::const_fn;
 
 /// A 32-bit word with `wait` and `wake_one`.
 #[derive(Debug)]
 pub(crate) struct Futex {
     pub(crate) word: AtomicU32,
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     sleepers: (loom::sync::Mutex<()>, loom::sync::Condvar),
 }
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 impl Futex {
     const_fn! {
         pub(crate) fn new(value: u32) -> Self {
@@ -36,7 +36,7 @@ impl Futex {
     }
 }
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 impl Futex {
     pub(crate) fn new(value: u32) -> Self {
         Self {

@@ -7,7 +7,7 @@
 //! suspends a coroutine, which may go on on another thread.
 
 /// The calling thread's number.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 #[inline(never)]
 pub(crate) fn home() -> usize {
     let number = threads::HOME.get();
@@ -15,13 +15,13 @@ pub(crate) fn home() -> usize {
 }
 
 /// Gives the calling thread another number.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 #[inline(never)]
 pub(crate) fn move_home(number: usize) {
     threads::HOME.set(number);
 }
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 mod threads {
     use core::cell::Cell;
     use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -48,11 +48,11 @@ mod threads {
 }
 
 /// Under loom all threads begin at the same place, where they are in each other's way.
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) fn home() -> usize {
     0
 }
 
 /// Under loom they stay there: its threads are one thread of the operating system.
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) fn move_home(_number: usize) {}

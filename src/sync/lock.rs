@@ -30,7 +30,7 @@ const CONTENDED: u32 = 2;
 /// unwinds or allocates.
 pub unsafe trait RawLock {
     /// A free lock.
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     #[allow(clippy::declare_interior_mutable_const, reason = "the constant is only an initialiser")]
     const FREE: Self;
 
@@ -88,7 +88,7 @@ impl Default for SpinFutexLock {
 // SAFETY: The word leaves FREE only by the compare-exchange of `try_lock` or the swap of `lock_contended`, both
 // atomic, so that one thread at a time sees FREE; their Acquire pairs with the Release of `unlock`.
 unsafe impl RawLock for SpinFutexLock {
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     const FREE: Self = Self::new();
 
     #[inline(always)]

@@ -27,13 +27,13 @@ pub(crate) use remote::{Batch, RemoteBlock, RemoteList};
 #[cfg(feature = "std")]
 pub(crate) use table::PointerTable;
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 pub(crate) use core::sync::atomic;
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) use loom::sync::atomic;
 
 /// An `UnsafeCell` reached through closures, so that loom sees each access.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 pub(crate) mod cell {
     /// See [`core::cell::UnsafeCell`].
     #[derive(Debug)]
@@ -51,7 +51,7 @@ pub(crate) mod cell {
         }
     }
 }
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) mod cell {
     pub(crate) use loom::cell::UnsafeCell;
 }
@@ -59,40 +59,40 @@ pub(crate) mod cell {
 /// Tells the processor (and loom) that this thread waits for another.
 #[inline(always)]
 pub(crate) fn spin_hint() {
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     core::hint::spin_loop();
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     loom::thread::yield_now();
 }
 
 /// How often a lock looks again before it sleeps.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 pub(crate) const SPINS: u32 = 100;
 /// Loom explores each look, so one is enough.
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) const SPINS: u32 = 1;
 
 /// The logarithm of the number of slices in a leaf of the owner map.
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(all(test, loom))))]
 pub(crate) const LEAF_BITS: u32 = 13;
 /// Loom keeps books of each entry, so two are enough.
-#[cfg(all(feature = "std", loom))]
+#[cfg(all(feature = "std", test, loom))]
 pub(crate) const LEAF_BITS: u32 = 1;
 
 /// The logarithm of the number of leaves of a table of addresses that lies in memory of its own: with the leaves, 48 bits of an address.
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", not(all(test, loom))))]
 pub(crate) const ROOT_BITS: u32 = 48 - crate::source::SLICE.ilog2() - LEAF_BITS;
 /// Two are enough for the slices of a model, which are adjacent.
-#[cfg(all(feature = "std", loom))]
+#[cfg(all(feature = "std", test, loom))]
 pub(crate) const ROOT_BITS: u32 = 1;
 
 /// A `const fn`, or under loom a plain `fn`.
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 macro_rules! const_fn {
     ($(#[$meta:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
     ($(#[$meta:meta])* $vis:vis unsafe fn $($rest:tt)*) => { $(#[$meta])* $vis const unsafe fn $($rest)* };
 }
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 macro_rules! const_fn {
     ($($rest:tt)*) => { $($rest)* };
 }

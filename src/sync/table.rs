@@ -4,7 +4,7 @@
 //! Either way, no page of it is touched before an entry is written.
 
 use super::atomic::AtomicPtr;
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 use super::const_fn;
 
 /// `N` atomic pointers to `T`.
@@ -14,7 +14,7 @@ pub(crate) struct PointerTable<T, const N: usize> {
     entries: [AtomicPtr<T>; N],
 }
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 impl<T, const N: usize> PointerTable<T, N> {
     const_fn! {
         /// All null.
@@ -24,7 +24,7 @@ impl<T, const N: usize> PointerTable<T, N> {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 impl<T, const N: usize> PointerTable<T, N> {
     /// A table in memory of its own, left out of core dumps.
     ///
@@ -48,7 +48,7 @@ impl<T, const N: usize> PointerTable<T, N> {
     }
 }
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 impl<T, const N: usize> PointerTable<T, N> {
     pub(crate) fn new() -> Self {
         Self { entries: core::array::from_fn(|_| AtomicPtr::new(core::ptr::null_mut())) }

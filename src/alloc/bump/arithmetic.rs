@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use crate::sys::LOWER_HALF;
+
 /// What every block's address and size is a multiple of, in bytes.
 ///
 /// Eight is what most values need, so that a request whose alignment is known and at most this needs no padding; sixteen
@@ -18,10 +20,6 @@ pub(super) const MIN_ALIGN: usize = 8;
 pub(super) const fn rounded(size: usize) -> usize {
     (size + (MIN_ALIGN - 1)) & !(MIN_ALIGN - 1)
 }
-
-/// Whether all addresses of a program lie in the lower half, so that an address, a size and an alignment add up without overflow: Linux gives
-/// programs nothing else on 64-bit processors. A kernel or a microcontroller may have its memory anywhere.
-const LOWER_HALF: bool = cfg!(all(target_os = "linux", target_pointer_width = "64"));
 
 /// Where a block of `size` bytes at a multiple of `align` goes, between `cursor` and `limit`: where it starts and where it ends. `None` where
 /// it does not fit.

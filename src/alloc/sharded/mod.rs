@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - `shard`: an allocator, its lock, and what was freed meanwhile
+//! - `budget`: how much the shards hold, and when that is too much
 //! - `source`: the source under a shard's allocator, which records its regions
 //! - `owners`: from an address to its shard
 //! - `count`: how many shards there are
@@ -18,6 +19,7 @@
 //! - A block of a shard goes back to that shard, whichever thread frees it.
 //! - No thread waits for a lock while another shard could serve it, or to free a block.
 
+mod budget;
 mod count;
 mod owners;
 mod shard;
@@ -34,10 +36,18 @@ use typenum::U16;
 use super::{Allocator, LocalAllocator, MmapAllocator, ResizeInPlace, relocate};
 use crate::source::{PooledSource, SLICE};
 use crate::sync::{RawLock, SpinFutexLock, home, move_home};
-use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
+use crate::{AllocError, MemorySource, NonZeroLayout, misuse, ptr};
+use budget::Budget;
 use owners::Owners;
 use shard::{Over, Shard};
 use source::{Ground, ShardSource};
+
+/// A block that lies in no shard's region was freed or resized as one.
+#[cold]
+#[inline(never)]
+fn foreign(block: usize) -> ! {
+    misuse::end_process("a block was given back that no shard had handed out", block)
+}
 
 /// An allocator for many threads: `N` allocators like `A` over one source, each behind a lock of its own, and `B` for what is too large for them.
 ///
@@ -52,6 +62,13 @@ use source::{Ground, ShardSource};
 /// It is `Sync` where the source and `B` are. Behind [`adapt`](Allocator::adapt) it is a `#[global_allocator]`; in the switchable allocator it can be the global tier,
 /// `.global_tier_allocator(Sharded::new(...))`. It holds no memory before the first allocation, except that of its value: that of `A`, `N + 1` times.
 /// Any number of threads may use it; for few threads, or where memory is scarcer than time, take a [`Locked`](super::Locked).
+///
+/// Held bytes: when they pass 2 MiB, and then whenever they have doubled or halved since, the shards that nobody uses at that moment give back what no block
+/// lies in, as [`trim`](Allocator::trim) of `A` does. So shards over a [`SlabAllocator`](crate::SlabAllocator) hold at most 2 MiB or twice what slabs with
+/// blocks in them take, whichever is more, and a slab for each shard that is used just then.
+/// [`trim`](Allocator::trim) makes all of them do so, at any time; [`SwitchableAllocator::trim`](crate::SwitchableAllocator::trim) calls it for the global tier.
+///
+/// A block that no shard handed out, freed or resized with a layout of theirs, ends the process.
 ///
 /// Allocating and freeing take constant time beyond that of `A`, as long as some shard is free and has memory.
 ///
@@ -106,7 +123,7 @@ where
 {
 }
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 impl<A, N, L> Sharded<A, N, MmapAllocator<PooledSource>, L>
 where
     A: LocalAllocator,
@@ -134,7 +151,7 @@ where
     };
 
     /// As [`new`](Sharded::new), with an allocator of one's own for what is too large for the shards.
-    #[cfg(not(loom))]
+    #[cfg(not(all(test, loom)))]
     pub const fn with_large(allocator: A, large: B) -> Self {
         // Named here, so that a source that does not do is an error where the allocator is made.
         ShardSource::<A>::check();
@@ -150,15 +167,23 @@ where
         }
         // SAFETY: Each of the shards was written.
         let shards = unsafe { shards.assume_init() };
-        Self { ground: Ground { pattern: allocator, owners: Owners::new() }, large, shards }
+        Self {
+            ground: Ground { pattern: allocator, owners: Owners::new(), budget: Budget::new() },
+            large,
+            shards,
+        }
     }
 
     /// As [`with_large`](Self::with_large), outside of const context.
-    #[cfg(loom)]
+    #[cfg(all(test, loom))]
     pub(crate) fn with_locks(allocator: A, large: B, lock: impl Fn() -> L) -> Self {
         use generic_array::sequence::GenericSequence;
         let shards = GenericArray::generate(|_| Shard::new(lock()));
-        Self { ground: Ground { pattern: allocator, owners: Owners::new() }, large, shards }
+        Self {
+            ground: Ground { pattern: allocator, owners: Owners::new(), budget: Budget::new() },
+            large,
+            shards,
+        }
     }
 
     /// The source of the shards' regions.
@@ -187,18 +212,22 @@ where
     #[inline(always)]
     fn try_with<R>(&self, number: usize, f: impl FnOnce(&Over<A>) -> R) -> Option<R> {
         let (shard, number) = self.shard(number);
-        shard.try_with(&self.ground, number, f)
+        shard.try_with(&self.ground, &self.shards, number, f)
     }
 
     /// Allocates where the thread's own shard is taken, or has no memory.
     #[cold]
     #[inline(never)]
-    fn allocate_elsewhere(&self, home: usize, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+    fn allocate_elsewhere(
+        &self,
+        home: usize,
+        allocate: impl Fn(&Over<A>) -> Result<NonNull<[u8]>, AllocError>,
+    ) -> Result<NonNull<[u8]>, AllocError> {
         // A bit for each shard, counted from `home`.
         let mut taken = 0_u64;
         let mut refused = AllocError::TooLarge;
         for step in 0..N::SHARDS {
-            match self.try_with(home.wrapping_add(step), |allocator| allocator.allocate(layout)) {
+            match self.try_with(home.wrapping_add(step), &allocate) {
                 Some(Ok(block)) => {
                     if taken & 1 != 0 {
                         move_home(self.shard(home.wrapping_add(step)).1);
@@ -212,12 +241,21 @@ where
         // Only now is there a reason to wait: none of those that are free has memory.
         for step in (0..N::SHARDS).filter(|step| taken & (1 << step) != 0) {
             let (shard, number) = self.shard(home.wrapping_add(step));
-            match shard.with(&self.ground, number, |allocator| allocator.allocate(layout)) {
+            match shard.with(&self.ground, &self.shards, number, &allocate) {
                 Ok(block) => return Ok(block),
                 Err(error) => refused = error,
             }
         }
         Err(refused)
+    }
+
+    /// The number of the shard that a block lies in; ends the process where it lies in none.
+    #[inline(always)]
+    fn owner(&self, block: NonNull<u8>) -> usize {
+        match self.ground.owners.find(block.addr().get()) {
+            Some(owner) => owner,
+            None => foreign(block.addr().get()),
+        }
     }
 
     /// Resizes a block of a shard where it is, if nobody else uses the shard.
@@ -227,8 +265,7 @@ where
         block: NonNull<u8>,
         resize: impl FnOnce(&Over<A>) -> Result<NonNull<[u8]>, AllocError>,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        let shard = self.ground.owners.find(block.addr().get()).ok_or(AllocError::NotInPlace)?;
-        self.try_with(shard, resize).unwrap_or(Err(AllocError::NotInPlace)).map(Self::cut)
+        self.try_with(self.owner(block), resize).unwrap_or(Err(AllocError::NotInPlace)).map(Self::cut)
     }
 
     /// Resizes a block on its side of the border between shards and large blocks, or moves it.
@@ -286,7 +323,7 @@ where
         let home = home();
         match self.try_with(home, |allocator| allocator.allocate(layout)) {
             Some(Ok(block)) => Ok(Self::cut(block)),
-            _ => self.allocate_elsewhere(home, layout).map(Self::cut),
+            _ => self.allocate_elsewhere(home, |allocator| allocator.allocate(layout)).map(Self::cut),
         }
     }
 
@@ -296,23 +333,22 @@ where
             // SAFETY: The block was asked for with such a layout too, so it came from there; the caller promises the rest.
             return unsafe { self.large.deallocate(block, layout) };
         }
-        let owner = self.ground.owners.find(block.addr().get());
-        debug_assert!(owner.is_some(), "not a block of this allocator");
-        if let Some(owner) = owner {
-            let (shard, number) = self.shard(owner);
-            // SAFETY: The block lies in a region of this shard, so its allocator handed it out; the caller promises the rest.
-            unsafe { shard.free(&self.ground, number, block, layout) };
-        }
+        let (shard, number) = self.shard(self.owner(block));
+        // SAFETY: The block lies in a region of this shard, so its allocator handed it out; the caller promises the rest.
+        unsafe { shard.free(&self.ground, &self.shards, number, block, layout) };
     }
 
     fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
         if Self::is_large(layout) {
             return self.large.allocate_zeroed(layout);
         }
-        let block = self.allocate(layout)?;
-        // SAFETY: The whole block was just allocated, so it is writable.
-        unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
-        Ok(block)
+        // The shard's allocator may know that its memory is zero.
+        let home = home();
+        let allocate = |allocator: &Over<A>| allocator.allocate_zeroed(layout);
+        match self.try_with(home, allocate) {
+            Some(Ok(block)) => Ok(Self::cut(block)),
+            _ => self.allocate_elsewhere(home, allocate).map(Self::cut),
+        }
     }
 
     unsafe fn grow(
@@ -372,6 +408,14 @@ where
         let small = |shard: &Over<A>| unsafe { shard.shrink_in_place(block, old, new) };
         // SAFETY: Both shrink this block from `old` to `new`, which the caller promises to be right for it.
         unsafe { self.resize(block, old, new, large, small) }
+    }
+
+    /// Lets each shard in turn give back what no block lies in, waiting for its lock; then trims what serves large requests.
+    fn trim(&self) -> usize {
+        let before = self.ground.budget.held();
+        self.shards.iter().for_each(|shard| shard.trim(&self.ground));
+        self.ground.budget.looked_after();
+        before.saturating_sub(self.ground.budget.held()) + self.large.trim()
     }
 
     /// Takes all locks: first those of the shards, since who holds one may be about to take the source's.

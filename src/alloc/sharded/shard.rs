@@ -46,18 +46,25 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     pub(super) fn try_with<R>(
         &self,
         ground: &Ground<A>,
+        shards: &[Self],
         number: usize,
         f: impl FnOnce(&Over<A>) -> R,
     ) -> Option<R> {
         // SAFETY: The lock was just taken.
-        self.lock.try_lock().then(|| unsafe { self.with_held(ground, number, f, true) })
+        self.lock.try_lock().then(|| unsafe { self.with_held(ground, shards, number, f, true) })
     }
 
     /// Waits for the shard, and runs `f` on its allocator.
-    pub(super) fn with<R>(&self, ground: &Ground<A>, number: usize, f: impl FnOnce(&Over<A>) -> R) -> R {
+    pub(super) fn with<R>(
+        &self,
+        ground: &Ground<A>,
+        shards: &[Self],
+        number: usize,
+        f: impl FnOnce(&Over<A>) -> R,
+    ) -> R {
         let taken = self.fork.lock(&self.lock);
         // SAFETY: The lock was just taken, or this thread holds it for a fork.
-        unsafe { self.with_held(ground, number, f, taken) }
+        unsafe { self.with_held(ground, shards, number, f, taken) }
     }
 
     /// Runs `f` on the allocator, and gives the lock back if it was `taken`.
@@ -68,6 +75,7 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     unsafe fn with_held<R>(
         &self,
         ground: &Ground<A>,
+        shards: &[Self],
         number: usize,
         f: impl FnOnce(&Over<A>) -> R,
         taken: bool,
@@ -80,7 +88,9 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
                 Some(allocator) => allocator,
                 none => make::<A>(none, number),
             };
-            allocator.source().stand_on(ground);
+            if !allocator.source().stands_on(ground) {
+                self.look_after(allocator, ground, shards);
+            }
             if !self.freed.is_empty() {
                 self.take_back(allocator);
             }
@@ -91,6 +101,61 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
             unsafe { self.lock.unlock() };
         }
         result
+    }
+
+    /// Says where the ground is; and where the shards hold too much, lets each of them that nobody uses give back what no block lies in.
+    #[cold]
+    #[inline(never)]
+    fn look_after(&self, allocator: &Over<A>, ground: &Ground<A>, shards: &[Self]) {
+        allocator.source().stand_on(ground);
+        if !ground.budget.is_due() {
+            return;
+        }
+        self.trim_held(allocator);
+        for shard in shards {
+            // This one's lock is taken. Waiting for another one's could be for a thread that waits for this one's.
+            if shard.lock.try_lock() {
+                // SAFETY: The lock was just taken.
+                unsafe { shard.trim_and_unlock(ground, true) };
+            }
+        }
+        ground.budget.looked_after();
+        // What was released meanwhile asked for a look, which was this one.
+        allocator.source().stand_on(ground);
+    }
+
+    /// Waits for the shard, and gives back what no block of it lies in.
+    pub(super) fn trim(&self, ground: &Ground<A>) {
+        let taken = self.fork.lock(&self.lock);
+        // SAFETY: The lock was just taken, or this thread holds it for a fork.
+        unsafe { self.trim_and_unlock(ground, taken) };
+    }
+
+    /// Gives the lock back if it was `taken`.
+    ///
+    /// # Safety
+    /// As [`with_held`](Self::with_held).
+    unsafe fn trim_and_unlock(&self, ground: &Ground<A>, taken: bool) {
+        self.allocator.with_mut(|place| {
+            // SAFETY: The lock is held, so nobody else reaches the allocator, and no call of it runs: sources do not call back.
+            let allocator = unsafe { &*place };
+            if let Some(allocator) = allocator {
+                allocator.source().stand_on(ground);
+                self.trim_held(allocator);
+            }
+        });
+        if taken {
+            // SAFETY: The caller took the lock. No method of an allocator unwinds, so this is reached.
+            unsafe { self.lock.unlock() };
+        }
+    }
+
+    /// Gives back what no block lies in, counting what was freed while the lock was taken; it is taken now.
+    fn trim_held(&self, allocator: &Over<A>) {
+        if !self.freed.is_empty() {
+            self.take_back(allocator);
+        }
+        allocator.trim();
     }
 
     /// Puts what was freed while the lock was taken back.
@@ -111,15 +176,17 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     pub(super) unsafe fn free(
         &self,
         ground: &Ground<A>,
+        shards: &[Self],
         number: usize,
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) {
         // SAFETY: The caller's promises.
-        let freed = self.try_with(ground, number, |allocator| unsafe { allocator.deallocate(block, layout) });
+        let freed =
+            self.try_with(ground, shards, number, |allocator| unsafe { allocator.deallocate(block, layout) });
         if freed.is_none() {
             // SAFETY: The caller's promises.
-            unsafe { self.free_later(ground, number, block, layout) };
+            unsafe { self.free_later(ground, shards, number, block, layout) };
         }
     }
 
@@ -130,6 +197,7 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     unsafe fn free_later(
         &self,
         ground: &Ground<A>,
+        shards: &[Self],
         number: usize,
         block: NonNull<u8>,
         layout: NonZeroLayout,
@@ -138,7 +206,7 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
         if Over::<A>::REUSES_BLOCKS {
             // SAFETY: The block is given back, so it is ours; blocks of such an allocator are two words at a multiple of 8.
             unsafe { self.freed.push(block, layout) };
-            let _taken_back = self.try_with(ground, number, |_| ());
+            let _taken_back = self.try_with(ground, shards, number, |_| ());
         }
     }
 

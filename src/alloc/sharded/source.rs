@@ -3,12 +3,13 @@
 //! A region is whole slices of 64 KiB, entered in the table of owners before the allocator gets it and left before it is released.
 //!
 //! The source does not own what it passes requests on to, and a [`Sharded`](super::Sharded) may be moved while its blocks are in use; so it is told
-//! where that is for the time of each call, by who took the shard's lock.
+//! where that is by who took the shard's lock, before the first call and wherever it is another place than before.
 
 use core::cell::Cell;
 use core::fmt;
 use core::ptr::{NonNull, null};
 
+use super::budget::Budget;
 use super::owners::Owners;
 use crate::layout::round_up;
 use crate::source::request::obtain_units;
@@ -20,6 +21,7 @@ pub(super) struct Ground<A> {
     /// Only its source is used.
     pub(super) pattern: A,
     pub(super) owners: Owners,
+    pub(super) budget: Budget,
 }
 
 /// The source of one shard.
@@ -27,6 +29,8 @@ pub(super) struct Ground<A> {
 /// Always: `ground` points to the ground of the `Sharded` that this is a part of while a method of the shard's allocator runs.
 pub struct ShardSource<A> {
     ground: Cell<*const Ground<A>>,
+    /// `ground` again, or null if the shard is to be looked after when it is next used: one comparison tells both that and a move.
+    stood_on: Cell<*const Ground<A>>,
     shard: usize,
 }
 
@@ -52,7 +56,7 @@ impl<A: LocalAllocator> ShardSource<A> {
     pub(super) const LARGEST: usize = <A::Source as MemorySource>::MAX_REGION & !(SLICE - 1);
 
     pub(super) fn new(shard: usize) -> Self {
-        Self { ground: Cell::new(null()), shard }
+        Self { ground: Cell::new(null()), stood_on: Cell::new(null()), shard }
     }
 
     /// Fails the build of a program whose source does not do.
@@ -60,10 +64,23 @@ impl<A: LocalAllocator> ShardSource<A> {
         let () = Self::WHOLE_SLICES;
     }
 
-    /// Says where the ground is.
+    /// Whether the source was told last that it stands on `ground`, and nothing has asked for attention since.
     #[inline(always)]
+    pub(super) fn stands_on(&self, ground: &Ground<A>) -> bool {
+        core::ptr::eq(self.stood_on.get(), ground)
+    }
+
+    /// Says where the ground is.
     pub(super) fn stand_on(&self, ground: &Ground<A>) {
         self.ground.set(ground);
+        self.stood_on.set(ground);
+    }
+
+    /// Asks for attention, if the shards hold much more than when they were last looked after, or much less.
+    fn ask(&self, ground: &Ground<A>) {
+        if ground.budget.is_due() {
+            self.stood_on.set(null());
+        }
     }
 
     fn ground(&self) -> &Ground<A> {
@@ -102,6 +119,8 @@ unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
             unsafe { ground.pattern.source().release(obtained.region, fits) };
             return Err(error);
         }
+        ground.budget.obtained(len);
+        self.ask(ground);
         Ok(obtained)
     }
 
@@ -113,6 +132,8 @@ unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
         ground.owners.leave(start.addr().get(), len);
         // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
         unsafe { ground.pattern.source().release(ptr::bytes(start, len), asked) };
+        ground.budget.released(len);
+        self.ask(ground);
     }
 
     unsafe fn before_fork(&self) {

@@ -59,6 +59,8 @@ pub(super) struct Heap<S: MemorySource, B: BlockSize> {
     uncut: Cell<*mut u8>,
     uncut_len: Cell<usize>,
     releases: Cell<u32>,
+    /// Bytes of all slabs that were released one by one, modulo the range of the type.
+    released: Cell<usize>,
     counted: Cell<isize>,
     source: S,
     length: PhantomData<fn() -> B>,
@@ -91,6 +93,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             uncut: Cell::new(null_mut()),
             uncut_len: Cell::new(0),
             releases: Cell::new(0),
+            released: Cell::new(0),
             counted: Cell::new(0),
             source,
             length: PhantomData,
@@ -298,10 +301,16 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             self.push_empty(slab);
             return;
         }
+        self.release_slab(near, slab);
+    }
+
+    /// Releases an empty slab that is a region by itself and in no list.
+    fn release_slab(&self, near: Near<'_, B>, slab: &Slab) {
         if let Some(own) = near.own {
             own.forget(slab);
         }
         self.releases.set(self.releases.get() + 1);
+        self.released.set(self.released.get().wrapping_add(slab.len()));
         let (next, previous) = (slab.next_of_all.get(), slab.previous_of_all.get());
         // SAFETY: What is in the list of all are slabs of this heap.
         match unsafe { previous.as_ref() } {
@@ -349,6 +358,28 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                 self.count(slab.become_full());
             }
         }
+    }
+
+    /// Releases every slab that is a region by itself and of which no block is out; returns how many bytes.
+    #[cold]
+    pub(super) fn trim(&self, near: Near<'_, B>) -> usize {
+        let before = self.released.get();
+        self.give_back(near);
+        for list in &self.empty {
+            let mut next = list.get();
+            // SAFETY: What is in the list are slabs of this heap, none of which is released before its link was read.
+            while let Some(slab) = unsafe { next.as_ref() } {
+                next = slab.next.get();
+                if slab.is_region {
+                    unlink(list, slab);
+                    let index = Self::length_index(slab.len());
+                    self.kept[index].set(self.kept[index].get() - 1);
+                    self.release_slab(near, slab);
+                }
+            }
+        }
+        self.releases.set(0);
+        self.released.get().wrapping_sub(before)
     }
 
     fn count(&self, more: isize) {
