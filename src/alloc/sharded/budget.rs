@@ -5,29 +5,36 @@
 //! that nobody uses gives back what no block lies in.
 //!
 //! Always: `limit` is at least [`LEAST`], and after a look at least twice of what was held then. So a look comes only after
-//! as many bytes were obtained, or half as many released, as there were to look at.
+//! as many bytes were obtained, or half as many released, as there were to look at. Who holds a shard's lock, and nobody else, touches its
+//! `asked`; where that is false, the shard has its allocator.
 //!
 //! These are figures: nothing is reached through them, so all accesses are Relaxed, and loom is not told of them.
 
 #![forbid(unsafe_code)]
 
-use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Shards that hold no more bytes than this are left alone.
 pub(super) const LEAST: usize = 2 << 20;
+
+/// No `ShardCount` is more.
+const MOST: usize = u64::BITS as usize;
 
 /// The bytes that shards hold, and how many are too many.
 #[derive(Debug)]
 pub(super) struct Budget {
     held: AtomicUsize,
     limit: AtomicUsize,
+    /// Which shards want to be looked after when they are next used: those that were never used, and those that passed the limit.
+    asked: [AtomicBool; MOST],
 }
 
 impl Budget {
     /// Nothing is held.
     pub(super) const fn new() -> Self {
-        Self { held: AtomicUsize::new(0), limit: AtomicUsize::new(LEAST) }
+        let asked = [const { AtomicBool::new(true) }; MOST];
+        Self { held: AtomicUsize::new(0), limit: AtomicUsize::new(LEAST), asked }
     }
 
     /// How many bytes the shards hold.
@@ -35,14 +42,33 @@ impl Budget {
         self.held.load(Relaxed)
     }
 
+    /// Whether a shard wants to be looked after, which is one that the caller holds the lock of.
+    #[inline(always)]
+    pub(super) fn asks(&self, shard: usize) -> bool {
+        self.asked[shard].load(Relaxed)
+    }
+
+    /// It does, or not any more.
+    pub(super) fn set_asks(&self, shard: usize, asks: bool) {
+        self.asked[shard].store(asks, Relaxed);
+    }
+
     /// A shard obtained that many bytes.
-    pub(super) fn obtained(&self, bytes: usize) {
+    pub(super) fn obtained(&self, shard: usize, bytes: usize) {
         self.held.fetch_add(bytes, Relaxed);
+        self.ask(shard);
     }
 
     /// A shard released that many bytes.
-    pub(super) fn released(&self, bytes: usize) {
+    pub(super) fn released(&self, shard: usize, bytes: usize) {
         self.held.fetch_sub(bytes, Relaxed);
+        self.ask(shard);
+    }
+
+    fn ask(&self, shard: usize) {
+        if self.is_due() {
+            self.set_asks(shard, true);
+        }
     }
 
     /// Whether the shards are to be looked after.
@@ -64,23 +90,23 @@ mod tests {
     #[test]
     fn a_look_comes_after_twice_or_half_of_what_was_there() {
         let budget = Budget::new();
-        budget.obtained(LEAST);
+        budget.obtained(0, LEAST);
         assert!(!budget.is_due());
-        budget.obtained(1);
+        budget.obtained(0, 1);
         assert!(budget.is_due());
         budget.looked_after();
         assert!(!budget.is_due());
-        budget.obtained(LEAST + 1);
+        budget.obtained(0, LEAST + 1);
         assert!(!budget.is_due(), "twice");
-        budget.obtained(1);
+        budget.obtained(0, 1);
         assert!(budget.is_due());
         budget.looked_after();
-        budget.released(LEAST + 1);
+        budget.released(0, LEAST + 1);
         assert!(!budget.is_due());
-        budget.released(2);
+        budget.released(0, 2);
         assert!(budget.is_due(), "less than half");
         budget.looked_after();
-        budget.released(budget.held());
+        budget.released(0, budget.held());
         budget.looked_after();
         assert!(!budget.is_due(), "nothing to look for");
     }

@@ -446,7 +446,7 @@ where
 {
     fn drop(&mut self) {
         let ground = &self.ground;
-        self.shards.iter_mut().for_each(|shard| shard.clear(ground));
+        self.shards.iter_mut().enumerate().for_each(|(number, shard)| shard.clear(ground, number));
     }
 }
 

@@ -16,13 +16,6 @@ use crate::{Allocator, LocalAllocator, NonZeroLayout};
 /// The allocator of a shard.
 pub(super) type Over<A> = <A as LocalAllocator>::WithSource<ShardSource<A>>;
 
-/// The allocator of a shard, made when it is first used.
-#[cold]
-#[inline(never)]
-fn make<A: LocalAllocator>(none: &mut Option<Over<A>>, number: usize) -> &mut Over<A> {
-    none.get_or_insert_with(|| Over::<A>::new_in(ShardSource::new(number)))
-}
-
 /// On cache lines of its own (a pair of them, which some processors fetch together).
 #[repr(C, align(128))]
 pub(super) struct Shard<A: LocalAllocator, L> {
@@ -84,13 +77,12 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
             // SAFETY: The lock is held, so nobody else reaches the allocator, and this is the only place in which a call holds a reference to
             // it: sources do not call back, as `MemorySource` promises.
             let allocator = unsafe { &mut *place };
-            let allocator = match allocator {
-                Some(allocator) => allocator,
-                none => make::<A>(none, number),
-            };
-            if !allocator.source().stands_on(ground) {
-                self.look_after(allocator, ground, shards);
+            if ground.budget.asks(number) {
+                self.look_after(allocator, ground, shards, number);
             }
+            // SAFETY: The shard does not ask, or was looked after just now: it has an allocator.
+            let allocator = unsafe { allocator.as_ref().unwrap_unchecked() };
+            allocator.source().stand_on(ground);
             if !self.freed.is_empty() {
                 self.take_back(allocator);
             }
@@ -103,25 +95,33 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
         result
     }
 
-    /// Says where the ground is; and where the shards hold too much, lets each of them that nobody uses give back what no block lies in.
+    /// Makes the allocator if there is none; and where the shards hold too much, lets each of them that nobody uses give back what no block lies in.
+    ///
+    /// `number` is this shard's.
     #[cold]
     #[inline(never)]
-    fn look_after(&self, allocator: &Over<A>, ground: &Ground<A>, shards: &[Self]) {
-        allocator.source().stand_on(ground);
-        if !ground.budget.is_due() {
-            return;
-        }
-        self.trim_held(allocator);
-        for shard in shards {
-            // This one's lock is taken. Waiting for another one's could be for a thread that waits for this one's.
-            if shard.lock.try_lock() {
-                // SAFETY: The lock was just taken.
-                unsafe { shard.trim_and_unlock(ground, true) };
+    fn look_after(
+        &self,
+        allocator: &mut Option<Over<A>>,
+        ground: &Ground<A>,
+        shards: &[Self],
+        number: usize,
+    ) {
+        let allocator = allocator.get_or_insert_with(|| Over::<A>::new_in(ShardSource::new(number)));
+        if ground.budget.is_due() {
+            allocator.source().stand_on(ground);
+            self.trim_held(allocator);
+            for shard in shards {
+                // This one's lock is taken. To wait for another one's could be to wait for a thread that waits for this one's.
+                if shard.lock.try_lock() {
+                    // SAFETY: The lock was just taken.
+                    unsafe { shard.trim_and_unlock(ground, true) };
+                }
             }
+            ground.budget.looked_after();
         }
-        ground.budget.looked_after();
-        // What was released meanwhile asked for a look, which was this one.
-        allocator.source().stand_on(ground);
+        // Last, since what was released meanwhile asked too.
+        ground.budget.set_asks(number, false);
     }
 
     /// Waits for the shard, and gives back what no block of it lies in.
@@ -226,8 +226,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
 }
 
 impl<A: LocalAllocator, L> Shard<A, L> {
-    /// Drops the allocator, which releases its regions.
-    pub(super) fn clear(&mut self, ground: &Ground<A>) {
+    /// Drops the allocator, which releases its regions. `number` is this shard's.
+    pub(super) fn clear(&mut self, ground: &Ground<A>, number: usize) {
         self.allocator.with_mut(|place| {
             // SAFETY: The shard is borrowed mutably, so nobody else reaches it.
             let allocator = unsafe { &mut *place };
@@ -236,5 +236,6 @@ impl<A: LocalAllocator, L> Shard<A, L> {
             }
             *allocator = None;
         });
+        ground.budget.set_asks(number, true);
     }
 }

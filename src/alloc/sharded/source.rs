@@ -3,7 +3,7 @@
 //! A region is whole slices of 64 KiB, entered in the table of owners before the allocator gets it and left before it is released.
 //!
 //! The source does not own what it passes requests on to, and a [`Sharded`](super::Sharded) may be moved while its blocks are in use; so it is told
-//! where that is by who took the shard's lock, before the first call and wherever it is another place than before.
+//! where that is for the time of each call, by who took the shard's lock.
 
 use core::cell::Cell;
 use core::fmt;
@@ -29,8 +29,6 @@ pub(super) struct Ground<A> {
 /// Always: `ground` points to the ground of the `Sharded` that this is a part of while a method of the shard's allocator runs.
 pub struct ShardSource<A> {
     ground: Cell<*const Ground<A>>,
-    /// `ground` again, or null if the shard is to be looked after when it is next used: one comparison tells both that and a move.
-    stood_on: Cell<*const Ground<A>>,
     shard: usize,
 }
 
@@ -56,7 +54,7 @@ impl<A: LocalAllocator> ShardSource<A> {
     pub(super) const LARGEST: usize = <A::Source as MemorySource>::MAX_REGION & !(SLICE - 1);
 
     pub(super) fn new(shard: usize) -> Self {
-        Self { ground: Cell::new(null()), stood_on: Cell::new(null()), shard }
+        Self { ground: Cell::new(null()), shard }
     }
 
     /// Fails the build of a program whose source does not do.
@@ -64,23 +62,10 @@ impl<A: LocalAllocator> ShardSource<A> {
         let () = Self::WHOLE_SLICES;
     }
 
-    /// Whether the source was told last that it stands on `ground`, and nothing has asked for attention since.
-    #[inline(always)]
-    pub(super) fn stands_on(&self, ground: &Ground<A>) -> bool {
-        core::ptr::eq(self.stood_on.get(), ground)
-    }
-
     /// Says where the ground is.
+    #[inline(always)]
     pub(super) fn stand_on(&self, ground: &Ground<A>) {
         self.ground.set(ground);
-        self.stood_on.set(ground);
-    }
-
-    /// Asks for attention, if the shards hold much more than when they were last looked after, or much less.
-    fn ask(&self, ground: &Ground<A>) {
-        if ground.budget.is_due() {
-            self.stood_on.set(null());
-        }
     }
 
     fn ground(&self) -> &Ground<A> {
@@ -119,8 +104,7 @@ unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
             unsafe { ground.pattern.source().release(obtained.region, fits) };
             return Err(error);
         }
-        ground.budget.obtained(len);
-        self.ask(ground);
+        ground.budget.obtained(self.shard, len);
         Ok(obtained)
     }
 
@@ -132,8 +116,7 @@ unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
         ground.owners.leave(start.addr().get(), len);
         // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
         unsafe { ground.pattern.source().release(ptr::bytes(start, len), asked) };
-        ground.budget.released(len);
-        self.ask(ground);
+        ground.budget.released(self.shard, len);
     }
 
     unsafe fn before_fork(&self) {
