@@ -62,8 +62,8 @@ pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;
 pub use source::{
     AllocatorSource, ArenaSource, ArenaUsage, CachingSource, CountingSource, Decommit, FallbackSource,
-    InlineRegion, LimitSource, MemorySource, Obtained, OwnsRegions, RefusingSource, RegionSource, Remapped,
-    SourceCounts,
+    InlineRegion, LimitSource, MemorySource, Obtained, OwnsRegions, RecordingSource, RefusingSource,
+    RegionSource, Remapped, SourceCounts,
 };
 #[cfg(feature = "std")]
 pub use source::{FileSource, MemfdSource};

@@ -13,9 +13,9 @@
 
 use core::ptr::NonNull;
 
-use super::{Allocator, relocate};
-use crate::source::Remapped;
+use super::{Allocator, relocate, relocate_zeroed};
 use crate::source::request;
+use crate::source::{Obtained, Remapped};
 use crate::{AllocError, MemorySource, MmapSource, NonZeroLayout, ptr};
 
 /// An allocator that obtains a region for each block, and releases it with the block.
@@ -129,12 +129,12 @@ unsafe impl<S: MemorySource> Allocator for MmapAllocator<S> {
     }
 
     fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
-        let block = self.allocate(layout)?;
-        if !S::ZEROED {
-            // SAFETY: The whole block was just allocated, so it is writable.
-            unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+        let Obtained { region, zeroed } = request::obtain_between(&self.source, layout, layout.size())?;
+        if !zeroed {
+            // SAFETY: The whole region was just obtained, so it is writable.
+            unsafe { region.cast::<u8>().write_bytes(0, region.len()) };
         }
-        Ok(block)
+        Ok(region)
     }
 
     unsafe fn grow(
@@ -154,13 +154,12 @@ unsafe impl<S: MemorySource> Allocator for MmapAllocator<S> {
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: The caller's promises.
-        let (grown, dirty) = match unsafe { self.remap(block, old, new) } {
-            Some(Remapped { region, kept }) => (region, kept),
-            // SAFETY: The caller's promises; the failed call changed nothing. A region is zero but for what is copied.
-            None => (unsafe { relocate(self, block, old, new) }?, old.size()),
+        let Some(Remapped { region: grown, kept, zeroed }) = (unsafe { self.remap(block, old, new) }) else {
+            // SAFETY: The caller's promises; the failed call changed nothing.
+            return unsafe { relocate_zeroed(self, block, old, new) };
         };
         // Pages that nobody wrote to are not touched.
-        let dirty = if S::ZEROED { dirty } else { grown.len() };
+        let dirty = if zeroed { kept } else { grown.len() };
         // SAFETY: The block is at least `new.size()` bytes, which is at least `old.size()`.
         let tail = unsafe { grown.cast::<u8>().add(old.size()) };
         // SAFETY: What is kept of a region is at least what was asked for and at most its length now.

@@ -16,14 +16,44 @@ pub(crate) unsafe fn relocate<A: Allocator + ?Sized>(
     old: NonZeroLayout,
     new: NonZeroLayout,
 ) -> Result<NonNull<[u8]>, AllocError> {
-    let moved = allocator.allocate(new)?;
+    // SAFETY: The block was just allocated; the caller promises the rest.
+    Ok(unsafe { move_to(allocator, block, old, new, allocator.allocate(new)?) })
+}
+
+/// As [`relocate`], with every byte from `old.size()` on zero.
+///
+/// # Safety
+/// As [`relocate`].
+#[inline]
+pub(crate) unsafe fn relocate_zeroed<A: Allocator + ?Sized>(
+    allocator: &A,
+    block: NonNull<u8>,
+    old: NonZeroLayout,
+    new: NonZeroLayout,
+) -> Result<NonNull<[u8]>, AllocError> {
+    // SAFETY: The block was just allocated; the caller promises the rest.
+    Ok(unsafe { move_to(allocator, block, old, new, allocator.allocate_zeroed(new)?) })
+}
+
+/// Copies what both layouts have to `moved`, and frees `block`.
+///
+/// # Safety
+/// As [`relocate`]; `moved` was just allocated for `new`.
+#[inline]
+unsafe fn move_to<A: Allocator + ?Sized>(
+    allocator: &A,
+    block: NonNull<u8>,
+    old: NonZeroLayout,
+    new: NonZeroLayout,
+    moved: NonNull<[u8]>,
+) -> NonNull<[u8]> {
     let len = old.size().min(new.size());
     // SAFETY: Both blocks are allocated, so they do not overlap, and each has at least `len` bytes: `block` because
     // `old` fits it, as the caller promises, `moved` because `allocate` returned it for `new`.
     unsafe { moved.cast::<u8>().copy_from_nonoverlapping(block, len) };
     // SAFETY: The caller promises it, and `block` is not used again.
     unsafe { allocator.deallocate(block, old) };
-    Ok(moved)
+    moved
 }
 
 /// The `grow` of an allocator that tries in place first.

@@ -21,7 +21,8 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
-use super::{MemorySource, Obtained, SLICE};
+use super::through::pass_on_decommit;
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, SLICE};
 use crate::size::{BlockSize, U65536, U1048576};
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
@@ -169,6 +170,23 @@ where
         detached
     }
 
+    /// Gives the wholly free chunks back, and returns how many bytes that was.
+    fn give_chunks_back(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        let mut chunk = self.detach_free_chunks();
+        let mut reclaimed = 0;
+        // Without the lock: `leaving` may use this arena.
+        while let Some(start) = NonNull::new(chunk) {
+            // SAFETY: What was detached is chunks linked through their first words, which nobody else knows of.
+            chunk = unsafe { start.as_ref() }.next;
+            let region = ptr::bytes(start.cast(), C::BYTES);
+            leaving(region);
+            reclaimed += C::BYTES;
+            // SAFETY: The chunk was obtained with this layout, and all its blocks were free or uncut and are on no list.
+            unsafe { self.source.release(region, Self::CHUNK) };
+        }
+        reclaimed
+    }
+
     fn chunk_of(block: *mut FreeBlock) -> *mut FreeBlock {
         ptr::untagged(block, C::BYTES - 1)
     }
@@ -235,19 +253,7 @@ where
     }
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
-        let mut chunk = self.detach_free_chunks();
-        let mut reclaimed = 0;
-        // Without the lock: `leaving` may use this arena.
-        while let Some(start) = NonNull::new(chunk) {
-            // SAFETY: What was detached is chunks linked through their first words, which nobody else knows of.
-            chunk = unsafe { start.as_ref() }.next;
-            let region = ptr::bytes(start.cast(), C::BYTES);
-            leaving(region);
-            reclaimed += C::BYTES;
-            // SAFETY: The chunk was obtained with this layout, and all its blocks were free or uncut and are on no list.
-            unsafe { self.source.release(region, Self::CHUNK) };
-        }
-        reclaimed + self.source.reclaim(leaving)
+        self.give_chunks_back(leaving) + self.source.reclaim(leaving)
     }
 
     unsafe fn before_fork(&self) {
@@ -320,6 +326,29 @@ fn merge(mut left: *mut FreeBlock, mut right: *mut FreeBlock) -> *mut FreeBlock 
     head.next
 }
 
+// SAFETY: A block lies in a chunk, which is held of the source behind.
+unsafe impl<S, B, C> OwnsRegions for ArenaSource<S, B, C>
+where
+    S: MemorySource + OwnsRegions,
+    B: BlockSize,
+    C: BlockSize,
+{
+    #[inline]
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        self.source.owns(address)
+    }
+}
+
+// SAFETY: A range in a block lies in a chunk, which is held of the source behind.
+unsafe impl<S, B, C> Decommit for ArenaSource<S, B, C>
+where
+    S: Decommit,
+    B: BlockSize,
+    C: BlockSize,
+{
+    pass_on_decommit!(self => self.source);
+}
+
 impl<S, B, C> Drop for ArenaSource<S, B, C>
 where
     S: MemorySource,
@@ -328,7 +357,7 @@ where
 {
     /// Gives all wholly free chunks back; a chunk with a block that was never released is leaked.
     fn drop(&mut self) {
-        self.reclaim(&mut |_| ());
+        self.give_chunks_back(&mut |_| ());
     }
 }
 

@@ -8,8 +8,8 @@ use core::ptr::NonNull;
 use generic_array::{ArrayLength, GenericArray};
 use typenum::U16;
 
-use super::through::{exact, exact_between, obtain_between, release};
-use super::{MemorySource, Obtained};
+use super::through::{exact, exact_between, obtain_between, pass_on_decommit, release, remap, take_out};
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
 
@@ -178,6 +178,17 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
         }
     }
 
+    unsafe fn remap(
+        &self,
+        region: NonNull<[u8]>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<Remapped, SourceError> {
+        let (old, new) = (asked::<S>(old)?, asked::<S>(new)?);
+        // SAFETY: The caller's promises; the region is held of the source behind.
+        unsafe { remap(&self.source, region.cast(), old, new) }
+    }
+
     unsafe fn before_fork(&self) {
         self.cache.hold_for_fork();
         // SAFETY: The caller's promises, for the source behind.
@@ -194,6 +205,27 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
     /// Gives the whole cache back.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         self.empty(leaving) + self.source.reclaim(leaving)
+    }
+}
+
+// SAFETY: The regions, and those of the cache, are held of the source behind.
+unsafe impl<S: OwnsRegions, N: ArrayLength> OwnsRegions for CachingSource<S, N> {
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        self.source.owns(address)
+    }
+}
+
+// SAFETY: The regions are held of the source behind.
+unsafe impl<S: Decommit, N: ArrayLength> Decommit for CachingSource<S, N> {
+    pass_on_decommit!(self => self.source);
+
+    unsafe fn take_out(
+        &self,
+        range: NonNull<[u8]>,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, SourceError> {
+        // SAFETY: The source behind holds the region; the caller promises the rest.
+        unsafe { take_out(&self.source, range, asked::<S>(new)?) }
     }
 }
 

@@ -2,8 +2,10 @@
 
 use core::ptr::NonNull;
 
-use super::through::{exact, exact_between, obtain_between, pass_on, release};
-use super::{MemorySource, Obtained, OwnsRegions};
+use super::through::{
+    exact, exact_between, obtain_between, pass_on, pass_on_decommit, release, remap, take_out,
+};
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -78,6 +80,11 @@ impl<S> CountingSource<S> {
         }
     }
 
+    fn count_bytes(&self, more: usize) {
+        let bytes = self.bytes.fetch_add(more, Ordering::Relaxed) + more;
+        self.most_bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
     /// The source that is counted.
     pub const fn source(&self) -> &S {
         &self.source
@@ -100,8 +107,7 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
         match obtained {
             Ok(Obtained { region, .. }) => {
                 self.obtained.fetch_add(1, Ordering::Relaxed);
-                let bytes = self.bytes.fetch_add(region.len(), Ordering::Relaxed) + region.len();
-                self.most_bytes.fetch_max(bytes, Ordering::Relaxed);
+                self.count_bytes(region.len());
             }
             Err(_) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
@@ -118,6 +124,20 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
         self.bytes.fetch_sub(layout.size(), Ordering::Relaxed);
     }
 
+    unsafe fn remap(
+        &self,
+        region: NonNull<[u8]>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<Remapped, SourceError> {
+        let (old, new) = (exact::<S>(old)?, exact::<S>(new)?);
+        // SAFETY: The caller's promises.
+        let remapped = unsafe { remap(&self.source, region.cast(), old, new) }?;
+        self.bytes.fetch_sub(old.size(), Ordering::Relaxed);
+        self.count_bytes(new.size());
+        Ok(remapped)
+    }
+
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         self.source.reclaim(leaving)
     }
@@ -128,5 +148,23 @@ unsafe impl<S: OwnsRegions> OwnsRegions for CountingSource<S> {
     #[inline]
     fn owns(&self, address: NonNull<u8>) -> bool {
         self.source.owns(address)
+    }
+}
+
+// SAFETY: The regions are those of the source behind; one that it makes is counted.
+unsafe impl<S: Decommit> Decommit for CountingSource<S> {
+    pass_on_decommit!(self => self.source);
+
+    unsafe fn take_out(
+        &self,
+        range: NonNull<[u8]>,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, SourceError> {
+        let new = exact::<S>(new)?;
+        // SAFETY: The caller's promises.
+        let region = unsafe { take_out(&self.source, range, new) }?;
+        self.obtained.fetch_add(1, Ordering::Relaxed);
+        self.count_bytes(region.len());
+        Ok(region)
     }
 }

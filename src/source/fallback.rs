@@ -2,13 +2,18 @@
 
 use core::ptr::NonNull;
 
-use super::{MemorySource, Obtained, OwnsRegions};
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use crate::misuse::check;
 use crate::{NonZeroLayout, SourceError};
 
 /// A source that asks a first one, and a second where that refuses.
 ///
 /// The first must know its own regions ([`OwnsRegions`]), as a [`RegionSource`](crate::RegionSource) does, so that each region goes
-/// back to where it came from.
+/// back to where it came from; a [`RecordingSource`](crate::RecordingSource) knows those of any other. The first is used up, in
+/// whatever lengths it has, before the second is asked.
+///
+/// The second should not take its memory from regions of the first: such a region is refused, and one that is remapped there
+/// ends the process.
 ///
 /// # Examples
 /// ```
@@ -59,6 +64,8 @@ impl<P: OwnsRegions, F: MemorySource> FallbackSource<P, F> {
         Err(SourceError::Exhausted)
     }
 }
+
+const MOVED_INTO_FIRST: &str = "a fallback's second source moved a region into one of the first source's";
 
 const fn smaller(a: usize, b: usize) -> usize {
     if a < b { a } else { b }
@@ -117,6 +124,28 @@ unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, 
         }
     }
 
+    /// By the source that gave the region; it does not go from one to the other.
+    unsafe fn remap(
+        &self,
+        region: NonNull<[u8]>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<Remapped, SourceError> {
+        if self.first.owns(region.cast()) {
+            // SAFETY: The first owns the region, so it gave it; the caller promises the rest.
+            return unsafe { self.first.remap(region, old, new) };
+        }
+        // SAFETY: The first does not own the region, so the second gave it; the caller promises the rest.
+        let remapped = unsafe { self.second.remap(region, old, new) }?;
+        // Where it was nobody may look any more, and here it could not be told from the first's.
+        check(!self.first.owns(remapped.region.cast()), MOVED_INTO_FIRST, remapped.region.addr().get());
+        Ok(remapped)
+    }
+
+    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        self.first.reclaim(leaving) + self.second.reclaim(leaving)
+    }
+
     unsafe fn before_fork(&self) {
         // SAFETY: The caller's promises, for the first.
         unsafe { self.first.before_fork() };
@@ -137,5 +166,48 @@ unsafe impl<P: OwnsRegions, F: OwnsRegions> OwnsRegions for FallbackSource<P, F>
     #[inline]
     fn owns(&self, address: NonNull<u8>) -> bool {
         self.first.owns(address) || self.second.owns(address)
+    }
+}
+
+// SAFETY: A range lies in a region of one of the two, which does it; larger units are units of both.
+unsafe impl<P: Decommit + OwnsRegions, F: Decommit> Decommit for FallbackSource<P, F> {
+    /// The larger of both units.
+    fn decommit_unit(&self) -> usize {
+        self.first.decommit_unit().max(self.second.decommit_unit())
+    }
+
+    unsafe fn decommit(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
+        if self.first.owns(range.cast()) {
+            // SAFETY: The first gave the region; the caller promises the rest.
+            unsafe { self.first.decommit(range) }
+        } else {
+            // SAFETY: The second gave the region; the caller promises the rest.
+            unsafe { self.second.decommit(range) }
+        }
+    }
+
+    unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
+        if self.first.owns(range.cast()) {
+            // SAFETY: The first gave the region; the caller promises the rest.
+            unsafe { self.first.decommit_lazily(range) }
+        } else {
+            // SAFETY: The second gave the region; the caller promises the rest.
+            unsafe { self.second.decommit_lazily(range) }
+        }
+    }
+
+    unsafe fn take_out(
+        &self,
+        range: NonNull<[u8]>,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, SourceError> {
+        if self.first.owns(range.cast()) {
+            // SAFETY: The first gave the region; the caller promises the rest.
+            return unsafe { self.first.take_out(range, new) };
+        }
+        // SAFETY: The second gave the region; the caller promises the rest.
+        let taken = unsafe { self.second.take_out(range, new) }?;
+        check(!self.first.owns(taken.cast()), MOVED_INTO_FIRST, taken.addr().get());
+        Ok(taken)
     }
 }

@@ -2,8 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::MemorySource;
-use crate::{AllocError, Allocator, GlobalAllocToAllocatorAdaptor, NonZeroLayout, SourceError};
+use super::{MemorySource, OwnsRegions};
+use crate::{AllocError, Allocator, GlobalAllocToAllocatorAdaptor, NonZeroLayout, Owns, SourceError};
 
 /// A source whose regions are blocks of an [`Allocator`], or with [`of_global`](Self::of_global) of a `GlobalAlloc`.
 ///
@@ -73,5 +73,12 @@ unsafe impl<A: Allocator> MemorySource for AllocatorSource<A> {
     unsafe fn after_fork(&self) {
         // SAFETY: The call that the caller promises went to the allocator.
         unsafe { self.allocator.after_fork() };
+    }
+}
+
+// SAFETY: A region is a block that is currently allocated, and the allocator tells its own.
+unsafe impl<A: Owns> OwnsRegions for AllocatorSource<A> {
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        self.allocator.owns(address)
     }
 }

@@ -2,8 +2,10 @@
 
 use core::ptr::NonNull;
 
-use super::through::{exact, exact_between, obtain_between, pass_on, release};
-use super::{MemorySource, Obtained, OwnsRegions};
+use super::through::{
+    exact, exact_between, obtain_between, pass_on, pass_on_decommit, release, remap, take_out,
+};
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -61,6 +63,14 @@ impl<S> LimitSource<S> {
 }
 
 impl<S: MemorySource> LimitSource<S> {
+    /// Adds so many bytes to those held.
+    fn charge_all(&self, bytes: usize) -> Result<(), SourceError> {
+        let limit = self.limit();
+        let charge = |held: usize| held.checked_add(bytes).filter(|&sum| sum <= limit || bytes == 0);
+        let charged = self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge);
+        charged.map(|_| ()).map_err(|_| SourceError::LimitReached)
+    }
+
     /// Adds the preferred length to the bytes held, or what is left below the limit; returns how much that was.
     fn charge(&self, least: NonZeroLayout, preferred: usize) -> Result<usize, SourceError> {
         let (limit, unit) = (self.limit(), least.align().max(S::MIN_ALIGN));
@@ -113,6 +123,22 @@ unsafe impl<S: MemorySource> MemorySource for LimitSource<S> {
         self.held.fetch_sub(layout.size(), Ordering::Relaxed);
     }
 
+    unsafe fn remap(
+        &self,
+        region: NonNull<[u8]>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<Remapped, SourceError> {
+        let (old, new) = (exact::<S>(old)?, exact::<S>(new)?);
+        let more = new.size().saturating_sub(old.size());
+        self.charge_all(more)?;
+        // SAFETY: The caller's promises.
+        let remapped = unsafe { remap(&self.source, region.cast(), old, new) };
+        let refund = if remapped.is_ok() { old.size().saturating_sub(new.size()) } else { more };
+        self.held.fetch_sub(refund, Ordering::Relaxed);
+        remapped
+    }
+
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         self.source.reclaim(leaving)
     }
@@ -123,5 +149,23 @@ unsafe impl<S: OwnsRegions> OwnsRegions for LimitSource<S> {
     #[inline]
     fn owns(&self, address: NonNull<u8>) -> bool {
         self.source.owns(address)
+    }
+}
+
+// SAFETY: The regions are those of the source behind; one that it makes counts.
+unsafe impl<S: Decommit> Decommit for LimitSource<S> {
+    pass_on_decommit!(self => self.source);
+
+    unsafe fn take_out(
+        &self,
+        range: NonNull<[u8]>,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, SourceError> {
+        let new = exact::<S>(new)?;
+        self.charge_all(new.size())?;
+        // SAFETY: The caller's promises.
+        unsafe { take_out(&self.source, range, new) }.inspect_err(|_| {
+            self.held.fetch_sub(new.size(), Ordering::Relaxed);
+        })
     }
 }

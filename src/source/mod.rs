@@ -32,6 +32,7 @@ mod limit;
 mod mmap;
 #[cfg(all(feature = "std", not(all(test, loom))))]
 mod pooled;
+mod recording;
 mod refusing;
 mod region;
 pub(crate) mod request;
@@ -57,6 +58,7 @@ pub use mmap::{
 };
 #[cfg(all(feature = "std", not(all(test, loom))))]
 pub use pooled::PooledSource;
+pub use recording::RecordingSource;
 pub use refusing::RefusingSource;
 pub use region::RegionSource;
 pub use request::Obtained;
@@ -70,7 +72,7 @@ pub use slices::{Purge, SliceSource, SliceUsage};
 
 use core::ptr::NonNull;
 
-use crate::{NonZeroLayout, SourceError};
+use crate::{NonZeroLayout, SourceError, ptr};
 
 /// The unit of addresses in which ownership is recorded: 64 KiB.
 ///
@@ -82,9 +84,18 @@ pub const SLICE: usize = 64 * 1024;
 pub struct Remapped {
     /// The region, with its real length.
     pub region: NonNull<[u8]>,
-    /// How many bytes of it were there before: the smaller of both real lengths. Where the source's regions are
-    /// [zeroed](MemorySource::ZEROED), those beyond are zero.
+    /// How many bytes of it were there before: at least the smaller of both lengths.
     pub kept: usize,
+    /// Whether every byte beyond those is known to be zero; always, if the source's regions are [zeroed](MemorySource::ZEROED).
+    pub zeroed: bool,
+}
+
+impl Remapped {
+    /// The first `len` bytes of the region, which has as many; the rest goes unused.
+    pub(crate) fn cut(self, len: usize) -> Self {
+        debug_assert!(len <= self.region.len());
+        Self { region: ptr::bytes(self.region.cast(), len), kept: self.kept.min(len), ..self }
+    }
 }
 
 /// A source of memory regions.

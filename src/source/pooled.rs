@@ -2,7 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::{MemorySource, MmapSource, Obtained, Purge, Remapped, SliceSource, SliceUsage};
+use super::through::pass_on_decommit;
+use super::{Decommit, MemorySource, MmapSource, Obtained, Purge, Remapped, SliceSource, SliceUsage};
 use crate::{NonZeroLayout, SourceError};
 
 /// The pool behind [`PooledSource`].
@@ -94,4 +95,9 @@ unsafe impl MemorySource for PooledSource {
         // SAFETY: The caller's promises.
         unsafe { POOL.after_fork() };
     }
+}
+
+// SAFETY: Every method is that of the one pool.
+unsafe impl Decommit for PooledSource {
+    pass_on_decommit!(self => POOL);
 }

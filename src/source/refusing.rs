@@ -2,8 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::through::pass_on;
-use super::{MemorySource, Obtained};
+use super::through::{pass_on, pass_on_decommit};
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -72,8 +72,8 @@ impl<S> RefusingSource<S> {
     }
 }
 
-// SAFETY: Regions are those of the source behind, passed on as they are. It gives up `BLOCK` and `reclaim`: an arena never
-// refuses what it was given back, and this does.
+// SAFETY: Regions are those of the source behind, passed on as they are. It gives up `BLOCK`: an arena never refuses what it was given
+// back, and this does.
 unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
     pass_on!(S.source);
     const SHARES_SLICES: bool = S::SHARES_SLICES || S::BLOCK != 0;
@@ -97,5 +97,50 @@ unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         // SAFETY: The caller's promises; every region came from the source behind.
         unsafe { self.source.release(region, layout) };
+    }
+
+    /// Counts as a request.
+    ///
+    /// # Errors
+    /// As `obtain`.
+    unsafe fn remap(
+        &self,
+        region: NonNull<[u8]>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<Remapped, SourceError> {
+        self.count()?;
+        // SAFETY: The caller's promises; every region came from the source behind.
+        unsafe { self.source.remap(region, old, new) }
+    }
+
+    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        self.source.reclaim(leaving)
+    }
+}
+
+// SAFETY: The regions are those of the source behind.
+unsafe impl<S: OwnsRegions> OwnsRegions for RefusingSource<S> {
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        self.source.owns(address)
+    }
+}
+
+// SAFETY: The regions are those of the source behind.
+unsafe impl<S: Decommit> Decommit for RefusingSource<S> {
+    pass_on_decommit!(self => self.source);
+
+    /// Counts as a request.
+    ///
+    /// # Errors
+    /// [`SourceError::Exhausted`] if this is a request to refuse.
+    unsafe fn take_out(
+        &self,
+        range: NonNull<[u8]>,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, SourceError> {
+        self.count()?;
+        // SAFETY: The source behind holds the region; the caller promises the rest.
+        unsafe { self.source.take_out(range, new) }
     }
 }

@@ -5,6 +5,7 @@
 
 use core::ptr::NonNull;
 
+use super::through::pass_on_decommit;
 use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::{NonZeroLayout, SourceError};
 
@@ -12,8 +13,8 @@ macro_rules! source_through {
     ($(#[$meta:meta])* [$($generics:tt)*] $type:ty) => {
         $(#[$meta])*
         // SAFETY: Every call goes to the one source behind the pointer, which keeps the contract; the pointer
-        // keeps that source alive and in place. `BLOCK` and `reclaim` keep their defaults, so that contract asks
-        // nothing of them.
+        // keeps that source alive and in place. `BLOCK` keeps its default, so that the contract asks nothing of
+        // `reclaim`, which others may call too.
         unsafe impl<$($generics)*> MemorySource for $type {
             const ZEROED: bool = S::ZEROED;
             const MIN_ALIGN: usize = S::MIN_ALIGN;
@@ -47,6 +48,10 @@ macro_rules! source_through {
                 unsafe { (**self).remap(region, old, new) }
             }
 
+            fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+                (**self).reclaim(leaving)
+            }
+
             unsafe fn before_fork(&self) {
                 // SAFETY: The caller's promises, for the same source.
                 unsafe { (**self).before_fork() };
@@ -70,14 +75,7 @@ macro_rules! source_through {
         $(#[$meta])*
         // SAFETY: The same source holds the regions.
         unsafe impl<$($generics)* + Decommit> Decommit for $type {
-            fn decommit_unit(&self) -> usize {
-                (**self).decommit_unit()
-            }
-
-            unsafe fn decommit(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
-                // SAFETY: The same source holds the region; the caller promises the rest.
-                unsafe { (**self).decommit(range) }
-            }
+            pass_on_decommit!(self => (**self));
 
             unsafe fn take_out(
                 &self,
@@ -86,11 +84,6 @@ macro_rules! source_through {
             ) -> Result<NonNull<[u8]>, SourceError> {
                 // SAFETY: The same source holds the region; the caller promises the rest.
                 unsafe { (**self).take_out(range, new) }
-            }
-
-            unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
-                // SAFETY: The same source holds the region; the caller promises the rest.
-                unsafe { (**self).decommit_lazily(range) }
             }
         }
     };

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::{MemorySource, Obtained};
+use super::{Decommit, MemorySource, Obtained, Remapped};
 use crate::layout::round_up;
 use crate::{NonZeroLayout, SourceError};
 
@@ -25,6 +25,26 @@ macro_rules! pass_on {
     };
 }
 pub(super) use pass_on;
+
+/// The methods of [`Decommit`](super::Decommit) that make no region, of a source whose regions are held of another.
+macro_rules! pass_on_decommit {
+    ($this:ident => $source:expr) => {
+        fn decommit_unit(&$this) -> usize {
+            $source.decommit_unit()
+        }
+
+        unsafe fn decommit(&$this, range: NonNull<[u8]>) -> Result<(), SourceError> {
+            // SAFETY: The range lies in a region of the source behind, which holds it; the caller promises the rest.
+            unsafe { $source.decommit(range) }
+        }
+
+        unsafe fn decommit_lazily(&$this, range: NonNull<[u8]>) -> Result<(), SourceError> {
+            // SAFETY: The range lies in a region of the source behind, which holds it; the caller promises the rest.
+            unsafe { $source.decommit_lazily(range) }
+        }
+    };
+}
+pub(super) use pass_on_decommit;
 
 /// What to ask `S` for, so that the same length comes out of any size that [fits](super) the region: a whole block, or a
 /// multiple of the least alignment. A source that gives regions of this length knows it again when they are released.
@@ -58,6 +78,36 @@ pub(super) fn obtain_between<S: MemorySource>(
     let obtained = source.obtain_between(least, preferred)?;
     // Both are multiples of the least alignment, as the source promises. What was cut fits: it is the preferred length.
     Ok(obtained.cut(obtained.region.len().min(preferred)))
+}
+
+/// Remaps a region that [`obtain_between`] gave with the length of `old`, for layouts that [`exact`] made again from those in hand:
+/// it is as long as `new` then.
+///
+/// # Safety
+/// As [`MemorySource::remap`].
+pub(super) unsafe fn remap<S: MemorySource>(
+    source: &S,
+    start: NonNull<u8>,
+    old: NonZeroLayout,
+    new: NonZeroLayout,
+) -> Result<Remapped, SourceError> {
+    // SAFETY: The caller's promises; as in `release`, the old length fits.
+    let remapped = unsafe { source.remap(crate::ptr::bytes(start, old.size()), old, new) }?;
+    Ok(remapped.cut(new.size()))
+}
+
+/// Takes a range out to a region for `new`, which [`exact`] gave; it is as long as that.
+///
+/// # Safety
+/// As [`Decommit::take_out`].
+pub(super) unsafe fn take_out<S: Decommit>(
+    source: &S,
+    range: NonNull<[u8]>,
+    new: NonZeroLayout,
+) -> Result<NonNull<[u8]>, SourceError> {
+    // SAFETY: The caller's promises.
+    let region = unsafe { source.take_out(range, new) }?;
+    Ok(crate::ptr::bytes(region.cast(), new.size()))
 }
 
 /// Releases a region that [`obtain_between`] gave with the length of this layout, which [`exact`] made again from the one in hand.

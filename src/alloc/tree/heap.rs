@@ -8,6 +8,7 @@ use super::merge::Merging;
 use super::quick::Quick;
 use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
+use crate::misuse::{check, end_process};
 use crate::source::Obtained;
 use crate::source::request::obtain_between;
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
@@ -18,6 +19,8 @@ const LAST_REGION: usize = 64 * 1024 * 1024;
 
 /// What is kept in bytes, though no block of it is live and it is most of what is held.
 const MODERATE: usize = 1024 * 1024;
+
+const FREED_TWICE: &str = "a block was freed twice, or written to after it was freed";
 
 /// `size` in whole granules. It is at most `isize::MAX`, as in every layout, so this does not overflow.
 #[inline(always)]
@@ -45,6 +48,24 @@ where
     pub(super) unsafe fn span_of(&self, address: usize) -> Span {
         // SAFETY: Every block lies in a span, as the caller promises of this one.
         unsafe { self.spans.find(address).unwrap_unchecked() }
+    }
+
+    /// The span of a block that is to be freed, where it need not be fast: ends the process if the block is not live, as far as
+    /// that can be seen.
+    fn span_of_live(&self, start: usize, size: usize) -> Span {
+        let Some(span) = self.spans.find(start).filter(|span| span.has_room_for(start, size)) else {
+            end_process("a block was freed that is not this allocator's", start);
+        };
+        // The first and the last granule of a live block are no edges of a free one.
+        let edges = span.bitmap();
+        check(!edges.has(start) && !edges.has(start + size - GRANULE), FREED_TWICE, start);
+        span
+    }
+
+    /// Ends the process if the blocks of a size that wait were misused.
+    fn check_quick(&self, size: usize) {
+        let sound = self.quick.is_sound(size, |address| self.spans.find(address).is_some());
+        check(sound, FREED_TWICE, self.quick.first_address(size));
     }
 
     /// Takes `size` bytes, in whole granules, from the free blocks.
@@ -172,10 +193,14 @@ where
     /// The block is a live one of this allocator, of `size` bytes in whole granules, and is not used any more.
     #[inline(always)]
     pub(super) unsafe fn free_block(&self, start: usize, size: usize) {
-        // SAFETY: The block is one of this allocator.
-        let span = unsafe { self.span_of(start) };
-        // SAFETY: The block is given up; its span is released only after what waits was merged.
-        let waits = size <= BINNED && self.quick.push(unsafe { Block::at(span.pointer(start)) }, size);
+        let (span, waits) = if size <= BINNED {
+            // SAFETY: The block is one of this allocator.
+            let span = unsafe { self.span_of(start) };
+            // SAFETY: The block is given up; its span is released only after what waits was merged.
+            (span, self.quick.push(unsafe { Block::at(span.pointer(start)) }, size))
+        } else {
+            (self.span_of_live(start, size), false)
+        };
         if !waits {
             // SAFETY: The block's range is live, and is given up.
             unsafe { self.give_back(span, start, start + size) };
@@ -189,16 +214,22 @@ where
     pub(super) fn flush_quick(&self) -> bool {
         let mut any = false;
         for size in Quick::sizes() {
+            self.check_quick(size);
             while let Some(block) = self.quick.pop(size) {
                 any = true;
                 let start = block.address();
-                // SAFETY: What waits is a block of this allocator.
-                let span = unsafe { self.span_of(start) };
+                let span = self.span_of_live(start, size);
                 // SAFETY: The block was given up, and its bits are clear, as those of a live one.
                 unsafe { self.give_back(span, start, start + size) };
             }
         }
         any
+    }
+
+    /// Calls `f` with each block that waits and its size.
+    pub(super) fn for_each_waiting(&self, f: impl FnMut(Block, usize)) {
+        Quick::sizes().for_each(|size| self.check_quick(size));
+        self.quick.for_each(f);
     }
 
     /// Takes a block without another region, and without merging what waits.
@@ -304,6 +335,8 @@ where
         self.flush_quick();
         // SAFETY: All of the span's range of blocks is one free block.
         let block = unsafe { Block::at(span.pointer(span.first_block())) };
+        let whole = span.bitmap().has(span.first_block()) && block.size() == span.usable();
+        check(whole, "a block was freed twice", span.address());
         self.free.remove(block, span.usable());
         self.spans.leave(span);
         // SAFETY: The span is held, has left the spans, and its blocks the free ones.

@@ -1,8 +1,10 @@
 //! Whether regions that lie one behind the other become one span.
 
-use crate::MemorySource;
+use generic_array::ArrayLength;
+
 #[cfg(feature = "std")]
 use crate::MmapSource;
+use crate::{CachingSource, CountingSource, LimitSource, MemorySource, RecordingSource, RefusingSource};
 
 mod sealed {
     pub trait Sealed {}
@@ -29,6 +31,22 @@ pub unsafe trait AdjoiningSource: MemorySource {}
 unsafe impl AdjoiningSource for MmapSource {}
 // SAFETY: The regions are those of the source behind the reference.
 unsafe impl<S: AdjoiningSource + ?Sized> AdjoiningSource for &S {}
+// SAFETY: The regions are those of the source behind the counter.
+#[cfg(feature = "std")]
+unsafe impl<S: AdjoiningSource + ?Sized> AdjoiningSource for std::rc::Rc<S> {}
+// SAFETY: The regions are those of the source behind the counter.
+#[cfg(feature = "std")]
+unsafe impl<S: AdjoiningSource + ?Sized> AdjoiningSource for std::sync::Arc<S> {}
+// SAFETY: The regions are those of the source behind the limit, or begin with all that is used of one.
+unsafe impl<S: AdjoiningSource> AdjoiningSource for LimitSource<S> {}
+// SAFETY: As for a limit.
+unsafe impl<S: AdjoiningSource> AdjoiningSource for CountingSource<S> {}
+// SAFETY: As for a limit.
+unsafe impl<S: AdjoiningSource, N: ArrayLength> AdjoiningSource for CachingSource<S, N> {}
+// SAFETY: The regions are those of the source behind it.
+unsafe impl<S: AdjoiningSource> AdjoiningSource for RefusingSource<S> {}
+// SAFETY: The regions are those of the source behind it.
+unsafe impl<S: AdjoiningSource> AdjoiningSource for RecordingSource<S> {}
 
 /// What an allocator does with adjacent regions: [`KeepApart`] or [`MergeAdjacent`].
 #[diagnostic::on_unimplemented(

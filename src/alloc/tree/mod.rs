@@ -161,7 +161,7 @@ where
     pub fn free_bytes(&self) -> usize {
         let mut bytes = 0;
         self.free.for_each(|_, size| bytes += size);
-        self.quick.for_each(|_, size| bytes += size);
+        self.for_each_waiting(|_, size| bytes += size);
         bytes
     }
 

@@ -12,6 +12,8 @@
 //!   +-----------+---+   +-----------+---+    +------+---+
 //! ```
 //!
+//! A block that is freed twice makes a list lead in a circle; whoever walks a list looks first whether it is sound.
+//!
 //! Always: what waits here is no free block: it is in no bin, its edges are clear in the bitmap, and its neighbours take it for live; but
 //! it is not counted as used in its span.
 
@@ -87,7 +89,27 @@ impl Quick {
         (0..BINS).map(size_of_bin)
     }
 
-    /// Calls `f` with each block and its size.
+    /// Where the first block of a size that waits is; 0 if there is none.
+    pub(super) fn first_address(&self, size: usize) -> usize {
+        self.list(size).get().addr() & !NUMBER
+    }
+
+    /// Whether the list of a size is one that [`push`](Self::push) made, of blocks that `belong`: its numbers count down to 0,
+    /// so that it does not lead in a circle.
+    pub(super) fn is_sound(&self, size: usize, belongs: impl Fn(usize) -> bool) -> bool {
+        let mut link = self.list(size).get();
+        for number in (1..=link.addr() & NUMBER).rev() {
+            let first = ptr::untagged(link, NUMBER);
+            if link.addr() & NUMBER != number || !belongs(first.addr()) {
+                return false;
+            }
+            // SAFETY: As in `pop`; if it is no such block, it is memory of this allocator all the same.
+            link = unsafe { (*first).next };
+        }
+        link.is_null()
+    }
+
+    /// Calls `f` with each block and its size; the lists are sound.
     pub(super) fn for_each(&self, mut f: impl FnMut(Block, usize)) {
         for size in Self::sizes() {
             let mut next = self.list(size).get();

@@ -25,6 +25,7 @@ use core::ptr::NonNull;
 
 use super::block::{Block, GRANULE};
 use crate::layout::round_up;
+use crate::misuse::check;
 use crate::ptr;
 
 /// What a span begins with.
@@ -239,6 +240,12 @@ impl Span {
         address.wrapping_sub(self.address()) < self.len()
     }
 
+    /// Whether a block of `size` bytes at `start`, an address in the span, lies in the range of blocks.
+    pub(super) fn has_room_for(self, start: usize, size: usize) -> bool {
+        let offset = start.wrapping_sub(self.first_block());
+        offset < self.usable() && size <= self.usable() - offset && start.is_multiple_of(GRANULE)
+    }
+
     /// The address of the first block.
     pub(super) fn first_block(self) -> usize {
         self.address() + self.base()
@@ -278,7 +285,11 @@ impl Span {
     /// Counts a block as live no more; says whether that was the last.
     #[inline(always)]
     pub(super) fn sub_used(self, size: usize) -> bool {
-        self.set_used(self.used() - size);
+        let left = self.used().wrapping_sub(size);
+        if cfg!(debug_assertions) {
+            check(left <= self.usable(), "a block was freed twice", self.address());
+        }
+        self.set_used(left);
         self.is_unused()
     }
 

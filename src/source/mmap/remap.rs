@@ -29,7 +29,7 @@ pub(super) unsafe fn remap(
     let align = alignment(kind, new, page);
     let aligned = start.addr().get().is_multiple_of(align);
     if old_len == new_len && start.addr().get().is_multiple_of(new.align()) {
-        return Ok(Remapped { region: ptr::bytes(start, new_len), kept: new_len });
+        return Ok(Remapped { region: ptr::bytes(start, new_len), kept: new_len, zeroed: true });
     }
     if options.pages.has_pool() {
         return Err(SourceError::Unsupported);
@@ -54,7 +54,7 @@ pub(super) unsafe fn remap(
         // SAFETY: The tail is new, so it is zero and nobody accesses it.
         let _populated = unsafe { populate(options, kind, tail, new_len - old_len) };
     }
-    Ok(Remapped { region: ptr::bytes(moved, new_len), kept: old_len.min(new_len) })
+    Ok(Remapped { region: ptr::bytes(moved, new_len), kept: old_len.min(new_len), zeroed: true })
 }
 
 /// Moves the pages of a part of a plain region to a new region for `new`, which is not smaller; that part is zero then.

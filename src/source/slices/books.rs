@@ -60,6 +60,13 @@ pub(super) struct Chunk {
     pub(super) states: States,
 }
 
+impl Chunk {
+    /// Whether there is a chunk, of which all of these slices are held.
+    pub(super) const fn is_held(&self, slices: u64) -> bool {
+        !self.start.is_null() && self.states.are_held(slices)
+    }
+}
+
 /// Where the books of a chunk are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {

@@ -4,6 +4,7 @@
 //!   mod       the source
 //!   policy    when memory goes back
 //!   purging   how it does: by who releases, by a thread
+//!   pool      what the lock guards
 //!   books     which chunks there are, and which of them have room
 //!   quick     runs that were given back last
 //!   states    what each slice of a chunk is: held, free, being purged
@@ -29,6 +30,7 @@
 
 mod books;
 mod policy;
+mod pool;
 mod purging;
 mod quick;
 mod states;
@@ -40,12 +42,13 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use self::books::{Books, DIRTY, Place, Way};
-use self::purging::{Itself, Purger};
-use self::quick::Quick;
+use self::books::{DIRTY, Place, Way};
+use self::pool::Pool;
+use self::purging::Itself;
 use self::words::{Fit, MOST, WHOLE};
 use super::request::halving;
-use super::{Decommit, MemorySource, MmapSource, Obtained, Remapped, SLICE};
+use super::through::{pass_on_decommit, remap};
+use super::{Decommit, MemorySource, MmapSource, Obtained, OwnsRegions, Remapped, SLICE};
 use crate::layout::round_up;
 use crate::size::{BlockSize, U4194304};
 use crate::sync::{Guarded, const_fn};
@@ -92,22 +95,6 @@ where
     itself: Itself,
     size: PhantomData<fn() -> C>,
 }
-
-/// What the lock guards. Counts are of slices.
-struct Pool {
-    books: Books,
-    ones: Quick,
-    fours: Quick,
-    chunks: usize,
-    free: usize,
-    dirty: usize,
-    waiting: usize,
-    being_purged: usize,
-    purger: Purger,
-}
-
-// SAFETY: The slices kept aside belong to the pool, not to a thread.
-unsafe impl Send for Pool {}
 
 /// How much a pool of slices holds, in bytes; see [`SliceSource::usage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,18 +158,7 @@ where
         fn with_itself(source: S, purge: Purge, itself: Itself) -> Self {
             // Named here, so that sizes that do not go together are an error where the pool is made.
             let _ = Self::CHUNK;
-            let pool = Pool {
-                books: Books::new(),
-                ones: Quick::new(),
-                fours: Quick::new(),
-                chunks: 0,
-                free: 0,
-                dirty: 0,
-                waiting: 0,
-                being_purged: 0,
-                purger: Purger::new(),
-            };
-            Self { source, pool: Guarded::new(pool), purging: Guarded::new(()), purge, itself, size: PhantomData }
+            Self { source, pool: Guarded::new(Pool::new()), purging: Guarded::new(()), purge, itself, size: PhantomData }
         }
     }
 
@@ -316,6 +292,26 @@ where
         }
     }
 
+    /// Gives chunks that are wholly free back, and returns how many bytes that was.
+    fn give_chunks_back(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+        let mut reclaimed = 0;
+        let mut pool = self.pool.lock();
+        pool.flush(C::BYTES, Self::WHOLE_CHUNK);
+        // At most as many as there are now: who frees meanwhile, `leaving` perhaps, does not keep this from ending.
+        let chunks = pool.chunks;
+        drop(pool);
+        for _ in 0..chunks {
+            let Some(start) = self.take_whole_chunk() else { break };
+            let region = ptr::bytes(start, C::BYTES);
+            // Without the lock: it may use this pool.
+            leaving(region);
+            reclaimed += C::BYTES;
+            // SAFETY: The chunk was obtained with this layout, and all its slices were free and are in no books now.
+            unsafe { self.source.release(region, Self::CHUNK) };
+        }
+        reclaimed
+    }
+
     /// Takes a chunk that is wholly free out of the books.
     fn take_whole_chunk(&self) -> Option<NonNull<u8>> {
         let mut pool = self.pool.lock();
@@ -336,13 +332,14 @@ where
         Ok(obtained.cut(layout.size()))
     }
 
-    /// Makes a region of this pool longer or shorter where it is, by the slices behind it.
-    fn resize(&self, start: NonNull<u8>, old: usize, new: usize) -> Result<(), SourceError> {
+    /// Makes a region of this pool longer or shorter where it is, by the slices behind it; whether new ones are known to be zero.
+    fn resize(&self, start: NonNull<u8>, old: usize, new: usize) -> Result<bool, SourceError> {
         if old == new {
-            return Ok(());
+            return Ok(S::ZEROED);
         }
+        let mut zeroed = S::ZEROED;
         let mut pool = self.pool.lock();
-        let (place, at) = pool.find(start.addr().get(), C::BYTES).ok_or(SourceError::Unsupported)?;
+        let (place, at) = pool.find_held(start, old, C::BYTES);
         if new > old {
             if words::run_from(pool.books.chunk(place).states.free, at + old) < new - old {
                 pool.flush(C::BYTES, Self::WHOLE_CHUNK);
@@ -350,115 +347,14 @@ where
             if words::run_from(pool.books.chunk(place).states.free, at + old) < new - old {
                 return Err(SourceError::Unsupported);
             }
-            pool.take(place, words::mask(at + old, new - old), Self::WHOLE_CHUNK);
+            zeroed &= pool.take(place, words::mask(at + old, new - old), Self::WHOLE_CHUNK);
         } else {
             pool.put(place, words::mask(at + new, old - new), Self::WHOLE_CHUNK);
             let excess = self.excess(&pool);
             drop(pool);
             self.settle(excess);
         }
-        Ok(())
-    }
-}
-
-impl Pool {
-    /// Where the books of the chunk are in which `address` lies, and which slice of it that is.
-    #[inline]
-    fn find(&mut self, address: usize, chunk: usize) -> Option<(Place, usize)> {
-        let place = self.books.find(address / chunk)?;
-        Some((place, address % chunk / SLICE))
-    }
-
-    /// The runs that are kept aside for requests of that length and alignment, in slices.
-    #[inline(always)]
-    fn quick(&mut self, len: usize, align: usize) -> Option<&mut Quick> {
-        match (len, align) {
-            (1, 1) => Some(&mut self.ones),
-            (4, 4) => Some(&mut self.fours),
-            _ => None,
-        }
-    }
-
-    /// Takes a run that was kept aside.
-    #[inline(always)]
-    fn take_quick(&mut self, len: usize, align: usize) -> Option<NonNull<u8>> {
-        let start = self.quick(len, align)?.pop()?;
-        self.free -= len;
-        self.dirty -= len;
-        self.waiting -= len;
-        Some(start)
-    }
-
-    /// Keeps a run aside, if there is room.
-    #[inline(always)]
-    fn put_quick(&mut self, start: NonNull<u8>, len: usize, align: usize) -> bool {
-        let kept = self.quick(len, align).is_some_and(|quick| quick.push(start));
-        if kept {
-            self.count_put(len);
-        }
-        kept
-    }
-
-    #[inline(always)]
-    fn count_put(&mut self, slices: usize) {
-        self.free += slices;
-        self.dirty += slices;
-        self.waiting += slices;
-    }
-
-    /// Enters what was kept aside in the books; whether there was any.
-    #[cold]
-    #[inline(never)]
-    fn flush(&mut self, chunk: usize, whole: u64) -> bool {
-        let mut any = false;
-        loop {
-            let (start, len) = match (self.ones.pop(), self.fours.pop()) {
-                (None, None) => return any,
-                (Some(one), None) => (one, 1),
-                (None, Some(four)) => (four, 4),
-                (Some(one), Some(four)) => {
-                    self.enter_free(one, 1, chunk, whole);
-                    (four, 4)
-                }
-            };
-            self.enter_free(start, len, chunk, whole);
-            any = true;
-        }
-    }
-
-    fn enter_free(&mut self, start: NonNull<u8>, len: usize, chunk: usize, whole: u64) {
-        let tick = self.purger.tick;
-        if let Some((place, at)) = self.find(start.addr().get(), chunk) {
-            self.books.chunk(place).states.put(words::mask(at, len), tick);
-            self.books.update(place, whole);
-        }
-    }
-
-    /// Free slices become held; whether all of them were clean.
-    #[inline]
-    fn take(&mut self, place: Place, slices: u64, whole: u64) -> bool {
-        let taken = self.books.chunk(place).states.take(slices);
-        self.books.update(place, whole);
-        self.free -= slices.count_ones() as usize;
-        self.dirty -= taken.dirty;
-        self.waiting -= taken.waiting;
-        taken.dirty == 0
-    }
-
-    /// Held slices whose memory is gone become free.
-    fn put_clean(&mut self, place: Place, slices: u64, whole: u64) {
-        self.books.chunk(place).states.put_clean(slices);
-        self.books.update(place, whole);
-        self.free += slices.count_ones() as usize;
-    }
-
-    /// Held slices become free.
-    #[inline]
-    fn put(&mut self, place: Place, slices: u64, whole: u64) {
-        let tick = self.purger.tick;
-        self.books.chunk(place).states.put(slices, tick);
-        self.books.update(place, whole);
-        self.count_put(slices.count_ones() as usize);
+        Ok(zeroed)
     }
 }
 
@@ -496,8 +392,7 @@ where
         let start = region.cast::<u8>();
         let mut pool = self.pool.lock();
         if !pool.put_quick(start, len, align) {
-            // A region of this pool lies in one of its chunks.
-            let Some((place, at)) = pool.find(start.addr().get(), C::BYTES) else { return };
+            let (place, at) = pool.find_held(start, len, C::BYTES);
             pool.put(place, words::mask(at, len), Self::WHOLE_CHUNK);
         }
         let excess = self.excess(&pool);
@@ -516,25 +411,27 @@ where
         let start = region.cast::<u8>();
         match (Self::run(old), Self::run(new)) {
             (Some((old, _)), Some((new_len, _))) if start.addr().get().is_multiple_of(new.align()) => {
-                self.resize(start, old, new_len)?;
-                Ok(Remapped { region: ptr::bytes(start, new_len * SLICE), kept: old.min(new_len) * SLICE })
+                let zeroed = self.resize(start, old, new_len)?;
+                let region = ptr::bytes(start, new_len * SLICE);
+                Ok(Remapped { region, kept: old.min(new_len) * SLICE, zeroed })
             }
             (None, None) => {
                 let (old, new) = (Self::passed_on(old)?, Self::passed_on(new)?);
                 // SAFETY: The source below gave the region for the old layout; the caller's promises.
-                let moved = unsafe { self.source.remap(ptr::bytes(start, old.size()), old, new) }?;
-                let kept = moved.kept.min(old.size()).min(new.size());
-                Ok(Remapped { region: ptr::bytes(moved.region.cast(), new.size()), kept })
+                unsafe { remap(&self.source, start, old, new) }
             }
             (Some((old, _)), None) => {
                 let new = Self::passed_on(new)?;
                 // SAFETY: The slices lie in a chunk, which is held of the source below, and are the caller's.
                 let region = unsafe { self.source.take_out(ptr::bytes(start, old * SLICE), new) }?;
                 let mut pool = self.pool.lock();
-                if let Some((place, at)) = pool.find(start.addr().get(), C::BYTES) {
-                    pool.put_clean(place, words::mask(at, old), Self::WHOLE_CHUNK);
-                }
-                Ok(Remapped { region: ptr::bytes(region.cast(), new.size()), kept: old * SLICE })
+                let (place, at) = pool.find_held(start, old, C::BYTES);
+                pool.put_clean(place, words::mask(at, old), Self::WHOLE_CHUNK);
+                Ok(Remapped {
+                    region: ptr::bytes(region.cast(), new.size()),
+                    kept: old * SLICE,
+                    zeroed: S::ZEROED,
+                })
             }
             _ => Err(SourceError::Unsupported),
         }
@@ -542,23 +439,9 @@ where
 
     /// Gives chunks that are wholly free back, and the memory of all other free slices up; that is not counted.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
-        let mut reclaimed = 0;
-        let mut pool = self.pool.lock();
-        pool.flush(C::BYTES, Self::WHOLE_CHUNK);
-        // At most as many as there are now: who frees meanwhile, `leaving` perhaps, does not keep this from ending.
-        let chunks = pool.chunks;
-        drop(pool);
-        for _ in 0..chunks {
-            let Some(start) = self.take_whole_chunk() else { break };
-            let region = ptr::bytes(start, C::BYTES);
-            // Without the lock: it may use this pool.
-            leaving(region);
-            reclaimed += C::BYTES;
-            // SAFETY: The chunk was obtained with this layout, and all its slices were free and are in no books now.
-            unsafe { self.source.release(region, Self::CHUNK) };
-        }
+        let bytes = self.give_chunks_back(leaving);
         self.purge();
-        reclaimed + self.source.reclaim(leaving)
+        bytes + self.source.reclaim(leaving)
     }
 
     unsafe fn before_fork(&self) {
@@ -581,6 +464,27 @@ where
     }
 }
 
+// SAFETY: Slices lie in a chunk, which is held of the source below, and other regions are its own; a range in a region of this source lies in
+// one of those.
+unsafe impl<S, C> Decommit for SliceSource<S, C>
+where
+    S: Decommit,
+    C: BlockSize,
+{
+    pass_on_decommit!(self => self.source);
+}
+
+// SAFETY: Regions, and chunks, are held of the source below.
+unsafe impl<S, C> OwnsRegions for SliceSource<S, C>
+where
+    S: Decommit + OwnsRegions,
+    C: BlockSize,
+{
+    fn owns(&self, address: NonNull<u8>) -> bool {
+        self.source.owns(address)
+    }
+}
+
 impl<S, C> Drop for SliceSource<S, C>
 where
     S: Decommit,
@@ -588,7 +492,8 @@ where
 {
     /// Gives all wholly free chunks back, and the books; a chunk with a slice that was never released is leaked.
     fn drop(&mut self) {
-        self.reclaim(&mut |_| ());
+        self.give_chunks_back(&mut |_| ());
+        self.purge();
         self.pool.lock().books.dissolve(&self.source);
     }
 }

@@ -47,6 +47,11 @@ impl States {
         Self { free: whole, dirty: 0, young: 0, old: 0, due: 0, purging: 0, tick: 0, classes: 0 }
     }
 
+    /// Whether all of these slices are held.
+    pub(super) const fn are_held(&self, slices: u64) -> bool {
+        (self.free | self.purging) & slices == 0
+    }
+
     const fn waiting(&self) -> u64 {
         self.young | self.old | self.due
     }

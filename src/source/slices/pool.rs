@@ -1,0 +1,151 @@
+//! What the lock of a pool of slices guards: the books, runs kept aside, and the sums of all chunks.
+//!
+//! Always: `free`, `dirty`, `waiting` and `being_purged` are the sums of the chunks, and of the runs kept aside, which are free,
+//! dirty and waiting here but held to the books of their chunks. A run enters the books only if they say that it is held.
+
+use core::ptr::NonNull;
+
+use super::SLICE;
+use super::books::{Books, Place};
+use super::purging::Purger;
+use super::quick::Quick;
+use super::words;
+use crate::misuse::end_process;
+
+/// What the lock guards. Counts are of slices.
+pub(super) struct Pool {
+    pub(super) books: Books,
+    pub(super) ones: Quick,
+    pub(super) fours: Quick,
+    pub(super) chunks: usize,
+    pub(super) free: usize,
+    pub(super) dirty: usize,
+    pub(super) waiting: usize,
+    pub(super) being_purged: usize,
+    pub(super) purger: Purger,
+}
+
+// SAFETY: The slices kept aside belong to the pool, not to a thread.
+unsafe impl Send for Pool {}
+
+impl Pool {
+    /// Nothing.
+    pub(super) const fn new() -> Self {
+        Self {
+            books: Books::new(),
+            ones: Quick::new(),
+            fours: Quick::new(),
+            chunks: 0,
+            free: 0,
+            dirty: 0,
+            waiting: 0,
+            being_purged: 0,
+            purger: Purger::new(),
+        }
+    }
+
+    /// Where the books of the chunk are in which a run of `len` slices starts that somebody holds, and which slice of it that is.
+    ///
+    /// Ends the process if nobody does: the run was given back twice, or it is none of this pool.
+    #[inline]
+    pub(super) fn find_held(&mut self, start: NonNull<u8>, len: usize, chunk: usize) -> (Place, usize) {
+        let address = start.addr().get();
+        let at = address % chunk / SLICE;
+        let whole = address.is_multiple_of(SLICE) && at + len <= chunk / SLICE;
+        match self.books.find(address / chunk) {
+            Some(place) if whole && self.books.chunk(place).is_held(words::mask(at, len)) => (place, at),
+            _ => end_process("a run of slices was given back that nobody holds", address),
+        }
+    }
+
+    /// The runs that are kept aside for requests of that length and alignment, in slices.
+    #[inline(always)]
+    pub(super) fn quick(&mut self, len: usize, align: usize) -> Option<&mut Quick> {
+        match (len, align) {
+            (1, 1) => Some(&mut self.ones),
+            (4, 4) => Some(&mut self.fours),
+            _ => None,
+        }
+    }
+
+    /// Takes a run that was kept aside.
+    #[inline(always)]
+    pub(super) fn take_quick(&mut self, len: usize, align: usize) -> Option<NonNull<u8>> {
+        let start = self.quick(len, align)?.pop()?;
+        self.free -= len;
+        self.dirty -= len;
+        self.waiting -= len;
+        Some(start)
+    }
+
+    /// Keeps a run aside, if there is room.
+    #[inline(always)]
+    pub(super) fn put_quick(&mut self, start: NonNull<u8>, len: usize, align: usize) -> bool {
+        let kept = self.quick(len, align).is_some_and(|quick| quick.push(start));
+        if kept {
+            self.count_put(len);
+        }
+        kept
+    }
+
+    #[inline(always)]
+    pub(super) fn count_put(&mut self, slices: usize) {
+        self.free += slices;
+        self.dirty += slices;
+        self.waiting += slices;
+    }
+
+    /// Enters what was kept aside in the books; whether there was any.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn flush(&mut self, chunk: usize, whole: u64) -> bool {
+        let mut any = false;
+        loop {
+            let (start, len) = match (self.ones.pop(), self.fours.pop()) {
+                (None, None) => return any,
+                (Some(one), None) => (one, 1),
+                (None, Some(four)) => (four, 4),
+                (Some(one), Some(four)) => {
+                    self.enter_free(one, 1, chunk, whole);
+                    (four, 4)
+                }
+            };
+            self.enter_free(start, len, chunk, whole);
+            any = true;
+        }
+    }
+
+    pub(super) fn enter_free(&mut self, start: NonNull<u8>, len: usize, chunk: usize, whole: u64) {
+        let tick = self.purger.tick;
+        let (place, at) = self.find_held(start, len, chunk);
+        self.books.chunk(place).states.put(words::mask(at, len), tick);
+        self.books.update(place, whole);
+    }
+
+    /// Free slices become held; whether all of them were clean.
+    #[inline]
+    pub(super) fn take(&mut self, place: Place, slices: u64, whole: u64) -> bool {
+        let taken = self.books.chunk(place).states.take(slices);
+        self.books.update(place, whole);
+        self.free -= slices.count_ones() as usize;
+        self.dirty -= taken.dirty;
+        self.waiting -= taken.waiting;
+        taken.dirty == 0
+    }
+
+    /// Held slices whose memory is gone become free.
+    pub(super) fn put_clean(&mut self, place: Place, slices: u64, whole: u64) {
+        self.books.chunk(place).states.put_clean(slices);
+        self.books.update(place, whole);
+        self.free += slices.count_ones() as usize;
+    }
+
+    /// Held slices become free.
+    #[inline]
+    pub(super) fn put(&mut self, place: Place, slices: u64, whole: u64) {
+        let tick = self.purger.tick;
+        self.books.chunk(place).states.put(slices, tick);
+        self.books.update(place, whole);
+        self.count_put(slices.count_ones() as usize);
+    }
+}
