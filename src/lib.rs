@@ -61,7 +61,7 @@ pub use error::{AllocError, SourceError};
 pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;
 pub use source::{
-    AllocatorSource, ArenaSource, ArenaUsage, CachingSource, CountingSource, Decommit, FallbackSource,
+    AllocatorSource, ArenaSource, ArenaUsage, CachingSource, CountingSource, Decommit, FallbackSource, IdleMemory,
     InlineRegion, LimitSource, MemorySource, Obtained, OwnsRegions, RecordingSource, RefusingSource,
     RegionSource, Remapped, SourceCounts,
 };
@@ -78,7 +78,7 @@ pub use source::{PooledSource, Purge, SliceSource, SliceUsage};
 pub use switch::{
     Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, FrontOf, Heap, HeapGuard,
     HeapStatistics, NoTier, Orphan, OrphanAction, OwnerMap, Policy, RecommendedTiers, SavedContext,
-    Statistics, SwitchableAllocator, ThreadState, TierStatistics, Tiers,
+    Statistics, SwitchableAllocator, ThreadState, Trimmed, TierStatistics, Tiers,
 };
 #[cfg(all(feature = "std", not(all(test, loom))))]
 pub use switch::{RECOMMENDED_TIERS, recommended_tiers};

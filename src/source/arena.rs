@@ -22,7 +22,7 @@ use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
 use super::through::pass_on_decommit;
-use super::{Decommit, MemorySource, Obtained, OwnsRegions, SLICE};
+use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, SLICE};
 use crate::size::{BlockSize, U65536, U1048576};
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
@@ -250,6 +250,19 @@ where
     #[inline]
     unsafe fn release(&self, region: NonNull<[u8]>, _layout: NonZeroLayout) {
         self.blocks.lock().push(region.cast());
+    }
+
+    fn purge(&self) -> usize {
+        self.source.purge()
+    }
+
+    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+        let blocks = self.blocks.lock();
+        let free = blocks.free * B::BYTES;
+        let idle = IdleMemory::of(self, free + blocks.uncut_len, free);
+        drop(blocks);
+        report(idle);
+        self.source.idle(report);
     }
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {

@@ -9,7 +9,7 @@ use generic_array::{ArrayLength, GenericArray};
 use typenum::U16;
 
 use super::through::{exact, exact_between, obtain_between, pass_on_decommit, release, remap, take_out};
-use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
 
@@ -120,6 +120,11 @@ impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
         &self.source
     }
 
+    /// Bytes in the cache.
+    fn kept_bytes(&self) -> usize {
+        self.cache.lock().kept().iter().map(|kept| kept.layout.size()).sum()
+    }
+
     /// Gives the whole cache back, and returns how many bytes that was.
     fn empty(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let mut bytes = 0;
@@ -203,6 +208,15 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
     }
 
     /// Gives the whole cache back.
+    fn purge(&self) -> usize {
+        self.source.purge()
+    }
+
+    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+        report(IdleMemory::of(self, self.kept_bytes(), self.kept_bytes()));
+        self.source.idle(report);
+    }
+
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         self.empty(leaving) + self.source.reclaim(leaving)
     }

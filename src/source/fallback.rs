@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::misuse::check;
 use crate::{NonZeroLayout, SourceError};
 
@@ -140,6 +140,15 @@ unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, 
         // Where it was nobody may look any more, and here it could not be told from the first's.
         check(!self.first.owns(remapped.region.cast()), MOVED_INTO_FIRST, remapped.region.addr().get());
         Ok(remapped)
+    }
+
+    fn purge(&self) -> usize {
+        self.first.purge() + self.second.purge()
+    }
+
+    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+        self.first.idle(report);
+        self.second.idle(report);
     }
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use super::through::{
     exact, exact_between, obtain_between, pass_on, pass_on_decommit, release, remap, take_out,
 };
-use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -137,6 +137,14 @@ unsafe impl<S: MemorySource> MemorySource for LimitSource<S> {
         let refund = if remapped.is_ok() { old.size().saturating_sub(new.size()) } else { more };
         self.held.fetch_sub(refund, Ordering::Relaxed);
         remapped
+    }
+
+    fn purge(&self) -> usize {
+        self.source.purge()
+    }
+
+    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+        self.source.idle(report);
     }
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {

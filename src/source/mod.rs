@@ -98,6 +98,26 @@ impl Remapped {
     }
 }
 
+/// Memory that a source keeps for later requests; see [`MemorySource::idle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IdleMemory {
+    /// The address of the source that keeps it, which tells two sources apart: one that stands in several places is reported from
+    /// each of them.
+    pub source: usize,
+    /// Bytes that the source could give without asking for more.
+    pub bytes: usize,
+    /// Of those, bytes that may be resident: they were held before, and not given up since.
+    pub resident_bytes: usize,
+}
+
+impl IdleMemory {
+    /// What `source` keeps.
+    pub fn of<S>(source: &S, bytes: usize, resident_bytes: usize) -> Self {
+        Self { source: core::ptr::from_ref(source).addr(), bytes, resident_bytes }
+    }
+}
+
 /// A source of memory regions.
 ///
 /// # Safety
@@ -201,6 +221,22 @@ pub unsafe trait MemorySource {
     ) -> Result<Remapped, SourceError> {
         let _ = (region, old, new);
         Err(SourceError::Unsupported)
+    }
+
+    /// Gives the memory of what this source keeps for later requests back to the operating system, and keeps the ranges; returns
+    /// how many bytes may have had memory.
+    ///
+    /// The default is to keep it. A source around others passes the call on.
+    fn purge(&self) -> usize {
+        0
+    }
+
+    /// Reports what this source keeps for later requests: memory that it obtained and nobody holds.
+    ///
+    /// `report` is called once for each source that keeps some: for this one, and for those that it is made over. It is called
+    /// without a lock.
+    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+        let _ = report;
     }
 
     /// Gives memory that was released to this source back to where it came from, as far as that is possible, and

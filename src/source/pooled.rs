@@ -3,7 +3,9 @@
 use core::ptr::NonNull;
 
 use super::through::pass_on_decommit;
-use super::{Decommit, MemorySource, MmapSource, Obtained, Purge, Remapped, SliceSource, SliceUsage};
+use super::{
+    Decommit, IdleMemory, MemorySource, MmapSource, Obtained, Purge, Remapped, SliceSource, SliceUsage,
+};
 use crate::{NonZeroLayout, SourceError};
 
 /// The pool behind [`PooledSource`].
@@ -80,6 +82,14 @@ unsafe impl MemorySource for PooledSource {
     ) -> Result<Remapped, SourceError> {
         // SAFETY: The caller's promises; the pool gave the region.
         unsafe { POOL.remap(region, old, new) }
+    }
+
+    fn purge(&self) -> usize {
+        POOL.purge()
+    }
+
+    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+        POOL.idle(report);
     }
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {

@@ -14,7 +14,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use super::through::pass_on_decommit;
-use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::misuse::end_process;
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
@@ -261,6 +261,14 @@ unsafe impl<S: MemorySource> MemorySource for RecordingSource<S> {
         table.reserved -= 1;
         table.insert(range);
         remapped
+    }
+
+    fn purge(&self) -> usize {
+        self.source.purge()
+    }
+
+    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+        self.source.idle(report);
     }
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {

@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use super::through::{pass_on, pass_on_decommit};
-use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -112,6 +112,14 @@ unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
         self.count()?;
         // SAFETY: The caller's promises; every region came from the source behind.
         unsafe { self.source.remap(region, old, new) }
+    }
+
+    fn purge(&self) -> usize {
+        self.source.purge()
+    }
+
+    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+        self.source.idle(report);
     }
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {

@@ -6,7 +6,7 @@
 use core::ptr::NonNull;
 
 use super::through::pass_on_decommit;
-use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::{NonZeroLayout, SourceError};
 
 macro_rules! source_through {
@@ -46,6 +46,14 @@ macro_rules! source_through {
             ) -> Result<Remapped, SourceError> {
                 // SAFETY: The same source holds the region; the caller promises the rest.
                 unsafe { (**self).remap(region, old, new) }
+            }
+
+            fn purge(&self) -> usize {
+                (**self).purge()
+            }
+
+            fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+                (**self).idle(report);
             }
 
             fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {

@@ -237,13 +237,6 @@ impl LargeObjects {
         outcome.is_ok().then_some(place)
     }
 
-    /// Gives what the source of large objects keeps back to where that came from; gives the number of bytes.
-    #[allow(clippy::unused_self, reason = "the objects' own memory, as all the rest here")]
-    pub(crate) fn trim<S: MemorySource>(&self, memory: &LargeMemory<S>) -> usize {
-        // No slice that the source keeps is entered in the map.
-        memory.source.reclaim(&mut |_| ())
-    }
-
     /// Gives all large objects of a heap back.
     ///
     /// # Safety

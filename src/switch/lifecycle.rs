@@ -16,11 +16,11 @@ use super::context::{Context, Stage};
 use super::control::{HeapRef, HeapTier, Phase, Shared};
 use super::slow::{FREED_TWICE, large_memory};
 use super::tier_source::TierSource;
-use super::tiers::{Coroutine, Declaration, HeapAllocator, Kind, StateOf, Thread, TierSet};
+use super::tiers::{Coroutine, Declaration, HeapAllocator, Kind, StateOf, Thread};
 use super::{Orphan, OrphanAction, Policy};
 use crate::alloc::LocalAllocator;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::{MemorySource, SourceError, misuse};
+use crate::{SourceError, misuse};
 
 /// A thread keeps at most this many free control blocks of coroutine heaps, each with at most one region.
 pub(super) const CACHED: usize = 32;
@@ -388,24 +388,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         unsafe { self.free_settled(heap) };
     }
 
-    /// Gives memory that no block lies in back to where it came from, as far as this thread can: the regions of the free heaps that it
-    /// keeps, of parked heaps without blocks, what large objects left, what a global tier of this library can (see [`Allocator::trim`](crate::Allocator::trim)), and
-    /// the free chunks of the tiers' sources. Returns how many bytes
-    /// went back.
-    ///
-    /// # Examples
-    /// ```
-    /// context_allocator::switchable_allocator!(static ALLOC);
-    ///
-    /// let heap = ALLOC.heap().unwrap();
-    /// heap.enter(|| assert!(context_allocator::Allocator::allocate(&ALLOC, LAYOUT).is_ok()));
-    /// # const LAYOUT: context_allocator::NonZeroLayout = context_allocator::NonZeroLayout::of::<u64>().unwrap();
-    /// // SAFETY: The one block of the heap is not used any more.
-    /// unsafe { heap.destroy() };
-    /// assert!(ALLOC.trim() > 0);
-    /// ```
-    #[inline(never)]
-    pub fn trim(&self) -> usize {
+    /// The part of [`trim`](Self::trim) that is about heaps: their regions go back to the tiers' sources.
+    pub(super) fn trim_heaps(&self) {
         let state = Self::state();
         self.settle_thread(state);
         self.shrink_cache(state, 0);
@@ -417,13 +401,5 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: As above.
             unsafe { self.drop_regions(heap) };
         });
-        let mut leaving = |range: NonNull<[u8]>| {
-            D::owners().leave_range(range.addr().get(), range.len());
-        };
-        // First, since what it gives back may leave with the free chunks of a tier's source.
-        self.tiers().trim_global()
-            + self.large.trim(&large_memory::<D>())
-            + self.tiers().coroutine_source().reclaim(&mut leaving)
-            + self.tiers().thread_source().reclaim(&mut leaving)
     }
 }

@@ -38,7 +38,7 @@ pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
 pub use owner_map::OwnerMap;
 pub use policy::{CountingPolicy, DefaultPolicy, Orphan, OrphanAction, Policy};
 pub use scope::SavedContext;
-pub use statistics::Statistics;
+pub use statistics::{Statistics, Trimmed};
 #[doc(hidden)]
 pub use tiers::FrontOf;
 pub use tiers::{Declaration, NoTier, PresentTier, TierAllocator, TierSet, Tiers};

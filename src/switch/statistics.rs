@@ -1,11 +1,15 @@
 //! What a switchable allocator says about itself.
 
+use super::Policy;
 use super::accounting::TierStatistics;
-use super::allocator::{SwitchableAllocator, present};
+use super::allocator::{PolicyOf, SwitchableAllocator, present};
 use super::control::{HeapRef, Phase};
-use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread};
+use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread, TierSet};
+use crate::source::IdleMemory;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
+use crate::{MemorySource, sys};
+use core::ptr::NonNull;
 
 /// What happened to heaps that are gone, or whose handles are.
 #[derive(Debug)]
@@ -15,6 +19,7 @@ pub(crate) struct Lifetimes {
     escaped_blocks: AtomicU64,
     escaped_bytes: AtomicU64,
     remote_frees: AtomicU64,
+    trimmed_resident_bytes: AtomicU64,
 }
 
 impl Lifetimes {
@@ -26,6 +31,7 @@ impl Lifetimes {
                 escaped_blocks: AtomicU64::new(0),
                 escaped_bytes: AtomicU64::new(0),
                 remote_frees: AtomicU64::new(0),
+                trimmed_resident_bytes: AtomicU64::new(0),
             }
         }
     }
@@ -48,9 +54,20 @@ impl Lifetimes {
     }
 }
 
+/// What a call of [`SwitchableAllocator::trim`] gave back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trimmed {
+    /// Bytes of memory ranges that went back to where the sources had them from, whether or not they were resident.
+    pub bytes: usize,
+    /// Bytes that were resident and are no longer, so far as the sources know: pages of those ranges, and memory whose range stays.
+    pub resident_bytes: usize,
+}
+
 /// What a switchable allocator holds and has done; see [`SwitchableAllocator::statistics`].
 ///
-/// The figures are gathered one after another while other threads go on; they are exact when those are at rest.
+/// The figures are gathered one after another while other threads go on; they are exact while those rest, but for
+/// [`thread_blocks`](Self::thread_blocks).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statistics {
@@ -70,6 +87,8 @@ pub struct Statistics {
     pub heap_blocks: usize,
     /// Bytes of regions and large objects that coroutine heaps hold, those that are kept for use again included.
     pub heap_bytes: usize,
+    /// Of these, bytes of heaps that are over: control blocks that wait for a heap keep their first region.
+    pub free_heap_bytes: usize,
     /// Heaps of running threads.
     pub thread_heaps: usize,
     /// Heaps of threads that ended, which wait for a thread.
@@ -81,6 +100,15 @@ pub struct Statistics {
     pub parked_blocks: usize,
     /// Bytes of regions and large objects that thread heaps hold, parked ones included.
     pub thread_bytes: usize,
+    /// Of these, bytes of parked heaps.
+    pub parked_bytes: usize,
+    /// Bytes that the sources of both tiers and of large objects keep for later requests, beyond what heaps hold. What several
+    /// tiers or allocators of the process share is in the figures of each.
+    pub idle_bytes: usize,
+    /// Of these, bytes that may be resident: they were used before, and not given back to the operating system since.
+    pub idle_resident_bytes: usize,
+    /// Resident bytes that [`trim`](SwitchableAllocator::trim) has given back to the operating system since the program began.
+    pub trimmed_resident_bytes: u64,
     /// Coroutine heaps that ever lost their handle while blocks were allocated.
     pub orphans_made: u64,
     /// Blocks that were allocated when the handle of their heap was dropped.
@@ -108,8 +136,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
             escaped_blocks: self.lifetimes.escaped_blocks.load(Relaxed),
             escaped_bytes: self.lifetimes.escaped_bytes.load(Relaxed),
             remote_frees: self.lifetimes.remote_frees.load(Relaxed),
+            trimmed_resident_bytes: self.lifetimes.trimmed_resident_bytes.load(Relaxed),
             ..Statistics::default()
         };
+        self.add_idle(&mut statistics);
         if present::<D, Coroutine>() {
             self.coroutine_pool.for_each(|heap: HeapRef<D, Coroutine>| statistics.add_coroutine(heap));
         }
@@ -117,6 +147,65 @@ impl<D: Declaration> SwitchableAllocator<D> {
             self.thread_pool.for_each(|heap: HeapRef<D, Thread>| statistics.add_thread(heap));
         }
         statistics
+    }
+
+    /// Adds what the sources keep, each of them once.
+    fn add_idle(&self, statistics: &mut Statistics) {
+        // More sources than this, around one another, are counted as often as they stand in a tier.
+        let mut seen = [0; 16];
+        let mut count = 0;
+        let mut add = |idle: IdleMemory| {
+            if seen[..count].contains(&idle.source) {
+                return;
+            }
+            if let Some(place) = seen.get_mut(count) {
+                *place = idle.source;
+                count += 1;
+            }
+            statistics.idle_bytes += idle.bytes;
+            statistics.idle_resident_bytes += idle.resident_bytes;
+        };
+        self.tiers().coroutine_source().idle(&mut add);
+        self.tiers().thread_source().idle(&mut add);
+        PolicyOf::<D>::LARGE.idle(&mut add);
+    }
+
+    /// Gives memory that no block lies in back to where it came from, as far as this thread can: the regions of the free heaps that it
+    /// keeps, of parked heaps without blocks, what large objects left, what the global tier keeps if it is of this library, and what the
+    /// tiers' sources keep.
+    ///
+    /// # Examples
+    /// ```
+    /// context_allocator::switchable_allocator!(static ALLOC);
+    ///
+    /// let heap = ALLOC.heap().unwrap();
+    /// heap.enter(|| assert!(context_allocator::Allocator::allocate(&ALLOC, LAYOUT).is_ok()));
+    /// # const LAYOUT: context_allocator::NonZeroLayout = context_allocator::NonZeroLayout::of::<u64>().unwrap();
+    /// // SAFETY: The one block of the heap is not used any more.
+    /// unsafe { heap.destroy() };
+    /// assert!(ALLOC.trim().bytes > 0);
+    /// ```
+    #[inline(never)]
+    pub fn trim(&self) -> Trimmed {
+        self.trim_heaps();
+        let mut trimmed = Trimmed::default();
+        // First, since what it gives back may leave with the free chunks of a tier's source.
+        trimmed.bytes += self.tiers().trim_global();
+        self.trim_source(PolicyOf::<D>::LARGE, &mut trimmed);
+        self.trim_source(self.tiers().coroutine_source(), &mut trimmed);
+        self.trim_source(self.tiers().thread_source(), &mut trimmed);
+        self.lifetimes.trimmed_resident_bytes.fetch_add(trimmed.resident_bytes as u64, Relaxed);
+        trimmed
+    }
+
+    /// Has a source give back what it keeps: the memory first, which it can count, then the ranges, whose resident pages are counted
+    /// before they leave.
+    fn trim_source<S: MemorySource>(&self, source: &S, trimmed: &mut Trimmed) {
+        trimmed.resident_bytes += source.purge();
+        trimmed.bytes += source.reclaim(&mut |range: NonNull<[u8]>| {
+            trimmed.resident_bytes += sys::resident_bytes(range.cast(), range.len());
+            D::owners().leave_range(range.addr().get(), range.len());
+        });
     }
 
     /// Begins the peaks of the tiers anew, at what is live now.
@@ -132,7 +221,11 @@ impl Statistics {
         self.heap_bytes += heap.shared().held();
         let (allocated, remote_frees) = blocks(heap);
         match heap.shared().phase() {
-            Phase::Free | Phase::Parked | Phase::Emptying => return,
+            Phase::Free => {
+                self.free_heap_bytes += heap.shared().held();
+                return;
+            }
+            Phase::Parked | Phase::Emptying => return,
             Phase::Alive => self.heaps_alive += 1,
             Phase::Orphan | Phase::Leaked => self.orphans += 1,
         }
@@ -148,6 +241,7 @@ impl Statistics {
             Phase::Alive => self.thread_heaps += 1,
             Phase::Parked | Phase::Emptying => {
                 self.parked_heaps += 1;
+                self.parked_bytes += heap.shared().held();
                 self.parked_blocks += allocated;
             }
         }

@@ -48,7 +48,7 @@ use self::purging::Itself;
 use self::words::{Fit, MOST, WHOLE};
 use super::request::halving;
 use super::through::{pass_on_decommit, remap};
-use super::{Decommit, MemorySource, MmapSource, Obtained, OwnsRegions, Remapped, SLICE};
+use super::{Decommit, IdleMemory, MemorySource, MmapSource, Obtained, OwnsRegions, Remapped, SLICE};
 use crate::layout::round_up;
 use crate::size::{BlockSize, U4194304};
 use crate::sync::{Guarded, const_fn};
@@ -435,6 +435,16 @@ where
             }
             _ => Err(SourceError::Unsupported),
         }
+    }
+
+    fn purge(&self) -> usize {
+        Self::purge(self) + self.source.purge()
+    }
+
+    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
+        let usage = self.usage();
+        report(IdleMemory::of(self, usage.unused, usage.resident));
+        self.source.idle(report);
     }
 
     /// Gives chunks that are wholly free back, and the memory of all other free slices up; that is not counted.

@@ -175,3 +175,21 @@ fn moved_to(moved: *mut c_void) -> Result<NonNull<u8>, i32> {
     }
     NonNull::new(moved.cast::<u8>()).ok_or(libc::ENOMEM)
 }
+
+/// How many bytes of the range are resident; 0 where the system does not say.
+pub(crate) fn resident_bytes(start: NonNull<u8>, len: usize) -> usize {
+    const AT_ONCE: usize = 256;
+    let page = super::page_size();
+    let mut resident = [0; AT_ONCE];
+    let mut pages = 0;
+    for begin in (0..len).step_by(AT_ONCE * page) {
+        let part = (len - begin).min(AT_ONCE * page);
+        let at = start.as_ptr().wrapping_add(begin).cast::<c_void>();
+        // SAFETY: The kernel writes a byte for each page of the part; the range itself is not accessed.
+        let known = keeping_errno(|| unsafe { libc::mincore(at, part, resident.as_mut_ptr()) == 0 });
+        if known {
+            pages += resident[..part.div_ceil(page)].iter().filter(|state| *state & 1 != 0).count();
+        }
+    }
+    pages * page
+}
