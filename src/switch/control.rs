@@ -93,6 +93,7 @@ impl Shared {
         }
     }
 
+    #[inline]
     pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Relaxed) {
             1 => Phase::Alive,
@@ -105,6 +106,7 @@ impl Shared {
     }
 
     /// Whether this is a heap in the parking lot, whose lock the caller holds, without a block.
+    #[inline]
     pub(crate) fn is_parked_without_blocks(&self) -> bool {
         self.phase() == Phase::Parked && self.balance.is_even()
     }
@@ -120,6 +122,7 @@ impl Shared {
     }
 
     /// Adds to the bytes held; `false`, and nothing changed, where the limit would be passed.
+    #[inline]
     pub(crate) fn charge(&self, bytes: usize) -> bool {
         let before = self.held.fetch_add(bytes, Relaxed);
         if before.saturating_add(bytes) > self.limit.load(Relaxed) {
@@ -130,19 +133,23 @@ impl Shared {
     }
 
     /// Adds to the bytes held, whatever the limit.
+    #[inline]
     pub(crate) fn charge_beyond_limit(&self, bytes: usize) {
         self.held.fetch_add(bytes, Relaxed);
     }
 
     /// Takes from the bytes held what [`charge`](Self::charge) added.
+    #[inline]
     pub(crate) fn refund(&self, bytes: usize) {
         self.held.fetch_sub(bytes, Relaxed);
     }
 
+    #[inline]
     pub(crate) fn held(&self) -> usize {
         self.held.load(Relaxed)
     }
 
+    #[inline]
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Relaxed)
     }
@@ -192,6 +199,7 @@ impl Local {
     }
 
     /// Counts blocks that an allocator which counts them itself has given out, or got back.
+    #[inline]
     pub(crate) fn add_live(&self, more: isize) {
         self.live.store(self.live().wrapping_add_signed(more), Relaxed);
     }
@@ -235,12 +243,14 @@ impl Local {
     ///
     /// Release, for what was done in the heap: it is the holder's to enter or to settle now. Nothing comes the other way, because
     /// what the holder did in the heap was before it was entered, and moving the context ordered that.
+    #[inline]
     pub(crate) fn set_left(&self) -> bool {
         self.state.fetch_and(!ENTERED, Release) & DROPPED != 0
     }
 
     /// Marks the handle as dropped; `true` where the heap is not entered any more, so that the caller settles it: Acquire, for what
     /// was done by who left it.
+    #[inline]
     pub(crate) fn set_dropped(&self) -> bool {
         self.state.fetch_or(DROPPED, Acquire) & ENTERED == 0
     }

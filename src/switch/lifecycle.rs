@@ -29,36 +29,61 @@ const BATCH: usize = CACHED / 2;
 
 impl<D: Declaration> SwitchableAllocator<D> {
     /// Takes a control block for a coroutine heap.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn take_heap(&self, limit: usize) -> Result<HeapRef<D, Coroutine>, SourceError> {
+        match Self::take_cached_heap(limit) {
+            Some(heap) => Ok(heap),
+            None => self.take_heap_from_pool(limit),
+        }
+    }
+
+    /// Takes one that this thread keeps: an entry point, which is not inlined.
+    #[inline(never)]
+    fn take_cached_heap(limit: usize) -> Option<HeapRef<D, Coroutine>> {
         let state = Self::state();
-        let control = match NonNull::new(state.cache.get()) {
-            Some(control) => {
-                // SAFETY: A control block is never unmapped.
-                state.cache.set(unsafe { control.as_ref() }.next.get());
-                state.cached.set(state.cached.get() - 1);
-                control
-            }
-            None => self.refill_cache()?,
-        };
+        let control = NonNull::new(state.cache.get())?;
+        // SAFETY: A control block is never unmapped.
+        state.cache.set(unsafe { control.as_ref() }.next.get());
+        state.cached.set(state.cached.get() - 1);
+        Some(D::allocator().begin_heap(control, limit))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_heap_from_pool(&self, limit: usize) -> Result<HeapRef<D, Coroutine>, SourceError> {
+        let control = self.refill_cache()?;
+        Ok(self.begin_heap(control, limit))
+    }
+
+    /// Makes a heap of a free control block of the coroutine tier.
+    #[inline(always)]
+    fn begin_heap(&self, control: NonNull<Shared>, limit: usize) -> HeapRef<D, Coroutine> {
         // SAFETY: The cache and the pool hold control blocks of the coroutine tier.
         let heap = unsafe { HeapRef::from_shared(control) };
         heap.shared().set_phase(Phase::Alive);
         heap.shared().set_limit(limit);
+        if PolicyOf::<D>::ACCOUNTING {
+            self.account(Self::state()).heap_made(&self.totals);
+        }
         if limit != usize::MAX && heap.shared().held() > limit {
             // The region that the control block kept is more than this heap may hold.
             // SAFETY: The control block was free, so the caller alone uses it, and no block is allocated.
-            unsafe { self.drop_regions(heap) };
+            return unsafe { self.without_regions(heap) };
         }
-        if PolicyOf::<D>::ACCOUNTING {
-            self.account(state).heap_made(&self.totals);
-        }
-        Ok(heap)
+        heap
+    }
+
+    /// # Safety
+    /// As [`drop_regions`](Self::drop_regions).
+    #[cold]
+    #[inline(never)]
+    unsafe fn without_regions(&self, heap: HeapRef<D, Coroutine>) -> HeapRef<D, Coroutine> {
+        // SAFETY: The caller's promises.
+        unsafe { self.drop_regions(heap) };
+        heap
     }
 
     /// Takes a batch of control blocks from the pool, one to use and the others to keep.
-    #[cold]
-    #[inline(never)]
     fn refill_cache(&self) -> Result<NonNull<Shared>, SourceError> {
         let state = Self::state();
         let most = if self.armed(state) { BATCH } else { 1 };
