@@ -9,7 +9,7 @@ fresh_clone() {
     local configured=${CARGO_HOME:-$HOME/.cargo} name
     mkdir -p "$1/home"
     git clone --quiet --no-hardlinks . "$1/clone"
-    git diff --quiet HEAD || echo "changes that are not committed are left out of $1/clone" >&2
+    git diff --quiet HEAD || echo "not committed, so not in $1/clone: $(git diff --name-only HEAD | tr '\n' ' ')" >&2
     for name in config config.toml; do
         [ ! -e "$configured/$name" ] || ln -s "$(realpath "$configured/$name")" "$1/home/$name"
     done

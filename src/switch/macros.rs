@@ -89,8 +89,8 @@ macro_rules! switchable_allocator {
             unsafe { $crate::SwitchableAllocator::declare(tiers) }
         };
 
-        // SAFETY: The statics and the thread-local are this declaration's own; the latter is const-initialised and has no destructor.
         $(#[$cfg])*
+        // SAFETY: The statics and the thread-local are this declaration's own; the latter is const-initialised and has no destructor.
         unsafe impl $crate::Declaration for $name {
             type Tiers = $tiers;
 
