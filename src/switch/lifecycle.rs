@@ -362,10 +362,11 @@ impl<D: Declaration> SwitchableAllocator<D> {
         unsafe { self.free_settled(heap) };
     }
 
-    /// Gives memory that no block lies in back to where it came from, as far as this thread can: the regions of the free heaps that it
-    /// keeps, of parked heaps without blocks, what large objects left, what a global tier of this library can (see [`Allocator::trim`](crate::Allocator::trim)), and
-    /// the free chunks of the tiers' sources. Returns how many bytes
-    /// went back.
+    /// Gives memory that no block lies in back to where it came from, as far as this thread can:
+    /// the regions of the free heaps that it keeps, of parked heaps without blocks, what large
+    /// objects left, what a global tier of this library can (see
+    /// [`Allocator::trim`](crate::Allocator::trim)), and the free chunks of the tiers' sources.
+    /// Returns how many bytes went back.
     ///
     /// # Examples
     /// ```
