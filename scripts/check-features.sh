@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The library compiles with every combination of its features, and its tests with each feature alone and with none. Installs
-# cargo-hack where that is missing.
+# The library compiles with every combination of its features, and its tests with each feature alone
+# and with none. Installs cargo-hack where that is missing.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$root"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The package as it would be uploaded: unpacked elsewhere, everything in it compiles, and those of its tests pass that read its files
-# or build with them. With --all: all of its tests.
+# The package as it would be uploaded: unpacked elsewhere, everything in it compiles, and those of
+# its tests pass that read its files or build with them. With --all: all of its tests.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$root"
@@ -11,15 +11,17 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 tar xzf "$target"/package/context-allocator-*.crate -C "$work"
 cd "$work"/context-allocator-*
+# What it depends on is built once, for its tests' own builds too.
+export CARGO_TARGET_DIR=$target
 if [ "${1-}" = --all ]; then
-    cargo test --locked --features full --target-dir "$target"
+    cargo test --locked --features full
     exit
 fi
-cargo check --quiet --locked --features full --all-targets --target-dir "$target"
+cargo check --quiet --locked --features full --all-targets
 tests=()
 for file in $(grep -lE 'CARGO_MANIFEST_DIR|CARGO_TARGET_TMPDIR|include_(str|bytes)!' tests/*.rs); do
     name=${file##*/}
     tests+=(--test "${name%.rs}")
 done
 [ "${#tests[@]}" -gt 0 ] || fail "no test reads files"
-cargo test --locked --features full --target-dir "$target" "${tests[@]}"
+cargo test --locked --features full "${tests[@]}"

@@ -10,8 +10,8 @@ extern crate alloc as std_alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
-// What follows is compiled where it can be; elsewhere, one sentence stands for all of it. (Of macros, rustfmt looks for modules
-// in those of this name alone.)
+// What follows is compiled where it can be; elsewhere, one sentence stands for all of it. (Of
+// macros, rustfmt looks for modules in those of this name alone.)
 macro_rules! cfg_if {
     (if #[cfg($runs:meta)] { $($item:item)* } else { $($refusal:item)* }) => {
         $(#[cfg($runs)] $item)*
@@ -27,6 +27,7 @@ pub mod alloc;
 pub mod collections;
 mod error;
 mod layout;
+#[allow(dead_code, reason = "some features have no slow path that looks for every fault")]
 mod misuse;
 mod ptr;
 pub mod size;
@@ -88,7 +89,8 @@ pub use sync::{RawLock, SpinFutexLock};
     compile_error!("the feature `std` of context-allocator needs Linux; on other systems, and without one, write `default-features = false`");
 }}
 
-// Here, since the crate cannot name exported macros by path that another macro's expansion declares.
+// Here, since the crate cannot name exported macros by path that another macro's expansion
+// declares.
 #[cfg(all(feature = "std", target_os = "linux"))]
 #[path = "switch/macros.rs"]
 mod macros;

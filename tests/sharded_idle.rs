@@ -91,7 +91,8 @@ fn idle_shards_hold_little_and_trim_leaves_nothing() {
     });
     assert!(after <= IDLE + THREADS * SLAB, "with threads that stay: {after}");
 
-    // Much that is live on every shard, and then nothing: what slabs keep for the next allocations is all that may stay.
+    // Much that is live on every shard, and then nothing: what slabs keep for the next allocations
+    // is all that may stay.
     let layout = Layout::from_size_align(1000, 8).unwrap();
     thread::scope(|scope| {
         for _ in 0..THREADS {

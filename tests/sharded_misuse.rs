@@ -1,4 +1,5 @@
-//! Memory that was misused: shards end the process, at once and with a sentence, in release builds too.
+//! Memory that was misused: shards end the process, at once and with a sentence, in release builds
+//! too.
 //!
 //! Each fault happens in a child, which is this program with the fault's name in its environment.
 

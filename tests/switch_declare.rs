@@ -1,6 +1,7 @@
 //! What the declaring macros do with attributes.
 //!
-//! Each name is declared twice, once for a configuration that is not: an item of it that remained would clash with the other one's.
+//! Each name is declared twice, once for a configuration that is not: an item of it that remained
+//! would clash with the other one's.
 
 #![cfg(feature = "std")]
 #![deny(unused_attributes, unused_doc_comments)]

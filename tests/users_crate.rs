@@ -1,4 +1,5 @@
-//! A crate that depends on this one: how much it takes with it, and what it is told where the feature `std` cannot be.
+//! A crate that depends on this one: how much it takes with it, and what it is told where the
+//! feature `std` cannot be.
 
 #![cfg(feature = "std")]
 
@@ -6,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// Packages that a user's lock file names for this library and its default features: the two crates themselves, `generic-array`, `libc`,
-/// `memoffset` with `autocfg` to build it, `rustversion`, and `typenum`.
+/// Packages that a user's lock file names for this library and its default features: the two crates
+/// themselves, `generic-array`, `libc`, `memoffset` with `autocfg` to build it, `rustversion`, and
+/// `typenum`.
 const LOCKED: usize = 8;
 
 /// The start of what the compiler says on a system that is not supported.
@@ -54,7 +56,8 @@ fn a_users_lock_file_names_what_is_compiled_and_nothing_else() {
     let names: Vec<&str> = lock.lines().filter_map(|line| line.strip_prefix("name = ")).collect();
     assert_eq!(names.len(), LOCKED, "{names:?}");
 
-    // A user's models are built with this flag for the whole of it: the library is what it is without.
+    // A user's models are built with this flag for the whole of it: the library is what it is
+    // without.
     let models = Command::new(env!("CARGO"))
         .args(["check", "--quiet", "--offline", "--color", "never"])
         .env("RUSTFLAGS", "--cfg loom")
@@ -65,7 +68,8 @@ fn a_users_lock_file_names_what_is_compiled_and_nothing_else() {
     assert!(models.status.success(), "{}", said(&models));
 }
 
-/// This library as it is on a system that is not Linux: in all its text, "linux" is a system that does not exist.
+/// This library as it is on a system that is not Linux: in all its text, "linux" is a system that
+/// does not exist.
 fn elsewhere(name: &str) -> PathBuf {
     let manifest = "[package]\nname = \"context-allocator\"\nedition = \"2024\"\n\n[workspace]\n\n\
         [features]\nstd = [\"dep:libc\"]\ncollections = []\nallocator-api2-02 = []\nallocator-api2-03 = []\nallocator-api2-04 = []\n\

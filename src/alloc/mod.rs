@@ -153,10 +153,12 @@ pub unsafe trait Allocator {
         AllocatorAdaptor::new(self)
     }
 
-    /// Gives memory that no block lies in back to the source, as far as the allocator can tell which that is, and returns how many bytes
-    /// went back. What later allocations need is obtained anew.
+    /// Gives memory that no block lies in back to the source, as far as the allocator can tell
+    /// which that is, and returns how many bytes went back. What later allocations need is obtained
+    /// anew.
     ///
-    /// The default keeps everything. [`SlabAllocator`] gives back each slab without a block, [`Sharded`](crate::Sharded) what its shards do.
+    /// The default keeps everything. [`SlabAllocator`] gives back each slab without a block,
+    /// [`Sharded`](crate::Sharded) what its shards do.
     fn trim(&self) -> usize {
         0
     }

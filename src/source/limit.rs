@@ -12,9 +12,10 @@ use crate::{NonZeroLayout, SourceError};
 
 /// A source that holds no more than so many bytes of another at a time.
 ///
-/// What counts is the length of the regions, whole pages of an `MmapSource` for instance; a region is as
-/// long as was asked for, rounded up to the other source's least alignment or block: what a [`RegionSource`](crate::RegionSource) gives
-/// beyond goes unused. A request that would pass the limit is refused with [`SourceError::LimitReached`].
+/// What counts is the length of the regions, whole pages of an `MmapSource` for instance; a region
+/// is as long as was asked for, rounded up to the other source's least alignment or block: what a
+/// [`RegionSource`](crate::RegionSource) gives beyond goes unused. A request that would pass the
+/// limit is refused with [`SourceError::LimitReached`].
 ///
 /// # Examples
 /// ```

@@ -171,8 +171,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Gives memory that no block lies in back to where it came from, as far as this thread can: the regions of the free heaps that it
-    /// keeps, of parked heaps without blocks, what large objects left, what the global tier keeps if it is of this library, and what the
-    /// tiers' sources keep.
+    /// keeps, of parked heaps without blocks, what large objects left, what a global tier of this library can
+    /// (see [`Allocator::trim`](crate::Allocator::trim)), and what the tiers' sources keep.
     ///
     /// # Examples
     /// ```

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 
 /// The folders of all packages from a registry that this library's examples are built from.
 ///
-/// For that, cargo wants the sources of the whole workspace, on the platform that this program was compiled for. Those of
-/// the measurements' peers are no part of this build: where cargo does not have them yet, it downloads them now, as many as the lock
-/// file names. They are no part of the input either, which so is the same before and after.
+/// For that, cargo wants the sources of the whole workspace, on the platform that this program was
+/// compiled for. Those of the measurements' peers are no part of this build: where cargo does not
+/// have them yet, it downloads them now, as many as the lock file names. They are no part of the
+/// input either, which so is the same before and after.
 ///
 /// # Errors
 ///
-/// If cargo cannot be run, or can neither find nor download the packages, as where this program was copied to another
-/// machine.
+/// If cargo cannot be run, or can neither find nor download the packages, as where this program was
+/// copied to another machine.
 pub fn folders() -> Result<Vec<PathBuf>, Failure> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let options = ["--locked", "--filter-platform", target_tuple::TARGET];
@@ -32,7 +33,8 @@ pub fn folders() -> Result<Vec<PathBuf>, Failure> {
     dependencies(&metadata, &manifest).ok_or_else(|| unknown("cargo does not say what it depends on"))
 }
 
-/// The folders of the packages from a registry that the package of that manifest depends on, directly or not.
+/// The folders of the packages from a registry that the package of that manifest depends on,
+/// directly or not.
 fn dependencies(metadata: &Metadata, manifest: &Path) -> Option<Vec<PathBuf>> {
     let root = metadata.packages.iter().find(|package| package.manifest_path == manifest)?;
     let resolve = metadata.resolve.as_ref()?;

@@ -1,14 +1,17 @@
 //! How much the shards hold, and when to look whether all of that is needed.
 //!
-//! A shard keeps memory for each class of blocks that was ever asked of it, and an idle one cannot know that it is idle. So
-//! the shards are looked after together: when they hold twice what they held after the last look, or a half of it, each of them
-//! that nobody uses gives back what no block lies in.
+//! A shard keeps memory for each class of blocks that was ever asked of it, and an idle one cannot
+//! know that it is idle. So the shards are looked after together: when they hold twice what they
+//! held after the last look, or a half of it, each of them that nobody uses gives back what no
+//! block lies in.
 //!
-//! Always: `limit` is at least [`LEAST`], and after a look at least twice of what was held then. So a look comes only after
-//! as many bytes were obtained, or half as many released, as there were to look at. Who holds a shard's lock, and nobody else, touches its
-//! `asked`; where that is false, the shard has its allocator.
+//! Always: `limit` is at least [`LEAST`], and after a look at least twice of what was held then. So
+//! a look comes only after as many bytes were obtained, or half as many released, as there were to
+//! look at. Who holds a shard's lock, and nobody else, touches its `asked`; where that is false,
+//! the shard has its allocator.
 //!
-//! These are figures: nothing is reached through them, so all accesses are Relaxed, and loom is not told of them.
+//! These are figures: nothing is reached through them, so all accesses are Relaxed, and loom is not
+//! told of them.
 
 #![forbid(unsafe_code)]
 
@@ -26,7 +29,8 @@ const MOST: usize = u64::BITS as usize;
 pub(super) struct Budget {
     held: AtomicUsize,
     limit: AtomicUsize,
-    /// Which shards want to be looked after when they are next used: those that were never used, and those that passed the limit.
+    /// Which shards want to be looked after when they are next used: those that were never used,
+    /// and those that passed the limit.
     asked: [AtomicBool; MOST],
 }
 

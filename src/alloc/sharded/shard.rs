@@ -95,7 +95,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
         result
     }
 
-    /// Makes the allocator if there is none; and where the shards hold too much, lets each of them that nobody uses give back what no block lies in.
+    /// Makes the allocator if there is none; and where the shards hold too much, lets each of them
+    /// that nobody uses give back what no block lies in.
     ///
     /// `number` is this shard's.
     #[cold]
@@ -112,7 +113,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
             allocator.source().stand_on(ground);
             self.trim_held(allocator);
             for shard in shards {
-                // This one's lock is taken. To wait for another one's could be to wait for a thread that waits for this one's.
+                // This one's lock is taken. To wait for another one's could be to wait for a thread
+                // that waits for this one's.
                 if shard.lock.try_lock() {
                     // SAFETY: The lock was just taken.
                     unsafe { shard.trim_and_unlock(ground, true) };
@@ -137,7 +139,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     /// As [`with_held`](Self::with_held).
     unsafe fn trim_and_unlock(&self, ground: &Ground<A>, taken: bool) {
         self.allocator.with_mut(|place| {
-            // SAFETY: The lock is held, so nobody else reaches the allocator, and no call of it runs: sources do not call back.
+            // SAFETY: The lock is held, so nobody else reaches the allocator, and no call of it
+            // runs: sources do not call back.
             let allocator = unsafe { &*place };
             if let Some(allocator) = allocator {
                 allocator.source().stand_on(ground);
@@ -150,7 +153,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
         }
     }
 
-    /// Gives back what no block lies in, counting what was freed while the lock was taken; it is taken now.
+    /// Gives back what no block lies in, counting what was freed while the lock was taken; it is
+    /// taken now.
     fn trim_held(&self, allocator: &Over<A>) {
         if !self.freed.is_empty() {
             self.take_back(allocator);

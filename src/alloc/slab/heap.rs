@@ -360,14 +360,16 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
     }
 
-    /// Releases every slab that is a region by itself and of which no block is out; returns how many bytes.
+    /// Releases every slab that is a region by itself and of which no block is out; returns how
+    /// many bytes.
     #[cold]
     pub(super) fn trim(&self, near: Near<'_, B>) -> usize {
         let before = self.released.get();
         self.give_back(near);
         for list in &self.empty {
             let mut next = list.get();
-            // SAFETY: What is in the list are slabs of this heap, none of which is released before its link was read.
+            // SAFETY: What is in the list are slabs of this heap, none of which is released before
+            // its link was read.
             while let Some(slab) = unsafe { next.as_ref() } {
                 next = slab.next.get();
                 if slab.is_region {

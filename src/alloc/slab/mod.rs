@@ -152,7 +152,8 @@ unsafe impl<S: MemorySource, B: BlockSize> Allocator for SlabAllocator<S, B> {
         unsafe { self.free_in(block, block, layout) };
     }
 
-    /// Gives every slab back of which no block is allocated, those too that are kept for the next allocations.
+    /// Gives every slab back of which no block is allocated, those too that are kept for the next
+    /// allocations.
     fn trim(&self) -> usize {
         self.heap.trim(self.near())
     }
