@@ -8,7 +8,8 @@ use std::vec::Vec;
 use core::ptr::NonNull;
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use loom::sync::atomic::AtomicUsize;
+use loom::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 use crate::{AllocError, Allocator, MemorySource, NonZeroLayout, SourceError, ptr};
 
@@ -66,6 +67,9 @@ pub(super) struct Ground {
     places: Vec<Place>,
     /// Whether each slot is held. Loom does not see this lock, which orders nothing and is never waited for.
     held: Mutex<Vec<bool>>,
+    /// What orders the uses of a slot by its users, as a source does which is called without locks: a kernel gives memory out after
+    /// it got it back.
+    turns: Vec<AtomicUsize>,
 }
 
 // SAFETY: The memory is used only by whom it was given to.
@@ -79,7 +83,8 @@ impl Ground {
         // SAFETY: The models ask for more than no bytes.
         let memory = NonNull::new(unsafe { alloc(layout) }).expect("little memory");
         let places = (0..slots * slot / unit).map(|_| Place::new()).collect();
-        Self { memory, layout, slot, unit, places, held: Mutex::new(std::vec![false; slots]) }
+        let turns = (0..slots).map(|_| AtomicUsize::new(0)).collect();
+        Self { memory, layout, slot, unit, places, held: Mutex::new(std::vec![false; slots]), turns }
     }
 
     /// The first byte of a unit.
@@ -124,6 +129,7 @@ unsafe impl MemorySource for Ground {
             held[slot] = true;
             slot
         };
+        self.turns[slot].fetch_add(1, AcqRel);
         self.touch_slot(slot);
         Ok(ptr::bytes(self.at(slot * self.slot / self.unit), self.slot))
     }
@@ -132,6 +138,7 @@ unsafe impl MemorySource for Ground {
         assert_eq!(region.len(), self.slot);
         let slot = self.unit_of(region.cast()) * self.unit / self.slot;
         self.touch_slot(slot);
+        self.turns[slot].fetch_add(1, AcqRel);
         assert!(core::mem::replace(&mut self.held.lock().unwrap()[slot], false), "released once");
     }
 }

@@ -5,8 +5,9 @@ use std::hint::black_box;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use context_allocator::size::U65536;
 use context_allocator::{
-    Allocator, Builder, BumpAllocator, CachingSource, MultipleBinarySearchTreeAllocator, NonZeroLayout,
+    Allocator, ArenaSource, Builder, BumpAllocator, MultipleBinarySearchTreeAllocator, NonZeroLayout,
     PooledSource, Tiers,
 };
 
@@ -16,15 +17,19 @@ mod library {
     context_allocator::switchable_allocator!(pub static PRIVATE);
 }
 
-// One tier stands on the process's pool, the other on a source around it: the locks of the two nest for some threads and not for others.
+/// An arena that asks the process's pool for each block, with its own lock held.
+type OverPool = ArenaSource<PooledSource, U65536, U65536>;
+
+// One tier stands on the process's pool, the other on an arena over the same pool: fork handlers that take the pool's lock for the first
+// tier must not wait for the arena's, which another thread holds while it waits for the pool's.
 context_allocator::switchable_allocator!(
     static NESTED: Tiers<
         BumpAllocator<PooledSource>,
-        MultipleBinarySearchTreeAllocator<CachingSource<PooledSource>>,
+        MultipleBinarySearchTreeAllocator<OverPool>,
         std::alloc::System,
     > = Builder::new()
         .coroutine_tier(BumpAllocator::new(PooledSource::new()))
-        .thread_tier(MultipleBinarySearchTreeAllocator::new(CachingSource::new(PooledSource::new())))
+        .thread_tier(MultipleBinarySearchTreeAllocator::new(OverPool::new(PooledSource::new())))
         .global_tier(std::alloc::System)
         .build()
 );
@@ -39,9 +44,13 @@ fn blocks_of(allocator: &impl Allocator, size: usize, count: usize) {
 }
 
 fn work(number: usize) {
-    drop(black_box((0..500).map(|_| vec![1_u8; 1000]).collect::<Vec<_>>()));
+    drop(black_box((0..1000).map(|_| vec![1_u8; 1000]).collect::<Vec<_>>()));
     blocks_of(&library::PRIVATE, 100 + number % 2000, 200);
-    blocks_of(&NESTED, 3000 + number % 20000, 50);
+    for _ in 0..20 {
+        // Each time the arena has nothing, and asks the pool.
+        blocks_of(&NESTED, 3000 + number % 20000, 50);
+        NESTED.trim();
+    }
     let heap = NESTED.heap().expect("memory for a heap");
     heap.enter(|| blocks_of(&NESTED, 2000, 60));
 }
@@ -62,7 +71,7 @@ fn main() {
                 }
             });
         }
-        for number in 0..700 {
+        for number in 0..1000 {
             if number % 10 == 0 {
                 // The standard library forks here, because the path is changed.
                 let status = Command::new("true").env("PATH", "/usr/bin:/bin").status().expect("a process");
@@ -83,5 +92,5 @@ fn main() {
         }
         stop.store(true, Relaxed);
     });
-    println!("700 forks");
+    println!("1000 forks");
 }
