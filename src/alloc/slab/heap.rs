@@ -19,8 +19,8 @@ use core::ptr::{NonNull, null_mut};
 
 use super::super::classes::{CLASSES, bytes_of};
 use super::front::{Lists, OwnSlabs};
-use super::header::{Slab, State};
-use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
+use super::header::{Slab, State, TWICE};
+use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, misuse, ptr};
 
 /// Where the lists are, and the slabs that a thread knows to be its own, if it keeps them.
 pub(super) struct Near<'a, B> {
@@ -59,6 +59,9 @@ pub(super) struct Heap<S: MemorySource, B: BlockSize> {
     uncut_len: Cell<usize>,
     releases: Cell<u32>,
     counted: Cell<isize>,
+    /// The address of the first slab ever, by which slabs of this heap are told from those of
+    /// others; 0 before.
+    identity: Cell<usize>,
     source: S,
     length: PhantomData<fn() -> B>,
 }
@@ -91,6 +94,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             uncut_len: Cell::new(0),
             releases: Cell::new(0),
             counted: Cell::new(0),
+            identity: Cell::new(0),
             source,
             length: PhantomData,
         }
@@ -235,8 +239,11 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// # Safety
     /// As [`Slab::init`].
     unsafe fn add(&self, start: NonNull<u8>, len: usize, is_region: bool) -> &Slab {
+        if self.identity.get() == 0 {
+            self.identity.set(start.addr().get());
+        }
         // SAFETY: The caller's promises.
-        let slab = unsafe { Slab::init(start, len, is_region) };
+        let slab = unsafe { Slab::init(start, len, is_region, self.identity.get()) };
         let first = self.all.replace(slab.as_ptr());
         // SAFETY: It was just written.
         let slab = unsafe { slab.as_ref() };
@@ -271,6 +278,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     #[cold]
     #[inline(never)]
     pub(super) fn tell(&self, near: Near<'_, B>, slab: &Slab) {
+        self.check(slab);
         if slab.state.get() == State::Queued {
             unlink(&self.queues[slab.class()], slab);
         }
@@ -284,6 +292,12 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
     }
 
+    /// Ends the process unless the slab is one of this heap's, and no block of it was freed twice
+    /// as far as it counts.
+    pub(super) fn check(&self, slab: &Slab) {
+        slab.check_header(self.identity.get());
+    }
+
     fn queue(&self, slab: &Slab) {
         self.count(slab.become_queued());
         link(&self.queues[slab.class()], slab);
@@ -291,6 +305,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
 
     /// Keeps a slab of which no block is out, or releases it.
     fn retire(&self, near: Near<'_, B>, slab: &Slab) {
+        slab.check_all_free();
         self.count(slab.become_empty());
         let index = Self::length_index(slab.len());
         if !slab.is_region || self.kept[index].get() < KEPT[index] {
@@ -337,6 +352,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                 while let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) {
                     last = next;
                     blocks += 1;
+                    // Of a block that was freed twice, the list leads to itself.
+                    misuse::check(blocks <= slab.carved(), TWICE, next.addr().get());
                 }
                 slab.push_all(first, last, blocks);
             }
