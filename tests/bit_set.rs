@@ -6,7 +6,7 @@ mod support;
 
 use std::mem::MaybeUninit;
 
-use context_allocator::size::{U8, U16, U32, U64, U256, U4096, U65536, U262144};
+use context_allocator::size::{U8, U16, U32, U64, U256, U4096, U16384, U65536, U262144};
 use context_allocator::{
     Allocator, ArenaSource, BitSetAllocator, BlockCount, BlockSize, FixedBitSetAllocator, LocalAllocator,
     Locked, MemorySource, MmapSource, Owns, RegionSource, Reset, SpinFutexLock,
@@ -284,6 +284,51 @@ fn empty_regions_go_back_and_one_is_kept() {
     assert!(source.counts().obtained <= obtained + 1, "a region comes and goes: {:?}", source.counts());
 }
 
+/// A region is obtained only if none that is held has the run, however many have not.
+#[test]
+fn regions_without_the_run_do_not_stand_in_the_way() {
+    for runs in [2, 5, 17, 40, 100] {
+        let arena = ArenaSource::<_>::new(MmapSource::new());
+        let source = CountingSource::new(&arena);
+        let allocator = BitSetAllocator::<_, U64>::new(&source);
+        let mut ledger = Ledger::new(&allocator);
+        while source.counts().held < 20 {
+            ledger.allocate(layout(64, 8)).expect("maps");
+        }
+        let addresses: Vec<usize> = ledger.iter().map(|held| held.address()).collect();
+        addresses.iter().step_by(2).for_each(|&address| ledger.free(address));
+        // A thousand runs, and as many regions as they fill.
+        let fit = 1000 / runs;
+        for _ in 0..1000 {
+            ledger.allocate(layout(64 * runs, 8)).expect("maps");
+        }
+        let (held, needed) = (source.counts().held - 20, 1000_usize.div_ceil(fit));
+        assert!(held <= needed + 1, "{held} regions for 1,000 runs of {runs} blocks");
+        ledger.verify();
+        ledger.free_all();
+    }
+}
+
+/// Where an alignment moves a run away from the books, the run may not fit a region of usual size;
+/// then it gets its own.
+#[test]
+fn runs_as_long_as_a_region_are_served_at_every_alignment() {
+    const WINDOW: usize = 16 << 20;
+    let source = CountingSource::new(MmapSource::new());
+    let allocator = BitSetAllocator::<_, U64>::new(&source);
+    let mut ledger = Ledger::new(&allocator);
+    for power in 3..=25 {
+        for less in [0, 1, 60, 70, 71, 72, 73, 100, 128, 129, 1000, 1024].map(|less| less << 10) {
+            let request = layout(WINDOW - less, 1 << power);
+            let address = ledger.allocate(request).unwrap_or_else(|error| panic!("{request:?}: {error}"));
+            ledger.free(address);
+        }
+    }
+    drop(ledger);
+    drop(allocator);
+    source.assert_all_released();
+}
+
 #[test]
 fn large_blocks_have_regions_of_their_own() {
     let source = CountingSource::new(MmapSource::new());
@@ -314,7 +359,7 @@ fn every_refusal_is_survived() {
     });
     assert!(requests >= 3);
     let requests = fault::every_request(|source| {
-        let arena = ArenaSource::<_, U4096, U65536>::new(source.clone());
+        let arena = ArenaSource::<_, U4096, U16384>::new(source.clone());
         let allocator = BitSetAllocator::<_, U16>::new(&arena);
         fault::work(&allocator, 2048);
         drop(allocator);

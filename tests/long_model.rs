@@ -5,77 +5,108 @@
 
 mod support;
 
-use context_allocator::size::{U64, U4096};
+use context_allocator::size::{U16, U64, U4096, U65536};
 use context_allocator::{
-    Allocator, BumpAllocator, ContextAllocator, FixedBitSetAllocator, Lifetime, Locked, MmapAllocator,
-    MmapSource, Reset, SizeClassAllocator, SpinFutexLock,
+    Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, FixedBitSetAllocator, Lifetime, Locked,
+    MmapAllocator, MmapSource, Reset, SizeClassAllocator, SlabAllocator, SpinFutexLock,
 };
+use support::held::{Meter, Promise};
 use support::model::{self, Profile};
 use support::sources::CountingSource;
 
 const OPERATIONS: usize = 10_000_000;
 
-/// In rounds, with all memory given back between them.
-fn in_rounds<A: Allocator + Reset>(mut allocator: A, rounds: u64, profile: Profile) -> A {
+type Source = CountingSource<MmapSource>;
+
+fn source() -> Source {
+    CountingSource::new(MmapSource::new())
+}
+
+/// In rounds, with all memory given back between them, and what is held within the promise after
+/// each operation.
+fn in_rounds<A: Allocator + Reset>(
+    mut allocator: A,
+    source: &Source,
+    rounds: u64,
+    profile: Profile,
+    promise: Promise,
+) {
     let part = profile.operations(OPERATIONS / rounds as usize);
     for seed in 1..=rounds {
-        model::run(&allocator, part.seed(seed));
+        let mut meter = Meter::new(|| source.counts(), promise);
+        model::run_watched(&allocator, part.seed(seed), |live| meter.check_most(live));
         allocator.reset();
     }
-    allocator
+    drop(allocator);
+    source.assert_all_released();
 }
 
 #[test]
 #[ignore = "ten million operations"]
 fn bump() {
-    let source = CountingSource::new(MmapSource::new());
-    drop(in_rounds(BumpAllocator::new(&source), 100, Profile::SMALL));
-    source.assert_all_released();
+    let source = source();
+    in_rounds(BumpAllocator::new(&source), &source, 100, Profile::SMALL, Promise::BUMP);
 }
 
 #[test]
 #[ignore = "ten million operations"]
 fn size_class() {
-    let source = CountingSource::new(MmapSource::new());
-    drop(in_rounds(SizeClassAllocator::new(&source), 5, Profile::SMALL));
-    source.assert_all_released();
+    let source = source();
+    in_rounds(SizeClassAllocator::new(&source), &source, 5, Profile::SMALL, Promise::SIZE_CLASS);
+}
+
+#[test]
+#[ignore = "ten million operations"]
+fn slab() {
+    let source = source();
+    in_rounds(SlabAllocator::<_, U65536>::new(&source), &source, 5, Profile::SMALL, Promise::SLAB);
 }
 
 #[test]
 #[ignore = "ten million operations"]
 fn locked() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = source();
     let shared: Locked<SpinFutexLock, _> = Locked::new(SizeClassAllocator::new(&source));
-    drop(in_rounds(shared, 5, Profile { largest: 8192, ..Profile::SMALL }));
-    source.assert_all_released();
+    in_rounds(shared, &source, 5, Profile { largest: 8192, ..Profile::SMALL }, Promise::SIZE_CLASS);
 }
 
 #[test]
 #[ignore = "ten million operations for each lifetime"]
 fn context() {
-    for lifetime in [Lifetime::Short, Lifetime::Medium, Lifetime::Long] {
-        let source = CountingSource::new(MmapSource::new());
-        drop(in_rounds(ContextAllocator::new(&source, lifetime), 100, Profile::SMALL));
-        source.assert_all_released();
+    for (lifetime, promise) in [
+        (Lifetime::Short, Promise::BUMP),
+        (Lifetime::Medium, Promise::BIT_SET),
+        (Lifetime::Long, Promise::TREE),
+    ] {
+        let source = source();
+        in_rounds(ContextAllocator::new(&source, lifetime), &source, 100, Profile::SMALL, promise);
     }
 }
 
 #[test]
 #[ignore = "ten million operations"]
+fn bit_set_of_many_blocks() {
+    let source = source();
+    let profile = Profile { live: 5_000, ..Profile::SMALL };
+    in_rounds(BitSetAllocator::<_, U16>::new(&source), &source, 5, profile, Promise::BIT_SET);
+}
+
+#[test]
+#[ignore = "ten million operations"]
 fn fixed_bit_set() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = source();
     let fixed = FixedBitSetAllocator::<_, U64, U4096>::new(&source);
-    drop(in_rounds(fixed, 5, Profile::SMALL.refusals()));
-    source.assert_all_released();
+    // One region of so many bytes, whatever is live.
+    let region = Promise { percent: 0, percent_of_most: 0, plus: 64 * 4096, ..Promise::MAPS };
+    in_rounds(fixed, &source, 5, Profile::SMALL.refusals(), region);
 }
 
 #[test]
 #[ignore = "ten million operations"]
 fn memory_maps() {
-    let source = CountingSource::new(MmapSource::new());
-    model::run(
-        &MmapAllocator::new_in(&source),
-        Profile { live: 100, ..Profile::SMALL.operations(OPERATIONS) },
-    );
+    let source = source();
+    let mut meter = Meter::new(|| source.counts(), Promise::MAPS);
+    let profile = Profile { live: 100, ..Profile::SMALL.operations(OPERATIONS) };
+    model::run_watched(&MmapAllocator::new_in(&source), profile, |live| meter.check_live(live));
     source.assert_all_released();
 }

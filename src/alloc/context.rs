@@ -83,6 +83,9 @@ pub type AllocatorFor<L, S> = <L as LivedAs>::Allocator<S>;
 /// In a tier of the switchable allocator all heaps are made alike, so that there it is a [`MediumLived`] one. It is for one thread at a
 /// time: it can be sent, not shared.
 ///
+/// # Held memory
+/// What the allocator inside holds: see there.
+///
 /// # Examples
 /// ```
 /// use context_allocator::{Allocator, ContextAllocator, Lifetime, MmapSource, NonZeroLayout};
@@ -149,8 +152,7 @@ fn padded(layout: NonZeroLayout) -> NonZeroLayout {
 }
 
 // SAFETY: Each call goes to the one allocator inside, which keeps the contract. Layouts are padded alike wherever a block is given,
-// resized or taken back, so that one which fits a block fits it inside too. What is zero from the old size on is seen to by the
-// trait's own `grow_zeroed`.
+// resized or taken back, so that one which fits a block fits it inside too.
 unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
@@ -176,6 +178,23 @@ unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
     ) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: The caller's promises, of the allocator inside; padded, the new size is still no less than the old.
         whichever!(self, allocator => unsafe { allocator.grow(block, padded(old), padded(new)) })
+    }
+
+    unsafe fn grow_zeroed(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        let (from, to) = (old.size(), padded(old).size());
+        let (old, new) = (padded(old), padded(new));
+        // SAFETY: As in `grow`.
+        let grown = whichever!(self, allocator => unsafe { allocator.grow_zeroed(block, old, new) })?;
+        // SAFETY: The block is at least as long as the old layout, padded.
+        let padding = unsafe { grown.cast::<u8>().add(from) };
+        // SAFETY: As above. The allocator inside took the padding for a part of the old block.
+        unsafe { padding.write_bytes(0, to - from) };
+        Ok(grown)
     }
 
     unsafe fn shrink(

@@ -13,6 +13,9 @@ use crate::{AllocError, NonZeroLayout};
 /// It is `Sync` where the allocator is `Send`, works behind `.adapt()` as a `#[global_allocator]`, and as the global
 /// tier of the switchable allocator.
 ///
+/// # Held memory
+/// What the allocator inside holds: see there.
+///
 /// # Examples
 /// ```
 /// use context_allocator::{Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout, SpinFutexLock};
@@ -108,6 +111,17 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
     ) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: The caller's promises hold for the allocator inside.
         self.with(|allocator| unsafe { allocator.grow(block, old, new) })
+    }
+
+    #[inline]
+    unsafe fn grow_zeroed(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises hold for the allocator inside.
+        self.with(|allocator| unsafe { allocator.grow_zeroed(block, old, new) })
     }
 
     #[inline]

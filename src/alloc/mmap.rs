@@ -30,6 +30,9 @@ use crate::{AllocError, MemorySource, MmapSource, NonZeroLayout, ptr};
 /// can be the global tier (`.global_tier_allocator(MmapAllocator::new())`), and large blocks of the other tiers have maps of their own
 /// already.
 ///
+/// # Held memory
+/// What is live, each block rounded up to what the source gives: whole pages of memory maps.
+///
 /// # Examples
 /// ```
 /// use context_allocator::{Allocator, MmapAllocator, NonZeroLayout};

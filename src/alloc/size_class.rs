@@ -62,6 +62,11 @@ struct FreeBlock {
 /// own class only; regions are released when the allocator is dropped or [reset](Reset). Larger requests are refused: the
 /// switchable allocator gives those memory maps of their own.
 ///
+/// # Held memory
+/// For each class the most of its blocks that were ever live at a time, all classes together, and
+/// one region of at most 4 MiB, until the allocator is dropped or reset: a program that changes
+/// from one size to another holds both.
+///
 /// # Examples
 /// ```
 /// use context_allocator::{Allocator, MmapSource, NonZeroLayout, SizeClassAllocator};

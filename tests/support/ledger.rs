@@ -87,18 +87,24 @@ pub enum Way {
 pub struct Ledger<'a, A: ?Sized> {
     allocator: &'a A,
     blocks: BTreeMap<usize, Held>,
+    bytes: usize,
     next: u64,
 }
 
 impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
     /// An empty ledger for `allocator`.
     pub fn new(allocator: &'a A) -> Self {
-        Self { allocator, blocks: BTreeMap::new(), next: 0 }
+        Self { allocator, blocks: BTreeMap::new(), bytes: 0, next: 0 }
     }
 
     /// How many blocks it holds.
     pub fn len(&self) -> usize {
         self.blocks.len()
+    }
+
+    /// Bytes of the blocks, by real length.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The block at `address`, which must be there.
@@ -165,11 +171,14 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
 
     /// Takes a block out of the ledger, still allocated.
     pub fn take(&mut self, address: usize) -> Held {
-        self.blocks.remove(&address).expect("the ledger holds the block")
+        let held = self.blocks.remove(&address).expect("the ledger holds the block");
+        self.bytes -= held.len;
+        held
     }
 
     /// Takes all blocks out of the ledger, still allocated.
     pub fn take_all(&mut self) -> Vec<Held> {
+        self.bytes = 0;
         std::mem::take(&mut self.blocks).into_values().collect()
     }
 
@@ -178,6 +187,11 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
         held.verify();
         self.check_apart(held.address(), held.len);
         self.next = self.next.max(held.number + 1);
+        self.insert(held);
+    }
+
+    fn insert(&mut self, held: Held) {
+        self.bytes += held.len;
         self.blocks.insert(held.address(), held);
     }
 
@@ -220,7 +234,7 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
             Ok(block) => block,
             Err(error) => {
                 held.verify();
-                self.blocks.insert(address, held);
+                self.insert(held);
                 return Err(error);
             }
         };
@@ -248,7 +262,7 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
         unsafe { Pattern::of(held.number).fill(held.start, held.len) };
         self.next += 1;
         let address = held.address();
-        self.blocks.insert(address, held);
+        self.insert(held);
         address
     }
 

@@ -3,6 +3,8 @@
 //! ```text
 //!   conformance   the contracts of the traits, as functions that any implementation can call
 //!   model         generated operations, each block checked against what was written to it
+//!   held          what an allocator may hold for what is live, and workloads that try it
+//!   misuse        a process that misuses an allocator, and must end at once
 //!   fault         a workload over a source that refuses, at each request in turn
 //!   forking       a process that forks while its threads allocate
 //!   stress        threads that work in all tiers of the switchable allocator
@@ -22,9 +24,11 @@
 pub mod conformance;
 pub mod fault;
 pub mod forking;
+pub mod held;
 pub mod ledger;
 pub mod mapped;
 pub mod maps;
+pub mod misuse;
 pub mod model;
 pub mod pattern;
 pub mod pools;

@@ -86,6 +86,11 @@ pub struct Tally {
 /// Runs generated operations and frees what they left. Everything that a [`Ledger`] checks is checked, a whole block
 /// before each free and resize, and all blocks now and then.
 pub fn run<A: Allocator>(allocator: &A, profile: Profile) -> Tally {
+    run_watched(allocator, profile, |_| {})
+}
+
+/// As [`run`]; after each operation `watch` is called with the bytes that are live, by real length.
+pub fn run_watched<A: Allocator>(allocator: &A, profile: Profile, mut watch: impl FnMut(usize)) -> Tally {
     let mut model = Model {
         ledger: Ledger::new(allocator),
         addresses: Vec::new(),
@@ -95,6 +100,7 @@ pub fn run<A: Allocator>(allocator: &A, profile: Profile) -> Tally {
     };
     for number in 1..=profile.operations {
         model.step();
+        watch(model.ledger.bytes());
         if number.is_multiple_of(50_000) {
             model.ledger.verify();
         }
@@ -102,6 +108,7 @@ pub fn run<A: Allocator>(allocator: &A, profile: Profile) -> Tally {
     model.ledger.verify();
     while !model.addresses.is_empty() {
         model.free();
+        watch(model.ledger.bytes());
     }
     let tally = model.tally;
     assert_eq!(model.ledger.len(), 0);

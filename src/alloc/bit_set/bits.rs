@@ -52,6 +52,11 @@ impl Bits<'_> {
         pieces(at, len).all(|(word, mask)| self.get(word) & mask == mask)
     }
 
+    /// Whether none of the `len` blocks from `at` on is free.
+    pub(super) fn is_used(self, at: usize, len: usize) -> bool {
+        pieces(at, len).all(|(word, mask)| self.get(word) & mask == 0)
+    }
+
     /// Makes `len` free blocks from `at` on used.
     #[inline]
     pub(super) fn take(self, at: usize, len: usize) {
@@ -64,8 +69,13 @@ impl Bits<'_> {
     /// Makes `len` used blocks from `at` on free.
     #[inline]
     pub(super) fn give(self, at: usize, len: usize) {
+        debug_assert!(self.is_used(at, len), "only used blocks are given back");
+        self.set(at, len);
+    }
+
+    /// Sets `len` bits from `at` on, whatever they were.
+    pub(super) fn set(self, at: usize, len: usize) {
         for (word, mask) in pieces(at, len) {
-            debug_assert!(self.get(word) & mask == 0, "only used blocks are given back");
             self.0[word].set(self.0[word].get() | mask);
         }
     }

@@ -6,11 +6,23 @@ use super::bits::Wanted;
 use super::map::UNSETTLED;
 use super::region::Region;
 use super::word::{self, BITS};
-use super::{BitSetAllocator, LargeBlocks, Quick, quick};
+use super::{BitSetAllocator, Quick, quick};
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
 
-/// How many regions are tried for a run before a new one is obtained.
-const TRIED: usize = 8;
+/// A block that was taken.
+#[derive(Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) block: NonNull<u8>,
+    /// Its bytes from this one on are zero; perhaps more than it has.
+    pub(super) dirty: usize,
+}
+
+impl Taken {
+    /// A block that may have any bytes.
+    pub(super) const fn dirty(block: NonNull<u8>) -> Self {
+        Self { block, dirty: usize::MAX }
+    }
+}
 
 impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// The longest run that waits to be wanted again, in blocks: none that has a region of its own.
@@ -31,6 +43,12 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         let (region, _) = unsafe { self.place_of(block) };
         region.add_used(len);
         Some(block)
+    }
+
+    /// What is known of a block that was taken from the hand.
+    #[inline]
+    pub(super) fn taken_from_hand(&self, block: NonNull<u8>) -> Taken {
+        if self.hand_is_zero.get() { Taken { block, dirty: 0 } } else { Taken::dirty(block) }
     }
 
     /// Takes a block from the hand.
@@ -59,29 +77,41 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         self.pop().ok_or(AllocError::Source(SourceError::TooLarge))
     }
 
-    /// Takes the next word to the hand, which is empty; `false` where no region has a free block.
+    /// Takes the next word to the hand, which is empty; `false` if no region has a free block. As
+    /// long as it has one, it is the region of the last word.
     #[inline]
     fn refill(&self) -> bool {
-        let Some(region) = self.first_open() else { return false };
+        let left = self.hand_region.get();
+        // SAFETY: The region of the word at hand is held.
+        let region = match unsafe { left.as_ref() } {
+            Some(region) if region.known.is_open() => region,
+            _ => match self.bins.first() {
+                Some(region) => region,
+                None => return false,
+            },
+        };
         let map = region.map();
         let Some(word) = map.next_for_single(region.cursor.get()) else { return false };
         let bits = map.take_word(word);
         region.add_used(bits.count_ones() as usize);
         region.cursor.set(word + 1);
+        let dirty = region.touch(word * BITS, BITS);
         self.hand.set(bits);
         self.hand_start.set(ptr::up(region.start(), word * Self::WORD));
+        self.hand_is_zero.set(dirty == 0);
         if map.is_full() {
             self.close(region);
         }
-        let left = self.hand_region.replace(region.pointer());
+        self.hand_region.set(region.pointer());
         if left != region.pointer()
             && let Some(left) = NonNull::new(left)
         {
             // SAFETY: The region of the word at hand was held.
             let left = unsafe { left.as_ref() };
             if left.is_empty() {
-                // SAFETY: The region is held, and not looked at again.
-                unsafe { self.emptied(left.pointer()) };
+                // SAFETY: The region is held, has no live block, is not at hand any more, and is
+                // not looked at again.
+                unsafe { self.retire(left.pointer()) };
             }
         }
         true
@@ -104,25 +134,25 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// Gives the runs that wait back to their regions' maps.
     pub(super) fn flush_quick(&self) {
         for len in Quick::lengths() {
-            while let Some(run) = self.quick.pop(len) {
+            self.quick.drain(len, |run| {
                 // SAFETY: A run that waits lies in a region that is held: one is released only after all runs went back.
-                let (region, at) = unsafe { self.place_of(run) };
-                self.give_to(region, at, len);
-            }
+                let (region, offset) = unsafe { self.place_of(run) };
+                self.give_to(region, offset, len);
+            });
         }
     }
 
-    /// The region of a block, and the block's number.
+    /// The region of a block, and how many bytes behind its start the block is.
     ///
     /// # Safety
     /// The block was allocated here, without a region of its own, and not given back.
     #[inline(always)]
-    unsafe fn place_of(&self, block: NonNull<u8>) -> (&Region, usize) {
+    pub(super) unsafe fn place_of(&self, block: NonNull<u8>) -> (&Region, usize) {
         let offset = block.addr().get().wrapping_sub(self.phase()) & (Self::WINDOW - 1);
         let region = ptr::down(block.as_ptr(), offset).cast::<Region>();
         // SAFETY: A region starts where its window does and does not leave it, so this is the region that the block lies in,
         // and the block's pointer was made from the region's; it is held because the block is not given back.
-        (unsafe { &*region }, offset / Self::BLOCK)
+        (unsafe { &*region }, offset)
     }
 
     /// Gives back a block or a run.
@@ -137,14 +167,14 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             return unsafe { self.give_run_back(block, layout) };
         }
         // SAFETY: The caller's promises; so few blocks have no region of their own.
-        let (region, at) = unsafe { self.place_of(block) };
+        let (region, offset) = unsafe { self.place_of(block) };
         // SAFETY: The caller gives the run up; its region is released only after all that waits went back to the maps.
         if !unsafe { self.quick.push(len, block) } {
             if len == 1 {
                 // SAFETY: The block is in the region.
-                unsafe { self.give_single_back(region, at) };
+                unsafe { self.give_single_back(region, offset / Self::BLOCK) };
             } else {
-                self.give_to(region, at, len);
+                self.give_to(region, offset, len);
             }
         }
         region.sub_used(len);
@@ -160,39 +190,51 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// The block with this number is in the region, and allocated.
     #[inline(always)]
     unsafe fn give_single_back(&self, region: &Region, at: usize) {
-        let (word, at) = (at / BITS, at % BITS);
+        let (word, bit) = (at / BITS, at % BITS);
         // SAFETY: The block is in the region, so its word is.
         let (bits, longest) = unsafe { region.word(word) };
-        bits.set(bits.get() | 1 << at);
         if longest.get() != UNSETTLED {
-            self.unsettle(region, word);
+            return self.unsettle(region, at);
         }
+        bits.set(bits.get() | 1 << bit);
     }
 
-    /// Does what `give_single_back` leaves for the first free block since the word was settled.
+    /// Does what `give_single_back` leaves for the first block that is freed since the word was
+    /// settled.
     #[inline(never)]
-    fn unsettle(&self, region: &Region, word: usize) {
-        region.map().unsettle(word);
+    fn unsettle(&self, region: &Region, at: usize) {
+        region.give_single(at, self.identity.get());
         self.reopen(region);
     }
 
     /// Takes a run out of a region's map.
     #[inline]
-    fn take_run_from(&self, region: &Region, layout: NonZeroLayout) -> Option<NonNull<u8>> {
+    fn take_run_from(&self, region: &Region, layout: NonZeroLayout) -> Option<Taken> {
         let map = region.map();
         let wanted = Wanted::new(layout.size(), layout.align(), Self::BLOCK, region.start().addr());
         let at = map.find(wanted)?;
         map.take(at, wanted.len);
         region.add_used(wanted.len);
+        let dirty = region.touch(at, wanted.len) * Self::BLOCK;
         if map.is_full() {
             self.close(region);
         }
-        NonNull::new(ptr::up(region.start(), at * Self::BLOCK))
+        let block = NonNull::new(ptr::up(region.start(), at * Self::BLOCK))?;
+        Some(Taken { block, dirty })
+    }
+
+    /// Takes a run out of the map of any region that has it.
+    #[inline]
+    fn take_run_from_any(&self, layout: NonZeroLayout) -> Option<Taken> {
+        let wanted = Wanted::new(layout.size(), layout.align(), Self::BLOCK, 0);
+        // SAFETY: What is in the bins is held; nothing here releases a region, and `take_run_from`
+        // closes no other.
+        unsafe { self.bins.find(wanted, |region| self.take_run_from(region, layout)) }
     }
 
     /// Takes a run out of the hand.
     #[inline]
-    fn take_run_from_hand(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
+    fn take_run_from_hand(&self, layout: NonZeroLayout) -> Option<Taken> {
         let len = Self::rounded(layout.size()) / Self::BLOCK;
         let hand = self.hand.get();
         if len > BITS || layout.align() > Self::BLOCK {
@@ -205,66 +247,71 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         let at = word::lowest(starts);
         self.hand.set(hand & !word::mask(at, len));
         NonNull::new(ptr::up(self.hand_start.get(), at * Self::BLOCK))
+            .map(|block| self.taken_from_hand(block))
     }
 
-    /// Takes a run from the hand or from a region that was obtained already, if one of the first few has it.
+    /// Takes a run from the hand or from a region that was obtained already.
     #[inline(never)]
-    pub(super) fn take_run_held(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
-        if let Some(block) = self.take_run_from_hand(layout) {
-            return Some(block);
+    pub(super) fn take_run_held(&self, layout: NonZeroLayout) -> Option<Taken> {
+        if let Some(taken) = self.take_run_from_hand(layout) {
+            return Some(taken);
         }
         if Self::is_large(layout) {
             return None;
         }
-        self.open_regions().take(TRIED).find_map(|region| self.take_run_from(region, layout))
+        self.take_run_from_any(layout)
     }
 
     /// Allocates anything but a single block, of which none waits.
     #[inline(never)]
     pub(super) fn allocate_run(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
         match self.take_run_held(layout) {
-            Some(block) => Ok(ptr::bytes(block, Self::rounded(layout.size()))),
-            None => self.allocate_run_elsewhere(layout),
+            Some(run) => Ok(ptr::bytes(run.block, Self::rounded(layout.size()))),
+            None => self.take_run_elsewhere(layout).map(|(run, len)| ptr::bytes(run.block, len)),
         }
     }
 
+    /// Takes any block, and says its length.
+    pub(super) fn take(&self, layout: NonZeroLayout) -> Result<(Taken, usize), AllocError> {
+        let taken = if let Some(block) = self.pop_waiting(layout) {
+            Taken::dirty(block)
+        } else if Self::is_single(layout) {
+            let block = match self.pop() {
+                Some(block) => block,
+                None => self.refill_and_pop()?,
+            };
+            self.taken_from_hand(block)
+        } else if let Some(run) = self.take_run_held(layout) {
+            run
+        } else {
+            return self.take_run_elsewhere(layout);
+        };
+        Ok((taken, Self::rounded(layout.size())))
+    }
+
+    /// Takes a run after everything that is free went back to its map, or from a new region, and
+    /// says its length.
     #[cold]
     #[inline(never)]
-    fn allocate_run_elsewhere(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+    fn take_run_elsewhere(&self, layout: NonZeroLayout) -> Result<(Taken, usize), AllocError> {
         if Self::is_large(layout) {
             return self.large.allocate(&self.source, layout);
         }
-        let block = match self.take_run_after_flush(layout) {
-            Some(block) => block,
-            None => self.take_run_from_new(layout)?,
-        };
-        Ok(ptr::bytes(block, Self::rounded(layout.size())))
-    }
-
-    /// Takes a run after everything that is free went back to its map.
-    fn take_run_after_flush(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
-        if self.hand.get() == 0 && self.quick.is_empty() {
-            return None;
+        let len = Self::rounded(layout.size());
+        if self.hand.get() != 0 || !self.quick.is_empty() {
+            self.flush();
+            self.flush_quick();
+            if let Some(run) = self.take_run_from_any(layout) {
+                return Ok((run, len));
+            }
         }
-        self.flush();
-        self.flush_quick();
-        self.open_regions().take(TRIED).find_map(|region| self.take_run_from(region, layout))
-    }
-
-    /// Takes a run from a new region, or, where there is none to be had, from any that has it.
-    fn take_run_from_new(&self, layout: NonZeroLayout) -> Result<NonNull<u8>, AllocError> {
-        match self.obtain_region(Self::rounded(layout.size()), layout.align()) {
-            Ok(region) => match self.take_run_from(region, layout) {
-                Some(block) => Ok(block),
-                None => {
-                    // SAFETY: The region was just obtained, and is not looked at again.
-                    unsafe { self.emptied(region.pointer()) };
-                    Err(AllocError::Source(SourceError::TooLarge))
-                }
-            },
-            Err(error) => {
-                let mut rest = self.open_regions().skip(TRIED);
-                rest.find_map(|region| self.take_run_from(region, layout)).ok_or(error)
+        let region = self.obtain_region(len, layout.align())?;
+        match self.take_run_from(region, layout) {
+            Some(run) => Ok((run, len)),
+            None => {
+                // SAFETY: The region was just obtained, and is not looked at again.
+                unsafe { self.emptied(region.pointer()) };
+                Err(AllocError::Source(SourceError::TooLarge))
             }
         }
     }
@@ -281,9 +328,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             return;
         }
         // SAFETY: The caller's promises; the block has no region of its own.
-        let (region, at) = unsafe { self.place_of(block) };
+        let (region, offset) = unsafe { self.place_of(block) };
         let len = Self::rounded(layout.size()) / Self::BLOCK;
-        self.give_to(region, at, len);
+        self.give_to(region, offset, len);
         region.sub_used(len);
         if region.is_empty() {
             // SAFETY: The region is held, and not looked at again.
@@ -291,99 +338,11 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         }
     }
 
+    /// Gives a run back to the map of its region, where it was allocated; ends the process if it
+    /// was not.
     #[inline(never)]
-    fn give_to(&self, region: &Region, at: usize, len: usize) {
-        region.map().give(at, len);
+    pub(super) fn give_to(&self, region: &Region, offset: usize, len: usize) {
+        region.give(offset, len, Self::BLOCK, self.identity.get());
         self.reopen(region);
-    }
-
-    /// Whether a block that may stay where it is has a region of its own; an error where it may not, because only one of the layouts
-    /// asks for that, or because of the new alignment.
-    #[inline(always)]
-    fn stays(block: NonNull<u8>, old: NonZeroLayout, new: NonZeroLayout) -> Result<bool, AllocError> {
-        let is_large = Self::is_large(old);
-        let aligned = ptr::padding(block.addr().get(), new.align()) == 0;
-        if is_large == Self::is_large(new) && aligned { Ok(is_large) } else { Err(AllocError::NotInPlace) }
-    }
-
-    /// The `grow_in_place` of anything but single blocks that stay so.
-    ///
-    /// # Safety
-    /// As [`Allocator::grow`](crate::Allocator::grow).
-    pub(super) unsafe fn grow_run(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        if Self::stays(block, old, new)? {
-            // SAFETY: The block is allocated, and has a region of its own.
-            let len = unsafe { LargeBlocks::len(block) };
-            return if new.size() <= len { Ok(ptr::bytes(block, len)) } else { Err(AllocError::NotInPlace) };
-        }
-        let len = Self::rounded(new.size());
-        let (from, to) = (Self::rounded(old.size()) / Self::BLOCK, len / Self::BLOCK);
-        if to > from {
-            // SAFETY: The block is allocated, and has no region of its own.
-            let (region, at) = unsafe { self.place_of(block) };
-            if !self.take_behind(region, at + from, to - from) {
-                return Err(AllocError::NotInPlace);
-            }
-        }
-        Ok(ptr::bytes(block, len))
-    }
-
-    /// Takes `len` blocks from `at` on, if they are there and free.
-    fn take_behind(&self, region: &Region, at: usize, len: usize) -> bool {
-        if len > region.end().saturating_sub(at) {
-            return false;
-        }
-        let map = region.map();
-        if !map.bits.is_free(at, len) {
-            if self.hand.get() == 0 || !core::ptr::eq(self.hand_region.get(), region) {
-                return false;
-            }
-            self.flush();
-            if !map.bits.is_free(at, len) {
-                return false;
-            }
-        }
-        map.take(at, len);
-        region.add_used(len);
-        if map.is_full() {
-            self.close(region);
-        }
-        true
-    }
-
-    /// The `shrink_in_place` of anything but single blocks.
-    ///
-    /// # Safety
-    /// As [`Allocator::shrink`](crate::Allocator::shrink).
-    pub(super) unsafe fn shrink_run(
-        &self,
-        block: NonNull<u8>,
-        old: NonZeroLayout,
-        new: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
-        if Self::stays(block, old, new)? {
-            // SAFETY: The block is allocated, and has a region of its own.
-            let len = unsafe { LargeBlocks::len(block) };
-            // Half of the region may stay unused, not more.
-            return if new.size() > len / 2 {
-                Ok(ptr::bytes(block, len))
-            } else {
-                Err(AllocError::NotInPlace)
-            };
-        }
-        let len = Self::rounded(new.size());
-        let (from, to) = (Self::rounded(old.size()) / Self::BLOCK, len / Self::BLOCK);
-        if to < from {
-            // SAFETY: The block is allocated, and has no region of its own.
-            let (region, at) = unsafe { self.place_of(block) };
-            self.give_to(region, at + to, from - to);
-            region.sub_used(from - to);
-        }
-        Ok(ptr::bytes(block, len))
     }
 }

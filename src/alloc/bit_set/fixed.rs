@@ -21,10 +21,11 @@ use typenum::{Sum, U6, U63, Unsigned};
 
 use super::bits::{Bits, Wanted, pieces};
 use super::large::release;
+use super::region::{FOREIGN, TWICE};
 use super::word::{self, BITS};
 use crate::alloc::{Allocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::source::request;
-use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
+use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, misuse, ptr};
 
 /// The most blocks: as many as a word of words has bits.
 const MOST: usize = BITS * BITS;
@@ -63,7 +64,12 @@ where
 /// It obtains one region of exactly `N * B` bytes, with the first allocation, and every byte of it is a block's: there are no books. So it suits
 /// memory that is small and fixed, such as a static range in firmware, and it can stand in a `static` itself. Requests take adjacent blocks, at any
 /// alignment; what does not fit is refused. To allocate or free a block takes a few instructions; a run looks at the words that have free blocks, at most 64.
-/// It is for one thread at a time: it can be sent, not shared, unless in a [`Locked`](crate::Locked).
+/// It is for one thread at a time: it can be sent, not shared, unless in a
+/// [`Locked`](crate::Locked). A run that is freed twice, or is none of this allocator's, ends the
+/// process.
+///
+/// # Held memory
+/// Nothing before the first allocation, then the one region until the allocator is dropped.
 ///
 /// # Examples
 /// ```
@@ -231,13 +237,18 @@ impl<S: MemorySource, B: BlockSize, N: BlockCount> FixedBitSetAllocator<S, B, N>
         self.settle(0, N::COUNT - 1);
     }
 
-    /// The number of a block.
+    /// The number of a block of this allocator.
     #[inline(always)]
     fn number(&self, block: NonNull<u8>) -> usize {
-        (block.addr().get() - self.start.get().addr()) / B::BYTES
+        block.addr().get().wrapping_sub(self.start.get().addr()) / B::BYTES
     }
 
+    /// Makes a run free; ends the process if a block of it is none of this allocator's, or free
+    /// already.
     fn give(&self, at: usize, len: usize) {
+        let address = self.start.get().addr().wrapping_add(at.wrapping_mul(B::BYTES));
+        misuse::check(at < N::COUNT && len <= N::COUNT - at, FOREIGN, address);
+        misuse::check(self.bits().is_used(at, len), TWICE, address);
         self.bits().give(at, len);
         for (word, _) in pieces(at, len) {
             self.any.set(self.any.get() | 1 << word);

@@ -11,8 +11,11 @@
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
+use super::blocks::Taken;
+use super::region::FOREIGN;
 use crate::layout::round_up;
-use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
+use crate::source::{Obtained, request};
+use crate::{AllocError, MemorySource, NonZeroLayout, misuse, ptr};
 
 /// What stands before a block.
 pub(super) struct Large {
@@ -48,18 +51,19 @@ impl LargeBlocks {
         })
     }
 
-    /// Allocates a block from a region of its own.
+    /// Allocates a block from a region of its own, and says its length.
     #[cold]
     #[inline(never)]
     pub(super) fn allocate<S: MemorySource>(
         &self,
         source: &S,
         layout: NonZeroLayout,
-    ) -> Result<NonNull<[u8]>, AllocError> {
+    ) -> Result<(Taken, usize), AllocError> {
         let align = layout.align().max(HEADER);
         let size = layout.size().checked_add(align).ok_or(AllocError::TooLarge)?;
         let size = round_up(size, HEADER).ok_or(AllocError::TooLarge)?;
-        let obtained = source.obtain(NonZeroLayout::from_size_align(size, align)?)?;
+        let asked = NonZeroLayout::from_size_align(size, align)?;
+        let Obtained { region: obtained, zeroed: is_zero } = request::obtain_between(source, asked, size)?;
         let len = (obtained.len() - align) & !(HEADER - 1);
         // SAFETY: The region is at least `align` bytes and the block's size long.
         let block = unsafe { obtained.cast::<u8>().add(align) };
@@ -73,7 +77,7 @@ impl LargeBlocks {
             unsafe { behind.as_ref() }.before.set(header);
         }
         self.head.set(header);
-        Ok(ptr::bytes(block, len))
+        Ok((if is_zero { Taken { block, dirty: 0 } } else { Taken::dirty(block) }, len))
     }
 
     fn header(block: NonNull<u8>) -> *mut Large {
@@ -96,16 +100,20 @@ impl LargeBlocks {
     #[cold]
     #[inline(never)]
     pub(super) unsafe fn deallocate<S: MemorySource>(&self, source: &S, block: NonNull<u8>) {
+        let header = Self::header(block);
         // SAFETY: `allocate` wrote the header there.
-        let Large { before, behind, obtained, align, .. } = unsafe { Self::header(block).read() };
-        match NonNull::new(before.get()) {
-            // SAFETY: A neighbour on the list is held.
-            Some(before) => unsafe { before.as_ref() }.behind.set(behind.get()),
-            None => self.head.set(behind.get()),
-        }
-        if let Some(behind) = NonNull::new(behind.get()) {
-            // SAFETY: A neighbour on the list is held.
-            unsafe { behind.as_ref() }.before.set(before.get());
+        let Large { before, behind, obtained, align, .. } = unsafe { header.read() };
+        // SAFETY: A neighbour on the list is held.
+        let before_this = match unsafe { before.get().as_ref() } {
+            Some(before) => &before.behind,
+            None => &self.head,
+        };
+        // A block of another allocator, or one that was freed before, is not there.
+        misuse::check(before_this.get() == header, FOREIGN, block.addr().get());
+        before_this.set(behind.get());
+        // SAFETY: A neighbour on the list is held.
+        if let Some(behind) = unsafe { behind.get().as_ref() } {
+            behind.before.set(before.get());
         }
         // SAFETY: The source gave this region at this alignment, and it is off the list.
         unsafe { release(source, obtained, align) };

@@ -64,7 +64,7 @@ impl Map<'_> {
         self.rows.iter().for_each(|row| row.set(0));
         self.present.set(0);
         if from < to {
-            self.give(from, to - from);
+            let _none_was_free = self.give(from, to - from);
         }
     }
 
@@ -131,14 +131,20 @@ impl Map<'_> {
         None
     }
 
+    /// The length of the longest run, if it is less than 64 blocks. No word is unsettled, as after
+    /// a search in vain.
+    pub(super) fn longest_short_run(self) -> Option<usize> {
+        let known = BITS - self.present.get().leading_zeros() as usize;
+        if known < LONG { Some(known) } else { None }
+    }
+
     /// The length of the longest run of free blocks, in blocks. Looks at every word where that is beyond 64.
     pub(super) fn longest_run(self) -> usize {
         self.settle_all();
-        let known = BITS - self.present.get().leading_zeros() as usize;
-        if known < LONG {
+        if let Some(known) = self.longest_short_run() {
             return known;
         }
-        let mut longest = known;
+        let mut longest = LONG;
         let mut from = 0;
         // The word in which a run ends may be the one in which the next begins.
         while let Some(word) = self.next_in(LONG, from / BITS) {
@@ -165,20 +171,28 @@ impl Map<'_> {
         self.settle(at, len);
     }
 
-    /// Makes `len` used blocks from `at` on free.
+    /// Makes `len` used blocks from `at` on free. Does nothing and returns `false` if one is free
+    /// already.
     #[inline]
-    pub(super) fn give(self, at: usize, len: usize) {
+    #[must_use]
+    pub(super) fn give(self, at: usize, len: usize) -> bool {
         if at % BITS + len <= BITS {
             let (word, at) = (at / BITS, at % BITS);
             let bits = self.bits.0[word].get();
-            debug_assert!(bits & word::mask(at, len) == 0, "only used blocks are given back");
-            let bits = bits | word::mask(at, len);
-            self.bits.0[word].set(bits);
-            self.given(word, bits, at);
+            let mask = word::mask(at, len);
+            if bits & mask != 0 {
+                return false;
+            }
+            self.bits.0[word].set(bits | mask);
+            self.given(word, bits | mask, at);
         } else {
+            if !self.bits.is_used(at, len) {
+                return false;
+            }
             self.bits.give(at, len);
             self.settle(at, len);
         }
+        true
     }
 
     /// Settles the books after the run around bit `at` of `word`, whose bits are now `bits`, became longer.

@@ -156,7 +156,8 @@ fn searches_agree_with_looking_at_every_bit() {
                     let (at, len) = taken.swap_remove(random.usize(..taken.len()));
                     // Half of them a block at a time.
                     if random.bool() {
-                        books.map().give(at, len);
+                        assert!(books.map().give(at, len));
+                        assert!(!books.map().give(at + len - 1, 1), "a free block was given back");
                     } else {
                         (at..at + len).for_each(|at| books.give_single(at));
                     }
@@ -167,7 +168,7 @@ fn searches_agree_with_looking_at_every_bit() {
                 books.check();
             }
         }
-        taken.drain(..).for_each(|(at, len)| books.map().give(at, len));
+        taken.drain(..).for_each(|(at, len)| assert!(books.map().give(at, len)));
         books.check();
         assert_eq!(books.map().longest_run(), blocks - from);
     }

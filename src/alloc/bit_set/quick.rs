@@ -5,10 +5,16 @@
 //! Quick Fit: An Efficient Algorithm for Heap Storage Allocation, 1988). They go back to their maps before a region is obtained or released, and
 //! before anybody is told what is free.
 //!
-//! Always: a run on a list is not free in its region's map, and not counted as used there.
+//! Always: a run on a list is not free in its region's map, and not counted as used there. A list
+//! has as many runs as its count says. If a run is freed twice, the list leads in a circle, or the
+//! count is wrong: [`drain`](Quick::drain) finds out, and so does the map, which has the run
+//! already.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
+
+use super::region::TWICE;
+use crate::misuse;
 
 /// The shortest and the longest run that waits, in blocks.
 const SHORTEST: usize = 1;
@@ -43,7 +49,7 @@ impl Quick {
         // SAFETY: What is on a list is free, of this allocator, and begins with the link that `push` wrote.
         list.set(unsafe { run.as_ref() }.next);
         let count = &self.counts[len - SHORTEST];
-        count.set(count.get() - 1);
+        count.set(count.get().wrapping_sub(1));
         Some(run.cast())
     }
 
@@ -54,7 +60,7 @@ impl Quick {
     #[inline(always)]
     pub(super) unsafe fn push(&self, len: usize, run: NonNull<u8>) -> bool {
         let Some(count) = self.counts.get(len.wrapping_sub(SHORTEST)) else { return false };
-        if count.get() == MOST {
+        if count.get() >= MOST {
             return false;
         }
         count.set(count.get() + 1);
@@ -64,6 +70,23 @@ impl Quick {
         unsafe { run.write(Waiting { next: list.get() }) };
         list.set(run.as_ptr());
         true
+    }
+
+    /// Takes all runs of `len` blocks off their list, and gives each to `f`. Ends the process if
+    /// the list is longer than its count says, as one is that leads in a circle.
+    pub(super) fn drain(&self, len: usize, mut f: impl FnMut(NonNull<u8>)) {
+        let (list, count) = (&self.lists[len - SHORTEST], &self.counts[len - SHORTEST]);
+        let number = count.replace(0);
+        let mut next = list.replace(null_mut());
+        misuse::check(number <= MOST, TWICE, next.addr());
+        for _ in 0..number {
+            let Some(run) = NonNull::new(next) else { break };
+            // SAFETY: What is on a list is free, of this allocator, and begins with the link that
+            // `push` wrote.
+            next = unsafe { run.as_ref() }.next;
+            f(run.cast());
+        }
+        misuse::check(next.is_null(), TWICE, next.addr());
     }
 
     /// Whether nothing waits here.

@@ -36,6 +36,11 @@ use arithmetic::{MIN_ALIGN, next_region, place, rounded};
 /// a block that would not fit; smaller if the source has no more, as large as its blocks if it has blocks. A source that gives only
 /// one region, such as [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
 ///
+/// # Held memory
+/// Twice what was allocated since the last reset, freed or not, and one region of 64 KiB to 4 MiB,
+/// or as long as the largest block: a block that does not fit a region leaves less than its own
+/// length unused there.
+///
 /// It is for one thread at a time: it can be sent, not shared.
 ///
 /// ```compile_fail,E0277

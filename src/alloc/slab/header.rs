@@ -25,7 +25,7 @@ use core::ptr::{NonNull, null_mut};
 
 use super::super::classes::bytes_of;
 use crate::layout::round_up;
-use crate::ptr;
+use crate::{misuse, ptr};
 
 /// What a free block begins with.
 pub(super) struct FreeBlock {
@@ -80,7 +80,20 @@ pub(super) struct Slab {
     pub(super) state: Cell<State>,
     /// Whether it is a region by itself, which can be released.
     pub(super) is_region: bool,
+    /// See [`mark_of`].
+    mark: u32,
 }
+
+/// What is written in the header of a slab at `start` of the heap with that identity, and by chance
+/// nowhere else.
+const fn mark_of(start: usize, identity: usize) -> u32 {
+    ((start ^ identity.rotate_left(17)) >> 12) as u32 ^ 0x51ab_51ab
+}
+
+/// What is said of a block that was freed more often than allocated.
+pub(super) const TWICE: &str = "a block of a slab allocator was freed twice";
+/// What is said of a block that this allocator did not allocate, or not with that layout.
+pub(super) const FOREIGN: &str = "a block was freed that is none of this slab allocator's";
 
 /// The size of a header in bytes.
 const HEADER: usize = size_of::<Slab>();
@@ -108,7 +121,12 @@ impl Slab {
     ///
     /// # Safety
     /// The slab is the caller's alone, and at a multiple of `len`, a power of two of at least 4 KiB and at most 1 GiB.
-    pub(super) unsafe fn init(start: NonNull<u8>, len: usize, is_region: bool) -> NonNull<Self> {
+    pub(super) unsafe fn init(
+        start: NonNull<u8>,
+        len: usize,
+        is_region: bool,
+        identity: usize,
+    ) -> NonNull<Self> {
         let slab = Self {
             _tier: [MaybeUninit::uninit(); super::RESERVED],
             next: Cell::new(null_mut()),
@@ -130,6 +148,7 @@ impl Slab {
             class: Cell::new(0),
             state: Cell::new(State::Empty),
             is_region,
+            mark: mark_of(start.addr().get(), identity),
         };
         let at = Self::of(start, start.addr().get(), len);
         // SAFETY: The header is less than 2 KiB from the slab's start, so it lies in the slab, which is the caller's; what is left to the tier
@@ -163,6 +182,50 @@ impl Slab {
     pub(super) fn start(&self) -> NonNull<u8> {
         // SAFETY: It was made from a `NonNull`.
         unsafe { NonNull::new_unchecked(self.start) }
+    }
+
+    /// Ends the process unless this is the header of a slab of the heap with that identity, with no
+    /// more blocks free than it has.
+    pub(super) fn check_header(&self, identity: usize) {
+        let address = core::ptr::from_ref(self).addr();
+        let is_here = self.mark == mark_of(self.start.addr(), identity)
+            && Self::of(self.start(), self.start.addr(), self.len()).addr() == address;
+        misuse::check(is_here, FOREIGN, address);
+        misuse::check(self.out() <= self.carved.get(), TWICE, address);
+    }
+
+    /// Ends the process if the slab counts no block out, and its list shows within a few steps that
+    /// it has not all of them: it leads in a circle, or ends too early.
+    pub(super) fn check_all_free(&self) {
+        const STEPS: u32 = 64;
+        let (head, carved) = (self.free.get(), self.carved.get());
+        let mut next = head;
+        for steps in 0..carved.min(STEPS) {
+            let is_right = !next.is_null() && (steps == 0 || next != head);
+            misuse::check(is_right, TWICE, head.addr());
+            // SAFETY: What is on a list are free blocks with links, and this one is not null.
+            next = unsafe { (*next).next };
+        }
+        misuse::check(carved > STEPS || next.is_null(), TWICE, head.addr());
+    }
+
+    /// Ends the process unless a block of that class begins at an address.
+    pub(super) fn check_block(&self, address: usize, class: usize) {
+        misuse::check(self.class() == class && self.is_block(address), FOREIGN, address);
+    }
+
+    /// How many blocks were carved.
+    pub(super) fn carved(&self) -> u32 {
+        self.carved.get()
+    }
+
+    /// Whether a block that was carved begins at an address.
+    pub(super) fn is_block(&self, address: usize) -> bool {
+        let Some(offset) = address.checked_sub(self.start.addr() + self.first.get() as usize) else {
+            return false;
+        };
+        let bytes = self.bytes.get() as usize;
+        bytes != 0 && offset.is_multiple_of(bytes) && offset / bytes < self.carved.get() as usize
     }
 
     pub(super) fn class(&self) -> usize {
@@ -330,14 +393,5 @@ impl Slab {
             State::Queued => assert!(self.until.get() > 0 && self.rest.get() == 0 && self.has_some()),
         }
         free
-    }
-
-    /// Whether a block that was carved begins at an address.
-    pub(super) fn is_block(&self, address: usize) -> bool {
-        let Some(offset) = address.checked_sub(self.start.addr() + self.first.get() as usize) else {
-            return false;
-        };
-        let bytes = self.bytes.get() as usize;
-        offset % bytes == 0 && offset / bytes < self.carved.get() as usize
     }
 }

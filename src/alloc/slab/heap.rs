@@ -19,9 +19,9 @@ use core::ptr::{NonNull, null_mut};
 
 use super::super::classes::{CLASSES, bytes_of};
 use super::front::{Lists, OwnSlabs};
-use super::header::{Slab, State};
+use super::header::{Slab, State, TWICE};
 use crate::source::request;
-use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
+use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, misuse, ptr};
 
 /// Where the lists are, and the slabs that a thread knows to be its own, if it keeps them.
 pub(super) struct Near<'a, B> {
@@ -62,6 +62,9 @@ pub(super) struct Heap<S: MemorySource, B: BlockSize> {
     /// Bytes of all slabs that were released one by one, modulo the range of the type.
     released: Cell<usize>,
     counted: Cell<isize>,
+    /// The address of the first slab ever, by which slabs of this heap are told from those of
+    /// others; 0 before.
+    identity: Cell<usize>,
     source: S,
     length: PhantomData<fn() -> B>,
 }
@@ -95,6 +98,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             releases: Cell::new(0),
             released: Cell::new(0),
             counted: Cell::new(0),
+            identity: Cell::new(0),
             source,
             length: PhantomData,
         }
@@ -239,8 +243,11 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// # Safety
     /// As [`Slab::init`].
     unsafe fn add(&self, start: NonNull<u8>, len: usize, is_region: bool) -> &Slab {
+        if self.identity.get() == 0 {
+            self.identity.set(start.addr().get());
+        }
         // SAFETY: The caller's promises.
-        let slab = unsafe { Slab::init(start, len, is_region) };
+        let slab = unsafe { Slab::init(start, len, is_region, self.identity.get()) };
         let first = self.all.replace(slab.as_ptr());
         // SAFETY: It was just written.
         let slab = unsafe { slab.as_ref() };
@@ -275,6 +282,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     #[cold]
     #[inline(never)]
     pub(super) fn tell(&self, near: Near<'_, B>, slab: &Slab) {
+        self.check(slab);
         if slab.state.get() == State::Queued {
             unlink(&self.queues[slab.class()], slab);
         }
@@ -288,6 +296,12 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
     }
 
+    /// Ends the process unless the slab is one of this heap's, and no block of it was freed twice
+    /// as far as it counts.
+    pub(super) fn check(&self, slab: &Slab) {
+        slab.check_header(self.identity.get());
+    }
+
     fn queue(&self, slab: &Slab) {
         self.count(slab.become_queued());
         link(&self.queues[slab.class()], slab);
@@ -295,6 +309,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
 
     /// Keeps a slab of which no block is out, or releases it.
     fn retire(&self, near: Near<'_, B>, slab: &Slab) {
+        slab.check_all_free();
         self.count(slab.become_empty());
         let index = Self::length_index(slab.len());
         if !slab.is_region || self.kept[index].get() < KEPT[index] {
@@ -347,6 +362,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                 while let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) {
                     last = next;
                     blocks += 1;
+                    // Of a block that was freed twice, the list leads to itself.
+                    misuse::check(blocks <= slab.carved(), TWICE, next.addr().get());
                 }
                 slab.push_all(first, last, blocks);
             }

@@ -6,7 +6,7 @@ use super::*;
 
 impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// Checks all that the heads of these files promise; gives the number of blocks on the lists of the classes.
-    pub(in super::super) fn check(&self, near: Near<'_, B>) -> usize {
+    pub(in super::super) fn check_all(&self, near: Near<'_, B>) -> usize {
         let mut where_it_is: BTreeMap<*const Slab, (State, usize)> = BTreeMap::new();
         let mut at_hand = 0;
         let mut put = |slab: &Slab, state, index| {

@@ -49,6 +49,19 @@ const fn largest_of(len: usize, region: usize) -> usize {
 /// (then all slabs are `B` bytes, and the largest class is `B / 8`). A region of a source that gives much more than asked for is cut into
 /// slabs, which stay until the allocator is [reset](Reset) or dropped; so is, in a tier, a slice of 64 KiB where `B` is less. `B` is at least 4 KiB.
 ///
+/// # Held memory
+/// While blocks are allocated, or freed in the order of their age: 1.2 times what is live (up to an
+/// eighth of a full slab may be free before it is used again, and up to an eighth of a slab is too
+/// short for a block), one slab for each class in use, and the empty slabs that are kept. In slabs
+/// of 64 KiB that is at most 9 MiB with all 84 classes in use. A slab stays while one of its blocks
+/// is live, so that blocks freed in another order leave up to as many slabs as the most that was
+/// live took.
+///
+/// # Misuse
+/// A block that is freed twice, or that is none of this allocator's, ends the process if a slow
+/// path meets it: when a slab changes its state, when it counts all its blocks free, and when a
+/// class gives its blocks back.
+///
 /// # Examples
 /// ```
 /// use context_allocator::{Allocator, MmapSource, NonZeroLayout, SlabAllocator};
@@ -268,6 +281,8 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
     ) {
         // SAFETY: The caller's promises: the block lies in a slab of the length that its layout's class has.
         let slab = unsafe { &*Self::slab_of(region, block, layout) };
+        self.heap.check(slab);
+        slab.check_block(block.addr().get(), class_of(rounded(layout)));
         front.own.enter(block.addr().get(), slab);
         // SAFETY: The block lies in the slab, and the caller gives it up.
         if unsafe { slab.push(block) } {

@@ -93,7 +93,7 @@ impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
     }
 
     fn check(&self) -> usize {
-        self.allocator.heap.check(self.front.near())
+        self.allocator.heap.check_all(self.front.near())
     }
 
     /// Allocates and frees about `live` blocks at random.
