@@ -195,3 +195,21 @@ fn the_default_halves() {
     assert_eq!(len(5000, 8192, 256 * KIB), (Err(SourceError::Exhausted), 0));
     assert_eq!(len(MIB, 100, usize::MAX), (Ok(len(MIB, 100, usize::MAX).0.expect("memory")), 1));
 }
+
+/// A length need not be a multiple of the alignment: a request that is aligned far beyond its size gets the preferred length.
+#[test]
+fn a_large_alignment_does_not_shorten_a_region() {
+    fn check<S: MemorySource>(source: &S) {
+        let least = layout(4096, 1 << 20);
+        let region = source.obtain_between(least, 65536).expect("memory").region;
+        assert!(region.len() >= 65536 && region.addr().get().is_multiple_of(1 << 20), "{region:?}");
+        let fits = layout(region.len(), 1 << 20);
+        // SAFETY: Just obtained, and used by nobody.
+        unsafe { source.release(region, fits) };
+    }
+    check(&MmapSource::new());
+    check(&CountingSource::new(MmapSource::new()));
+    check(&LimitSource::new(MmapSource::new(), 100_000));
+    check(&CachingSource::<_, U32>::new(MmapSource::new()));
+    check(&&LimitSource::new(CountingSource::new(MmapSource::new()), 70_000));
+}

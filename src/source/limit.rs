@@ -74,7 +74,7 @@ impl<S: MemorySource> LimitSource<S> {
 
     /// Adds the preferred length to the bytes held, or what is left below the limit; returns how much that was.
     fn charge(&self, least: NonZeroLayout, preferred: usize) -> Result<usize, SourceError> {
-        let (limit, unit) = (self.limit(), least.align().max(S::MIN_ALIGN));
+        let (limit, unit) = (self.limit(), S::MIN_ALIGN);
         let affordable = |held: usize| {
             let left = limit.saturating_sub(held);
             let most = if preferred <= left { preferred } else { (left & !(unit - 1)).max(least.size()) };

@@ -28,14 +28,14 @@ impl Obtained {
 
 /// Asks for the preferred length, then for half of the last each time, and at last for the least.
 ///
-/// Lengths above the least are multiples of the alignment and of `S::MIN_ALIGN`. Takes steps in proportion to the logarithm
+/// Lengths above the least are multiples of `S::MIN_ALIGN`, not of the alignment, which may be larger than any length here. Takes steps in proportion to the logarithm
 /// of `preferred / least.size()`.
 pub(super) fn halving<S: MemorySource + ?Sized>(
     least: NonZeroLayout,
     preferred: usize,
     mut obtain: impl FnMut(NonZeroLayout) -> Result<Obtained, SourceError>,
 ) -> Result<Obtained, SourceError> {
-    let unit = least.align().max(S::MIN_ALIGN);
+    let unit = S::MIN_ALIGN;
     let mut wish = preferred.min(S::MAX_REGION) & !(unit - 1);
     while wish > least.size() {
         if let Ok(obtained) = obtain(least.with_size(wish)?) {

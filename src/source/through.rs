@@ -63,7 +63,7 @@ pub(super) fn exact_between<S: MemorySource>(
     preferred: usize,
 ) -> Result<(NonZeroLayout, usize), SourceError> {
     let least = exact::<S>(least)?;
-    let unit = least.align().max(S::MIN_ALIGN);
+    let unit = S::MIN_ALIGN;
     let preferred = preferred.min(S::MAX_REGION) & !(unit - 1);
     Ok((least, preferred.max(least.size())))
 }
