@@ -158,7 +158,7 @@ pub unsafe trait Allocator {
     /// anew.
     ///
     /// The default keeps everything. [`SlabAllocator`] gives back each slab without a block,
-    /// [`Sharded`](crate::Sharded) what its shards do.
+    /// `Sharded` what its shards do.
     fn trim(&self) -> usize {
         0
     }
