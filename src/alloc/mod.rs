@@ -157,8 +157,8 @@ pub unsafe trait Allocator {
     /// [`MemorySource::before_fork`](crate::MemorySource::before_fork), perhaps more than once.
     ///
     /// # Safety
-    /// This thread calls [`after_fork`](Self::after_fork) as often, and uses neither the allocator nor its source, nor anything that is
-    /// made over them, before: it would wait for itself.
+    /// This thread calls [`after_fork`](Self::after_fork) as often, and uses neither the allocator
+    /// nor its source, nor anything that is made over them, before: it would wait for itself.
     unsafe fn before_fork(&self) {}
 
     /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.
