@@ -6,7 +6,7 @@ use super::{
     Allocator, BitSetAllocator, BumpAllocator, LocalAllocator, MultipleBinarySearchTreeAllocator, NoFront,
     Owns, Reset, ResizeInPlace,
 };
-use crate::{AllocError, MemorySource, NonZeroLayout};
+use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
 
 /// How long the blocks of a context live: a hint from which an allocator is chosen, at run time with
 /// [`ContextAllocator::new`], at compile time with [`AllocatorFor`].
@@ -149,8 +149,7 @@ fn padded(layout: NonZeroLayout) -> NonZeroLayout {
 }
 
 // SAFETY: Each call goes to the one allocator inside, which keeps the contract. Layouts are padded alike wherever a block is given,
-// resized or taken back, so that one which fits a block fits it inside too. What is zero from the old size on is seen to by the
-// trait's own `grow_zeroed`.
+// resized or taken back, so that one which fits a block fits it inside too.
 unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
@@ -176,6 +175,25 @@ unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
     ) -> Result<NonNull<[u8]>, AllocError> {
         // SAFETY: The caller's promises, of the allocator inside; padded, the new size is still no less than the old.
         whichever!(self, allocator => unsafe { allocator.grow(block, padded(old), padded(new)) })
+    }
+
+    unsafe fn grow_zeroed(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        let padding = padded(old).size() - old.size();
+        let (inside, larger) = (padded(old), padded(new));
+        // SAFETY: The caller's promises, of the allocator inside; padded, the new size is still no
+        // less than the old.
+        let grown = whichever!(self, allocator => unsafe { allocator.grow_zeroed(block, inside, larger) })?;
+        // To the allocator inside, these are bytes of the old block.
+        let start = ptr::up(grown.cast::<u8>().as_ptr(), old.size());
+        // SAFETY: The bytes up to the padded old size are the block's, and were not asked for
+        // before.
+        unsafe { start.write_bytes(0, padding) };
+        Ok(grown)
     }
 
     unsafe fn shrink(

@@ -110,6 +110,17 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
     }
 
     #[inline]
+    unsafe fn grow_zeroed(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises hold for the allocator inside.
+        self.with(|allocator| unsafe { allocator.grow_zeroed(block, old, new) })
+    }
+
+    #[inline]
     unsafe fn shrink(
         &self,
         block: NonNull<u8>,

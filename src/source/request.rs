@@ -1,8 +1,8 @@
 //! Requests with a least and a preferred length, and what answers them.
 //!
-//! An allocator wants its regions large, so that there are few of them; but any region will do that has room for the block
-//! at hand. One request says both. So a source near its end gives what it has left in one piece, and of two sources the
-//! first is used up before the second is asked.
+//! An allocator wants its regions large, so that there are few of them; but any region will do that
+//! has room for the block at hand. One request says both. So a source near its end gives what it
+//! has left in one piece, and of two sources the first is used up before the second is asked.
 
 use core::ptr::NonNull;
 
@@ -28,8 +28,8 @@ impl Obtained {
 
 /// Asks for the preferred length, then for half of the last each time, and at last for the least.
 ///
-/// Lengths above the least are multiples of the alignment and of `S::MIN_ALIGN`. Takes steps in proportion to the logarithm
-/// of `preferred / least.size()`.
+/// Lengths above the least are multiples of the alignment and of `S::MIN_ALIGN`. Takes steps in
+/// proportion to the logarithm of `preferred / least.size()`.
 pub(super) fn halving<S: MemorySource + ?Sized>(
     least: NonZeroLayout,
     preferred: usize,
@@ -52,9 +52,12 @@ fn whole_units<S: MemorySource + ?Sized>(obtained: Obtained, least: NonZeroLayou
     obtained.cut(obtained.region.len() & !(unit - 1))
 }
 
-/// Asks `source` for whole multiples of `unit`, which `least` and `preferred` are and which is a power of two.
+/// Asks `source` for whole multiples of `unit`, which `least` and `preferred` are and which is a
+/// power of two.
 ///
-/// For a source that takes only whole units of what another gives: a region that is cut may be shorter than what fits it.
+/// For a source that takes only whole units of what another gives: a region that is cut may be
+/// shorter than what fits it.
+#[cfg(feature = "std")]
 pub(crate) fn obtain_units<S: MemorySource>(
     source: &S,
     least: NonZeroLayout,
@@ -68,7 +71,8 @@ pub(crate) fn obtain_units<S: MemorySource>(
     }
     // Rare: only a source whose lengths are no whole units at its very end.
     let fits = NonZeroLayout::of_region(len, least.align())?;
-    // SAFETY: Just obtained, and used by nobody; a region shorter than preferred fits its own length.
+    // SAFETY: Just obtained, and used by nobody; a region shorter than preferred fits its own
+    // length.
     unsafe { source.release(obtained.region, fits) };
     let obtained = source.obtain_between(least.with_size(whole)?, whole)?;
     Ok(obtained.cut(obtained.region.len() & !(unit - 1)))
@@ -76,7 +80,8 @@ pub(crate) fn obtain_units<S: MemorySource>(
 
 /// Asks `source` for a region, as every allocator does.
 ///
-/// With debug assertions, this is where the promises of [`MemorySource`] are checked, as far as they can be seen in a region.
+/// With debug assertions, this is where the promises of [`MemorySource`] are checked, as far as
+/// they can be seen in a region.
 #[inline]
 pub(crate) fn obtain_between<S: MemorySource>(
     source: &S,
@@ -99,8 +104,8 @@ pub(crate) fn obtain<S: MemorySource>(
     Ok(region)
 }
 
-/// Whether a region is as long and as aligned as asked and as the source promises of all, and ends at or below the top of the
-/// address space.
+/// Whether a region is as long and as aligned as asked and as the source promises of all, and ends
+/// at or below the top of the address space.
 fn keeps_promises<S: MemorySource>(region: NonNull<[u8]>, asked: NonZeroLayout) -> bool {
     let (start, len) = (region.addr().get(), region.len());
     let align = asked.align().max(S::MIN_ALIGN).max(S::BLOCK);

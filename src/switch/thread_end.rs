@@ -94,8 +94,8 @@ unsafe extern "C" fn before_fork<D: Declaration>() {
     allocator.coroutine_pool.before_fork();
     allocator.thread_pool.before_fork();
     allocator.large.before_fork();
-    // SAFETY: The system calls `after_fork` behind this, on the same thread, and nothing allocates between. The same holds for each of
-    // the calls below.
+    // SAFETY: The system calls `after_fork` behind this, on the same thread, and nothing allocates
+    // between. The same holds for each of the calls below.
     unsafe { allocator.tiers().global_before_fork() };
     // SAFETY: As above.
     unsafe { allocator.tiers().coroutine_source().before_fork() };

@@ -12,6 +12,7 @@ use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
 use crate::layout::round_up;
+use crate::source::request;
 use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
 
 /// What stands before a block.
@@ -59,7 +60,7 @@ impl LargeBlocks {
         let align = layout.align().max(HEADER);
         let size = layout.size().checked_add(align).ok_or(AllocError::TooLarge)?;
         let size = round_up(size, HEADER).ok_or(AllocError::TooLarge)?;
-        let obtained = source.obtain(NonZeroLayout::from_size_align(size, align)?)?;
+        let obtained = request::obtain(source, NonZeroLayout::from_size_align(size, align)?)?;
         let len = (obtained.len() - align) & !(HEADER - 1);
         // SAFETY: The region is at least `align` bytes and the block's size long.
         let block = unsafe { obtained.cast::<u8>().add(align) };

@@ -17,6 +17,7 @@ use core::ptr::{NonNull, null_mut};
 use super::BitSetAllocator;
 use super::large::release;
 use super::region::{Region, books_bytes, region_bytes};
+use crate::source::request;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// The first region, in bytes.
@@ -105,7 +106,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         let layout = NonZeroLayout::from_size_align(size, Self::ALIGN)?;
         // Somewhere in a window's length more the phase is met.
         for size in [size, size.saturating_add(Self::WINDOW)] {
-            let obtained = self.source.obtain(layout.with_size(size)?)?;
+            let obtained = request::obtain(&self.source, layout.with_size(size)?)?;
             if let Some(region) = self.adopt(obtained, least) {
                 return Ok(region);
             }
