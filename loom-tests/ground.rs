@@ -8,7 +8,8 @@ use std::vec::Vec;
 use core::ptr::NonNull;
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use loom::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use loom::sync::atomic::{AtomicBool, AtomicUsize};
 
 use crate::{AllocError, Allocator, MemorySource, NonZeroLayout, SourceError, ptr};
 
@@ -66,6 +67,8 @@ pub(super) struct Ground {
     places: Vec<Place>,
     /// Whether each slot is held. Loom does not see this lock, which orders nothing and is never waited for.
     held: Mutex<Vec<bool>>,
+    /// What every source orders, as the kernel does: a slot is given after it was given back.
+    given: Vec<AtomicBool>,
 }
 
 // SAFETY: The memory is used only by whom it was given to.
@@ -79,7 +82,8 @@ impl Ground {
         // SAFETY: The models ask for more than no bytes.
         let memory = NonNull::new(unsafe { alloc(layout) }).expect("little memory");
         let places = (0..slots * slot / unit).map(|_| Place::new()).collect();
-        Self { memory, layout, slot, unit, places, held: Mutex::new(std::vec![false; slots]) }
+        let given = (0..slots).map(|_| AtomicBool::new(false)).collect();
+        Self { memory, layout, slot, unit, places, held: Mutex::new(std::vec![false; slots]), given }
     }
 
     /// The first byte of a unit.
@@ -124,6 +128,7 @@ unsafe impl MemorySource for Ground {
             held[slot] = true;
             slot
         };
+        self.given[slot].swap(true, Acquire);
         self.touch_slot(slot);
         Ok(ptr::bytes(self.at(slot * self.slot / self.unit), self.slot))
     }
@@ -132,6 +137,7 @@ unsafe impl MemorySource for Ground {
         assert_eq!(region.len(), self.slot);
         let slot = self.unit_of(region.cast()) * self.unit / self.slot;
         self.touch_slot(slot);
+        self.given[slot].store(false, Release);
         assert!(core::mem::replace(&mut self.held.lock().unwrap()[slot], false), "released once");
     }
 }
