@@ -1,4 +1,5 @@
-//! A source around another forwards every capability of it: each method is the method of the same name, not its default body.
+//! A source around another forwards every capability of it: each method is the method of the same
+//! name, not its default body.
 
 #![cfg(target_os = "linux")]
 #![cfg(feature = "std")]
@@ -121,15 +122,17 @@ unsafe impl Decommit for Calls {
 /// Writes one byte in each page.
 fn dirty(region: NonNull<[u8]>) {
     for at in (0..region.len()).step_by(4096) {
+        let place = region.cast::<u8>().as_ptr().wrapping_add(at);
         // SAFETY: The region is held and has that many bytes.
-        unsafe { region.cast::<u8>().add(at).write(7) };
+        unsafe { place.write(7) };
     }
 }
 
 fn byte(region: NonNull<[u8]>, at: usize) -> u8 {
     assert!(at < region.len());
+    let place = region.cast::<u8>().as_ptr().wrapping_add(at);
     // SAFETY: The region is held, written or zero, and has that many bytes.
-    unsafe { region.cast::<u8>().add(at).read() }
+    unsafe { place.read() }
 }
 
 /// Uses every method once, but for those that only some sources have.
@@ -294,7 +297,8 @@ fn sources_of_blocks_own_and_decommit() {
     assert!(bumped.owns(region.cast()) && !bumped.owns(NonNull::from(&0_u8)));
 }
 
-/// Near memory first: maps with a limit, and arenas of them, know their regions once they are recorded.
+/// Near memory first: maps with a limit, and arenas of them, know their regions once they are
+/// recorded.
 #[test]
 fn near_maps_come_first() {
     let near = RecordingSource::new(LimitSource::new(MmapSource::new(), 100_000));
@@ -323,7 +327,8 @@ fn near_maps_come_first() {
     assert_eq!(source.second().counts().bytes, 0);
 }
 
-/// The table grows, shrinks and moves with thousands of regions, on several threads, and is released.
+/// The table grows, shrinks and moves with thousands of regions, on several threads, and is
+/// released.
 #[test]
 fn a_table_of_many_regions() {
     let source = RecordingSource::new(LimitSource::new(MmapSource::new(), usize::MAX));

@@ -1,4 +1,5 @@
-//! Memory that is given back twice, or to the wrong owner: the slow path that meets it ends the process with a sentence.
+//! Memory that is given back twice, or to the wrong owner: the slow path that meets it ends the
+//! process with a sentence.
 //!
 //! Each case runs in a process of its own, which is this test binary again.
 

@@ -1,4 +1,5 @@
-//! Closures that a source calls run without its locks: they may use the source, and what is made over it.
+//! Closures that a source calls run without its locks: they may use the source, and what is made
+//! over it.
 
 #![cfg(feature = "std")]
 
@@ -39,7 +40,8 @@ fn use_some<S: MemorySource>(source: &S, size: usize) {
     }
 }
 
-/// Reclaims with a closure that uses the source, with one that asks it to reclaim, and with one that panics.
+/// Reclaims with a closure that uses the source, with one that asks it to reclaim, and with one
+/// that panics.
 fn reclaims<S: MemorySource + Send + 'static>(what: &'static str, size: usize, source: S) {
     in_time(what, move || {
         use_some(&source, size);

@@ -79,7 +79,8 @@ fn threads_come_and_go() {
 }
 
 unsafe extern "C" fn before_fork() {
-    // SAFETY: The C library calls `after_fork` behind this, on the same thread, and nothing allocates between.
+    // SAFETY: The C library calls `after_fork` behind this, on the same thread, and nothing
+    // allocates between.
     unsafe { GLOBAL.inner().before_fork() };
 }
 

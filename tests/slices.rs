@@ -372,7 +372,8 @@ fn a_child_of_a_fork_purges_too() {
     };
     let start = use_slices(&SLICES, 50);
     until("a thread, which is there when the process forks", || purgers() == 1);
-    // SAFETY: This thread calls `after_fork` below, in the child too, and does not use the pool before.
+    // SAFETY: This thread calls `after_fork` below, in the child too, and does not use the pool
+    // before.
     unsafe { SLICES.before_fork() };
     in_a_child(|| {
         // SAFETY: The thread that forked called `before_fork`.

@@ -1,4 +1,5 @@
-//! Requests with a least and a preferred length: each source answers with the best that it has, through all that stands on it.
+//! Requests with a least and a preferred length: each source answers with the best that it has,
+//! through all that stands on it.
 
 #![cfg(feature = "std")]
 
@@ -126,7 +127,8 @@ mod tier {
     }
 }
 
-/// What comes through each source that stands on another, of 300,000 bytes that there are, for from 5,000 to a mebibyte.
+/// What comes through each source that stands on another, of 300,000 bytes that there are, for from
+/// 5,000 to a mebibyte.
 #[test]
 fn the_whole_range_is_passed_on() {
     const LEFT: usize = 300_000 / 4096 * 4096;

@@ -284,3 +284,61 @@ fn statistics_add_up() {
     assert_eq!(allocator.largest_free_block(), free);
     ledger.free_all();
 }
+
+/// A hole that fits an aligned request exactly is found, however many misaligned holes of its size
+/// there are, and in whatever bin or tree.
+#[test]
+fn aligned_holes_are_found() {
+    let cases =
+        [(8192, 4096, 1), (8192, 4096, 300), (4096, 4096, 200), (1024, 256, 100), (20_000, 8192, 150)];
+    for (size, align, others) in cases {
+        let region = vec![std::mem::MaybeUninit::uninit(); 16 << 20].leak();
+        let source = CountingSource::new(RegionSource::new(region));
+        let tree = MultipleBinarySearchTreeAllocator::<_, U32>::new(&source);
+        let (aligned, odd, small) = (layout(size, align), layout(size, 8), layout(16, 8));
+        let hole = tree.allocate(aligned).expect("memory");
+        tree.allocate(small).expect("memory");
+        let mut misaligned = Vec::new();
+        while misaligned.len() < others {
+            let block = tree.allocate(odd).expect("memory");
+            tree.allocate(small).expect("memory");
+            if !block.addr().get().is_multiple_of(align) {
+                misaligned.push(block);
+            }
+        }
+        for size in [1 << 20, 65_536, 4096, 64, 16] {
+            while tree.allocate(layout(size, 8)).is_ok() {}
+        }
+        // SAFETY: Allocated above with this layout, and not used again.
+        unsafe { tree.deallocate(hole.cast(), aligned) };
+        for block in &misaligned {
+            // SAFETY: As above.
+            unsafe { tree.deallocate(block.cast(), odd) };
+        }
+        assert!(tree.allocate(aligned).is_ok(), "{size} at {align} among {others}");
+    }
+}
+
+/// A program that frees and takes an aligned and another block of one size in turn does not grow.
+#[test]
+fn aligned_blocks_that_come_again_take_no_more_memory() {
+    let source = CountingSource::new(MmapSource::new());
+    let tree = MultipleBinarySearchTreeAllocator::<_, U32>::new(&source);
+    let (page, odd, small) = (layout(8192, 4096), layout(8192, 8), layout(16, 8));
+    let mut held = Vec::new();
+    let round = |held: &mut Vec<_>| {
+        let blocks = [tree.allocate(odd), tree.allocate(page)].map(|block| block.expect("memory"));
+        tree.allocate(small).expect("memory");
+        held.push(blocks);
+        if held.len() > 5 {
+            let [odd_block, page_block] = held.remove(0);
+            // SAFETY: Allocated above with this layout, and not used again.
+            unsafe { tree.deallocate(page_block.cast(), page) };
+            // SAFETY: As above.
+            unsafe { tree.deallocate(odd_block.cast(), odd) };
+        }
+    };
+    (0..2000).for_each(|_| round(&mut held));
+    // 12 blocks of 8 KiB, and 2,000 of 16 bytes.
+    assert!(source.counts().bytes <= 512 << 10, "{:?}", source.counts());
+}

@@ -31,7 +31,8 @@ use crate::{NonZeroLayout, SourceError, ptr};
 ///
 /// Any thread may obtain and release; both take a fixed number of steps. Released blocks are kept for the next
 /// request, last in first out; [`reclaim`](MemorySource::reclaim) and dropping the arena give wholly free chunks back
-/// to `S`. Blocks are never zeroed. Requests beyond `B` bytes are refused.
+/// to `S`. Only blocks that
+/// nobody had before may be known to be zero. Requests beyond `B` bytes are refused.
 ///
 /// `C` must be at least `B`, which is checked when the program is compiled. Where `C` is less than 64 KiB the arena
 /// cannot stand in a tier of the switchable allocator.
@@ -68,6 +69,8 @@ struct Blocks {
     free: usize,
     uncut: *mut u8,
     uncut_len: usize,
+    /// Whether what is uncut is known to be zero.
+    uncut_zeroed: bool,
     chunks: usize,
 }
 
@@ -111,7 +114,8 @@ where
         pub fn new(source: S) -> Self {
             // Named here, so that sizes that do not go together are an error where the arena is made.
             let _ = Self::CHUNK;
-            let blocks = Blocks { list: null_mut(), free: 0, uncut: null_mut(), uncut_len: 0, chunks: 0 };
+            let (list, uncut) = (null_mut(), null_mut());
+            let blocks = Blocks { list, free: 0, uncut, uncut_len: 0, uncut_zeroed: false, chunks: 0 };
             Self { source, blocks: Guarded::new(blocks), sizes: PhantomData }
         }
     }
@@ -122,18 +126,20 @@ where
         ArenaUsage { obtained: blocks.chunks * C::BYTES, unused: blocks.free * B::BYTES + blocks.uncut_len }
     }
 
-    /// Takes the next uncut block, obtaining a chunk if there is none.
-    fn cut(&self, blocks: &mut Blocks) -> Result<NonNull<u8>, SourceError> {
+    /// Takes the next uncut block, obtaining a chunk if there is none; says whether it is known to
+    /// be zero.
+    fn cut(&self, blocks: &mut Blocks) -> Result<(NonNull<u8>, bool), SourceError> {
         if blocks.uncut_len == 0 {
-            let chunk = self.source.obtain(Self::CHUNK)?;
+            let Obtained { region, zeroed } = self.source.obtain_between(Self::CHUNK, C::BYTES)?;
             blocks.chunks += 1;
-            blocks.uncut = chunk.cast::<u8>().as_ptr();
+            blocks.uncut = region.cast::<u8>().as_ptr();
             blocks.uncut_len = C::BYTES;
+            blocks.uncut_zeroed = zeroed;
         }
         let block = NonNull::new(blocks.uncut).ok_or(SourceError::Exhausted)?;
         blocks.uncut = ptr::up(blocks.uncut, B::BYTES);
         blocks.uncut_len -= B::BYTES;
-        Ok(block)
+        Ok((block, blocks.uncut_zeroed))
     }
 
     /// Takes the wholly free chunks out: the first of them, linked through their first words.
@@ -152,7 +158,8 @@ where
             if len * B::BYTES + uncut == C::BYTES {
                 blocks.uncut_len -= uncut;
                 blocks.chunks -= 1;
-                // SAFETY: The chunk begins with its first block, which is free: blocks are cut from the bottom up.
+                // SAFETY: The chunk begins with its first block, which is free: blocks are cut from
+                // the bottom up.
                 unsafe { chunk.write(FreeBlock { next: detached }) };
                 detached = chunk;
             } else {
@@ -176,12 +183,14 @@ where
         let mut reclaimed = 0;
         // Without the lock: `leaving` may use this arena.
         while let Some(start) = NonNull::new(chunk) {
-            // SAFETY: What was detached is chunks linked through their first words, which nobody else knows of.
+            // SAFETY: What was detached is chunks linked through their first words, which nobody
+            // else knows of.
             chunk = unsafe { start.as_ref() }.next;
             let region = ptr::bytes(start.cast(), C::BYTES);
             leaving(region);
             reclaimed += C::BYTES;
-            // SAFETY: The chunk was obtained with this layout, and all its blocks were free or uncut and are on no list.
+            // SAFETY: The chunk was obtained with this layout, and all its blocks were free or
+            // uncut and are on no list.
             unsafe { self.source.release(region, Self::CHUNK) };
         }
         reclaimed
@@ -228,23 +237,23 @@ where
 
     #[inline]
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        if layout.size() > B::BYTES {
-            return Err(SourceError::TooLarge);
-        }
-        if layout.align() > B::BYTES {
-            return Err(SourceError::AlignmentTooLarge);
-        }
-        let mut blocks = self.blocks.lock();
-        let block = match blocks.pop() {
-            Some(block) => block,
-            None => self.cut(&mut blocks)?,
-        };
-        Ok(ptr::bytes(block, B::BYTES))
+        Ok(self.obtain_between(layout, layout.size())?.region)
     }
 
     #[inline]
     fn obtain_between(&self, least: NonZeroLayout, _preferred: usize) -> Result<Obtained, SourceError> {
-        Ok(Obtained { region: self.obtain(least)?, zeroed: false })
+        if least.size() > B::BYTES {
+            return Err(SourceError::TooLarge);
+        }
+        if least.align() > B::BYTES {
+            return Err(SourceError::AlignmentTooLarge);
+        }
+        let mut blocks = self.blocks.lock();
+        let (block, zeroed) = match blocks.pop() {
+            Some(block) => (block, false),
+            None => self.cut(&mut blocks)?,
+        };
+        Ok(Obtained { region: ptr::bytes(block, B::BYTES), zeroed })
     }
 
     #[inline]

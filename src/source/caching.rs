@@ -71,8 +71,8 @@ impl<N: ArrayLength> Cache<N> {
         Some(kept)
     }
 
-    /// Takes out the longest region that was obtained with this alignment and has one of these lengths, of equals the one that
-    /// came last.
+    /// Takes out the longest region that was obtained with this alignment and has one of these
+    /// lengths, of equals the one that came last.
     ///
     /// One that merely happens to be as aligned will not do: it must go back with the alignment that was asked for, which its
     /// next user does not know.
@@ -128,7 +128,8 @@ impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
     /// Gives the whole cache back, and returns how many bytes that was.
     fn empty(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let mut bytes = 0;
-        // As many as there are now: who frees meanwhile, `leaving` perhaps, does not keep this from ending.
+        // As many as there are now: who frees meanwhile, `leaving` perhaps, does not keep this from
+        // ending.
         let regions = self.cache.lock().len;
         for _ in 0..regions {
             let kept = self.cache.lock().take(0);

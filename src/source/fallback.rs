@@ -8,12 +8,13 @@ use crate::{NonZeroLayout, SourceError};
 
 /// A source that asks a first one, and a second where that refuses.
 ///
-/// The first must know its own regions ([`OwnsRegions`]), as a [`RegionSource`](crate::RegionSource) does, so that each region goes
-/// back to where it came from; a [`RecordingSource`](crate::RecordingSource) knows those of any other. The first is used up, in
+/// The first must know its own regions ([`OwnsRegions`]), as a
+/// [`RegionSource`](crate::RegionSource) does, so that each region goes back to where it came from;
+/// a [`RecordingSource`](crate::RecordingSource) knows those of any other. The first is used up, in
 /// whatever lengths it has, before the second is asked.
 ///
-/// The second should not take its memory from regions of the first: such a region is refused, and one that is remapped there
-/// ends the process.
+/// The second should not take its memory from regions of the first: such a region is refused, and
+/// one that is remapped there ends the process.
 ///
 /// # Examples
 /// ```
@@ -135,7 +136,8 @@ unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, 
             // SAFETY: The first owns the region, so it gave it; the caller promises the rest.
             return unsafe { self.first.remap(region, old, new) };
         }
-        // SAFETY: The first does not own the region, so the second gave it; the caller promises the rest.
+        // SAFETY: The first does not own the region, so the second gave it; the caller promises the
+        // rest.
         let remapped = unsafe { self.second.remap(region, old, new) }?;
         // Where it was nobody may look any more, and here it could not be told from the first's.
         check(!self.first.owns(remapped.region.cast()), MOVED_INTO_FIRST, remapped.region.addr().get());
@@ -178,7 +180,8 @@ unsafe impl<P: OwnsRegions, F: OwnsRegions> OwnsRegions for FallbackSource<P, F>
     }
 }
 
-// SAFETY: A range lies in a region of one of the two, which does it; larger units are units of both.
+// SAFETY: A range lies in a region of one of the two, which does it; larger units are units of
+// both.
 unsafe impl<P: Decommit + OwnsRegions, F: Decommit> Decommit for FallbackSource<P, F> {
     /// The larger of both units.
     fn decommit_unit(&self) -> usize {

@@ -72,7 +72,8 @@ impl<S: MemorySource> LimitSource<S> {
         charged.map(|_| ()).map_err(|_| SourceError::LimitReached)
     }
 
-    /// Adds the preferred length to the bytes held, or what is left below the limit; returns how much that was.
+    /// Adds the preferred length to the bytes held, or what is left below the limit; returns how
+    /// much that was.
     fn charge(&self, least: NonZeroLayout, preferred: usize) -> Result<usize, SourceError> {
         let (limit, unit) = (self.limit(), S::MIN_ALIGN);
         let affordable = |held: usize| {

@@ -4,21 +4,22 @@
 //! released. Allocators cut regions into blocks. Terms that every contract here uses:
 //!
 //! - A region is **held** from the `obtain` that returned it to the `release` that gives it back.
-//! - `region` and `layout` **fit** a held region where `region` starts where the region starts, `layout` has the
-//!   alignment that was asked for, and both `region.len()` and `layout.size()` lie between the size that was
-//!   asked for and the length that was returned. For a region that came from a request with a least and a preferred
-//!   length, what counts as asked for is the preferred length or, if the region is shorter, all of it (or the
-//!   largest size that is a layout with that alignment).
+//! - `region` and `layout` **fit** a held region where `region` starts where the region starts,
+//!   `layout` has the alignment that was asked for, and both `region.len()` and `layout.size()` lie
+//!   between the size that was asked for and the length that was returned. For a region that came
+//!   from a request with a least and a preferred length, what counts as asked for is the preferred
+//!   length or, if the region is shorter, all of it (or the largest size that is a layout with that
+//!   alignment).
 //!
 //! # A source of one's own
-//! `obtain` and `release` are enough. The other methods have defaults that are right for every source, but may give less
-//! than it could:
+//! `obtain` and `release` are enough. The other methods have defaults that are right for every
+//! source, but may give less than it could:
 //!
-//! - [`obtain_between`](MemorySource::obtain_between): the default asks `obtain` for half of the last length each time. A source
-//!   that knows what it has left answers at once; one around other sources passes the whole range on, so that each is used up
-//!   before the next is asked.
-//! - [`remap`](MemorySource::remap), [`reclaim`](MemorySource::reclaim) and the fork methods: a source around another passes
-//!   them on, if its regions are those of the other.
+//! - [`obtain_between`](MemorySource::obtain_between): the default asks `obtain` for half of the
+//!   last length each time. A source that knows what it has left answers at once; one around other
+//!   sources passes the whole range on, so that each is used up before the next is asked.
+//! - [`remap`](MemorySource::remap), [`reclaim`](MemorySource::reclaim) and the fork methods: a
+//!   source around another passes them on, if its regions are those of the other.
 
 mod arena;
 mod caching;
@@ -86,7 +87,8 @@ pub struct Remapped {
     pub region: NonNull<[u8]>,
     /// How many bytes of it were there before: at least the smaller of both lengths.
     pub kept: usize,
-    /// Whether every byte beyond those is known to be zero; always, if the source's regions are [zeroed](MemorySource::ZEROED).
+    /// Whether every byte beyond those is known to be zero; always, if the source's regions are
+    /// [zeroed](MemorySource::ZEROED).
     pub zeroed: bool,
 }
 
@@ -125,9 +127,11 @@ impl IdleMemory {
 /// - A region that `obtain` returned is readable and writable, at least as large and as aligned as asked,
 ///   overlaps no other held region and no other live object, and stays so until it is released or the source
 ///   (with all its clones and borrows) is gone. Moving the source does not move its regions.
-/// - With [`ZEROED`](Self::ZEROED), and if [`obtain_between`](Self::obtain_between) says so, every byte of it is zero.
-/// - All of this holds for `obtain_between` too, with the least size as what was asked for. For each power of two up to `MIN_ALIGN`:
-///   if the least size is a multiple of it, so is the length that is returned.
+/// - With [`ZEROED`](Self::ZEROED), and if [`obtain_between`](Self::obtain_between) says so, every
+///   byte of it is zero.
+/// - All of this holds for `obtain_between` too, with the least size as what was asked for. For
+///   each power of two up to `MIN_ALIGN`: if the least size is a multiple of it, so is the length
+///   that is returned.
 /// - It starts at a multiple of [`MIN_ALIGN`](Self::MIN_ALIGN).
 /// - With [`BLOCK`](Self::BLOCK) not zero: each region is `BLOCK` bytes at a multiple of `BLOCK`; and from the
 ///   moment that a region in some slice (of [`SLICE`] bytes) was returned, the whole of that slice is
@@ -163,13 +167,14 @@ pub unsafe trait MemorySource {
     /// The reason why there is none; nothing has changed then.
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError>;
 
-    /// Obtains the best region that this source has for a length from `least.size()` to `preferred` bytes, and says whether it is
-    /// known to be zero.
+    /// Obtains the best region that this source has for a length from `least.size()` to `preferred`
+    /// bytes, and says whether it is known to be zero.
     ///
-    /// The best is one of at least `preferred` bytes, otherwise the longest. A preferred length below the least counts as the least.
+    /// The best is one of at least `preferred` bytes, otherwise the longest. A preferred length
+    /// below the least counts as the least.
     ///
-    /// The default halves: it asks [`obtain`](Self::obtain) for the preferred length, then for half of the last each time, and
-    /// at last for the least.
+    /// The default halves: it asks [`obtain`](Self::obtain) for the preferred length, then for half
+    /// of the last each time, and at last for the least.
     ///
     /// # Errors
     /// The reason why there is no region of the least size; nothing has changed then.
@@ -177,7 +182,9 @@ pub unsafe trait MemorySource {
     /// # Examples
     /// ```
     /// use core::mem::MaybeUninit;
-    /// use context_allocator::{FallbackSource, MemorySource, MmapSource, NonZeroLayout, RegionSource};
+    /// use context_allocator::{
+    ///     FallbackSource, MemorySource, MmapSource, NonZeroLayout, RegionSource,
+    /// };
     ///
     /// let mut bytes = [MaybeUninit::uninit(); 3000];
     /// let source = FallbackSource::new(RegionSource::new(&mut bytes), MmapSource::new());
@@ -242,8 +249,9 @@ pub unsafe trait MemorySource {
     /// Gives memory that was released to this source back to where it came from, as far as that is possible, and
     /// returns how many bytes that was.
     ///
-    /// `leaving` is called with each range before it leaves, without any lock of this source: it may use the source, and what is
-    /// made over it. If it unwinds, memory may be lost, nothing else.
+    /// `leaving` is called with each range before it leaves, without any lock of this source: it
+    /// may use the source, and what is made over it. If it unwinds, memory may be lost, nothing
+    /// else.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let _ = leaving;
         0

@@ -7,8 +7,9 @@
 //!                                          0                    len       capacity
 //! ```
 //!
-//! Always: each region that is held of this source is in the table, and nothing else, but for one that is being remapped,
-//! for which a place is reserved. The source behind is never called under the table's lock.
+//! Always: each region that is held of this source is in the table, and nothing else, but for one
+//! that is being remapped, for which a place is reserved. The source behind is never called under
+//! the table's lock.
 
 use core::fmt;
 use core::ptr::NonNull;
@@ -22,16 +23,19 @@ use crate::{NonZeroLayout, SourceError, ptr};
 /// A source that records the regions of another, so that it [knows](OwnsRegions) them.
 ///
 /// For near memory first, and memory from anywhere when that is used up: the first source of a
-/// [`FallbackSource`](crate::FallbackSource) must know its regions, which a source of memory maps alone does not.
+/// [`FallbackSource`](crate::FallbackSource) must know its regions, which a source of memory maps
+/// alone does not.
 ///
-/// The regions are recorded in a table that is itself a region of the source, of whole KiB; it doubles when it is full. To obtain
-/// and to release take a lock, steps in proportion to the logarithm of the number of regions, and a move of 16 bytes for each
-/// region above. The table is released with this source. A region that is released though it is not held ends the process.
+/// The regions are recorded in a table that is itself a region of the source, of whole KiB; it
+/// doubles when it is full. To obtain and to release take a lock, steps in proportion to the
+/// logarithm of the number of regions, and a move of 16 bytes for each region above. The table is
+/// released with this source. A region that is released though it is not held ends the process.
 ///
 /// # Examples
 /// ```
 /// use context_allocator::{
-///     Allocator, BumpAllocator, FallbackSource, LimitSource, MmapSource, NonZeroLayout, NumaPolicy, RecordingSource,
+///     Allocator, BumpAllocator, FallbackSource, LimitSource, MmapSource, NonZeroLayout,
+///     NumaPolicy, RecordingSource,
 /// };
 ///
 /// let policy = NumaPolicy::preferred(MmapSource::current_node()?).or_default();
@@ -57,7 +61,8 @@ struct Range {
     len: usize,
 }
 
-/// What the lock guards: `len` ranges, by address, with room for `capacity`, of which `reserved` are promised.
+/// What the lock guards: `len` ranges, by address, with room for `capacity`, of which `reserved`
+/// are promised.
 struct Table {
     ranges: NonNull<Range>,
     region_len: usize,
@@ -110,7 +115,8 @@ impl Table {
         debug_assert!(self.len < self.capacity);
         let (Ok(place) | Err(place)) = self.place(range.start);
         let (from, to) = (self.at(place), self.at(place + 1));
-        // SAFETY: The ranges from `place` on are filled, and there is room for one more behind them.
+        // SAFETY: The ranges from `place` on are filled, and there is room for one more behind
+        // them.
         unsafe { from.copy_to(to, self.len - place) };
         // SAFETY: The place is in the table, and what was there has moved up.
         unsafe { from.write(range) };
@@ -200,7 +206,8 @@ impl<S: MemorySource> RecordingSource<S> {
         if table.region_len > 0
             && let Ok(layout) = layout_of(table.region_len)
         {
-            // SAFETY: The table's region was obtained with that alignment, all of it fits, and nobody uses it.
+            // SAFETY: The table's region was obtained with that alignment, all of it fits, and
+            // nobody uses it.
             unsafe { self.source.release(ptr::bytes(table.ranges.cast(), table.region_len), layout) };
         }
     }
@@ -214,8 +221,8 @@ impl<S: MemorySource> RecordingSource<S> {
     }
 }
 
-// SAFETY: Regions are those of the source behind, passed on as they are. It gives up `BLOCK`: the table may lie in a slice that has
-// blocks.
+// SAFETY: Regions are those of the source behind, passed on as they are. It gives up `BLOCK`: the
+// table may lie in a slice that has blocks.
 unsafe impl<S: MemorySource> MemorySource for RecordingSource<S> {
     const ZEROED: bool = S::ZEROED;
     const MIN_ALIGN: usize = S::MIN_ALIGN;

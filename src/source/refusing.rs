@@ -72,8 +72,8 @@ impl<S> RefusingSource<S> {
     }
 }
 
-// SAFETY: Regions are those of the source behind, passed on as they are. It gives up `BLOCK`: an arena never refuses what it was given
-// back, and this does.
+// SAFETY: Regions are those of the source behind, passed on as they are. It gives up `BLOCK`: an
+// arena never refuses what it was given back, and this does.
 unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
     pass_on!(S.source);
     const SHARES_SLICES: bool = S::SHARES_SLICES || S::BLOCK != 0;

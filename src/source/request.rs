@@ -1,13 +1,13 @@
 //! Requests with a least and a preferred length, and what answers them.
 //!
-//! An allocator wants its regions large, so that there are few of them; but any region will do that has room for the block
-//! at hand. One request says both. So a source near its end gives what it has left in one piece, and of two sources the
-//! first is used up before the second is asked.
+//! An allocator wants its regions large, so that there are few of them; but any region will do that
+//! has room for the block at hand. One request says both. So a source near its end gives what it
+//! has left in one piece, and of two sources the first is used up before the second is asked.
 
 use core::ptr::NonNull;
 
 use super::MemorySource;
-use crate::{NonZeroLayout, SourceError, ptr};
+use crate::{NonZeroLayout, SourceError, misuse, ptr};
 
 /// A region, and what is known of its bytes; see [`MemorySource::obtain_between`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +28,8 @@ impl Obtained {
 
 /// Asks for the preferred length, then for half of the last each time, and at last for the least.
 ///
-/// Lengths above the least are multiples of `S::MIN_ALIGN`, not of the alignment, which may be larger than any length here. Takes steps in proportion to the logarithm
-/// of `preferred / least.size()`.
+/// Lengths above the least are multiples of `S::MIN_ALIGN`, not of the alignment, which may be larger
+/// than any length here. Takes steps in proportion to the logarithm of `preferred / least.size()`.
 pub(super) fn halving<S: MemorySource + ?Sized>(
     least: NonZeroLayout,
     preferred: usize,
@@ -52,9 +52,12 @@ fn whole_units<S: MemorySource + ?Sized>(obtained: Obtained, least: NonZeroLayou
     obtained.cut(obtained.region.len() & !(unit - 1))
 }
 
-/// Asks `source` for whole multiples of `unit`, which `least` and `preferred` are and which is a power of two.
+/// Asks `source` for whole multiples of `unit`, which `least` and `preferred` are and which is a
+/// power of two.
 ///
-/// For a source that takes only whole units of what another gives: a region that is cut may be shorter than what fits it.
+/// For a source that takes only whole units of what another gives: a region that is cut may be
+/// shorter than what fits it.
+#[cfg(feature = "std")]
 pub(crate) fn obtain_units<S: MemorySource>(
     source: &S,
     least: NonZeroLayout,
@@ -68,7 +71,8 @@ pub(crate) fn obtain_units<S: MemorySource>(
     }
     // Rare: only a source whose lengths are no whole units at its very end.
     let fits = NonZeroLayout::of_region(len, least.align())?;
-    // SAFETY: Just obtained, and used by nobody; a region shorter than preferred fits its own length.
+    // SAFETY: Just obtained, and used by nobody; a region shorter than preferred fits its own
+    // length.
     unsafe { source.release(obtained.region, fits) };
     let obtained = source.obtain_between(least.with_size(whole)?, whole)?;
     Ok(obtained.cut(obtained.region.len() & !(unit - 1)))
@@ -76,7 +80,8 @@ pub(crate) fn obtain_units<S: MemorySource>(
 
 /// Asks `source` for a region, as every allocator does.
 ///
-/// With debug assertions, this is where the promises of [`MemorySource`] are checked, as far as they can be seen in a region.
+/// With debug assertions, this is where the promises of [`MemorySource`] are checked, as far as
+/// they can be seen in a region.
 #[inline]
 pub(crate) fn obtain_between<S: MemorySource>(
     source: &S,
@@ -84,7 +89,7 @@ pub(crate) fn obtain_between<S: MemorySource>(
     preferred: usize,
 ) -> Result<Obtained, SourceError> {
     let obtained = source.obtain_between(least, preferred)?;
-    debug_assert!(keeps_promises::<S>(obtained.region, least), "{:?} for {least:?}", obtained.region);
+    check::<S>(obtained.region, least);
     Ok(obtained)
 }
 
@@ -95,12 +100,23 @@ pub(crate) fn obtain<S: MemorySource>(
     layout: NonZeroLayout,
 ) -> Result<NonNull<[u8]>, SourceError> {
     let region = source.obtain(layout)?;
-    debug_assert!(keeps_promises::<S>(region, layout), "{region:?} for {layout:?}");
+    check::<S>(region, layout);
     Ok(region)
 }
 
-/// Whether a region is as long and as aligned as asked and as the source promises of all, and ends at or below the top of the
-/// address space.
+/// With debug assertions, ends the process if a source broke its promises. It does not panic: a lock may be held that a panic's
+/// message waits for.
+#[inline(always)]
+fn check<S: MemorySource>(region: NonNull<[u8]>, asked: NonZeroLayout) {
+    if cfg!(debug_assertions) {
+        let fault =
+            "a memory source gave a region that is too short or not aligned, or not as it promises of all";
+        misuse::check(keeps_promises::<S>(region, asked), fault, region.addr().get());
+    }
+}
+
+/// Whether a region is as long and as aligned as asked and as the source promises of all, and ends
+/// at or below the top of the address space.
 fn keeps_promises<S: MemorySource>(region: NonNull<[u8]>, asked: NonZeroLayout) -> bool {
     let (start, len) = (region.addr().get(), region.len());
     let align = asked.align().max(S::MIN_ALIGN).max(S::BLOCK);

@@ -12,9 +12,9 @@ use crate::{NonZeroLayout, SourceError};
 macro_rules! source_through {
     ($(#[$meta:meta])* [$($generics:tt)*] $type:ty) => {
         $(#[$meta])*
-        // SAFETY: Every call goes to the one source behind the pointer, which keeps the contract; the pointer
-        // keeps that source alive and in place. `BLOCK` keeps its default, so that the contract asks nothing of
-        // `reclaim`, which others may call too.
+        // SAFETY: Every call goes to the one source behind the pointer, which keeps the contract;
+        // the pointer keeps that source alive and in place. `BLOCK` keeps its default, so that the
+        // contract asks nothing of `reclaim`, which others may call too.
         unsafe impl<$($generics)*> MemorySource for $type {
             const ZEROED: bool = S::ZEROED;
             const MIN_ALIGN: usize = S::MIN_ALIGN;

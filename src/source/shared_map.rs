@@ -201,6 +201,9 @@ macro_rules! source_of_maps {
 
 /// A source of shared maps of a file in memory (`memfd_create`, Linux 3.17), which can be passed to other processes.
 ///
+/// Beyond the process's limit on the length of files (`RLIMIT_FSIZE`) a request is an error, and no
+/// signal.
+///
 /// Regions are whole pages, zeroed, and use memory from the first touch of each page; it counts as shared memory. What is
 /// released becomes a hole in the file, whose length only grows. A child of a fork has none of the regions, and obtains none: it would
 /// share what it changes with its parent.
@@ -233,6 +236,9 @@ impl MemfdSource {
 source_of_maps!(MemfdSource);
 
 /// A source of shared maps of a file on a disk: memory that the kernel can write out without swap, and that stays in the file.
+///
+/// Beyond the process's limit on the length of files (`RLIMIT_FSIZE`) a request is an error, and no
+/// signal.
 ///
 /// Regions are whole pages, zeroed, behind what the file holds already. Room on the disk is taken when a region is obtained
 /// (`fallocate`), as far as the file system can, so that a full disk is an error then and no signal later. What is released becomes a

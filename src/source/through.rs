@@ -26,7 +26,8 @@ macro_rules! pass_on {
 }
 pub(super) use pass_on;
 
-/// The methods of [`Decommit`](super::Decommit) that make no region, of a source whose regions are held of another.
+/// The methods of [`Decommit`](super::Decommit) that make no region, of a source whose regions are
+/// held of another.
 macro_rules! pass_on_decommit {
     ($this:ident => $source:expr) => {
         fn decommit_unit(&$this) -> usize {
@@ -34,12 +35,14 @@ macro_rules! pass_on_decommit {
         }
 
         unsafe fn decommit(&$this, range: NonNull<[u8]>) -> Result<(), SourceError> {
-            // SAFETY: The range lies in a region of the source behind, which holds it; the caller promises the rest.
+            // SAFETY: The range lies in a region of the source behind, which holds it; the caller
+            // promises the rest.
             unsafe { $source.decommit(range) }
         }
 
         unsafe fn decommit_lazily(&$this, range: NonNull<[u8]>) -> Result<(), SourceError> {
-            // SAFETY: The range lies in a region of the source behind, which holds it; the caller promises the rest.
+            // SAFETY: The range lies in a region of the source behind, which holds it; the caller
+            // promises the rest.
             unsafe { $source.decommit_lazily(range) }
         }
     };
@@ -68,7 +71,8 @@ pub(super) fn exact_between<S: MemorySource>(
     Ok((least, preferred.max(least.size())))
 }
 
-/// Obtains a region of at most `preferred` bytes, for lengths that [`exact_between`] gave; its length is such a length too.
+/// Obtains a region of at most `preferred` bytes, for lengths that [`exact_between`] gave; its
+/// length is such a length too.
 #[inline]
 pub(super) fn obtain_between<S: MemorySource>(
     source: &S,
@@ -76,12 +80,13 @@ pub(super) fn obtain_between<S: MemorySource>(
     preferred: usize,
 ) -> Result<Obtained, SourceError> {
     let obtained = source.obtain_between(least, preferred)?;
-    // Both are multiples of the least alignment, as the source promises. What was cut fits: it is the preferred length.
+    // Both are multiples of the least alignment, as the source promises. What was cut fits: it is
+    // the preferred length.
     Ok(obtained.cut(obtained.region.len().min(preferred)))
 }
 
-/// Remaps a region that [`obtain_between`] gave with the length of `old`, for layouts that [`exact`] made again from those in hand:
-/// it is as long as `new` then.
+/// Remaps a region that [`obtain_between`] gave with the length of `old`, for layouts that
+/// [`exact`] made again from those in hand: it is as long as `new` then.
 ///
 /// # Safety
 /// As [`MemorySource::remap`].
@@ -110,12 +115,14 @@ pub(super) unsafe fn take_out<S: Decommit>(
     Ok(crate::ptr::bytes(region.cast(), new.size()))
 }
 
-/// Releases a region that [`obtain_between`] gave with the length of this layout, which [`exact`] made again from the one in hand.
+/// Releases a region that [`obtain_between`] gave with the length of this layout, which [`exact`]
+/// made again from the one in hand.
 ///
 /// # Safety
 /// As [`MemorySource::release`].
 #[inline]
 pub(super) unsafe fn release<S: MemorySource>(source: &S, region: NonNull<[u8]>, layout: NonZeroLayout) {
-    // SAFETY: The caller's promises; the length is the preferred one that was asked of the source, or all that it gave.
+    // SAFETY: The caller's promises; the length is the preferred one that was asked of the source,
+    // or all that it gave.
     unsafe { source.release(crate::ptr::bytes(region.cast(), layout.size()), layout) };
 }

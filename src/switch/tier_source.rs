@@ -173,7 +173,8 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         Ok(obtained)
     }
 
-    /// Charges whole slices, as many as preferred or as the heap's limit leaves; returns how many bytes that was.
+    /// Charges whole slices, as many as preferred or as the heap's limit leaves; returns how many
+    /// bytes that was.
     fn charge_slices(&self, least: usize, preferred: usize) -> Option<usize> {
         let shared = self.shared();
         let left = shared.limit().saturating_sub(shared.held()) & !(SLICE - 1);

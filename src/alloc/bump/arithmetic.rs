@@ -21,6 +21,17 @@ pub(super) const fn rounded(size: usize) -> usize {
     (size + (MIN_ALIGN - 1)) & !(MIN_ALIGN - 1)
 }
 
+/// Bytes of a region of `len` bytes at `start` up to the last multiple of [`MIN_ALIGN`]; `start` is
+/// such a multiple.
+///
+/// A region may end with the address space. The last unit is left out then: what is behind it has
+/// no address.
+#[inline(always)]
+pub(super) const fn usable(start: usize, len: usize) -> usize {
+    let usable = len & !(MIN_ALIGN - 1);
+    if start.wrapping_add(usable) == 0 { usable - MIN_ALIGN } else { usable }
+}
+
 /// Where a block of `size` bytes at a multiple of `align` goes, between `cursor` and `limit`: where it starts and where it ends. `None` where
 /// it does not fit.
 ///
@@ -50,6 +61,9 @@ const fn place_within<const LOWER_HALF: bool>(
     if fits { Some((start, end)) } else { None }
 }
 
+/// The most bytes of a region that no block asks for.
+pub(super) const LAST: usize = 4 * 1024 * 1024;
+
 /// The size of the region to obtain after one of `last` bytes (0 for the first), if nothing larger is needed.
 ///
 /// Regions double, so that their number stays logarithmic in what is allocated, up to 4 MiB, so that the unused end of
@@ -57,7 +71,6 @@ const fn place_within<const LOWER_HALF: bool>(
 #[inline(always)]
 pub(super) const fn next_region(last: usize) -> usize {
     const FIRST: usize = 64 * 1024;
-    const LAST: usize = 4 * 1024 * 1024;
     let doubled = last.saturating_mul(2);
     if doubled < FIRST {
         FIRST
@@ -109,6 +122,24 @@ mod tests {
             assert_eq!(place_within::<true>(cursor, cursor | 8, with_align, align), None);
             assert_eq!(place_within::<true>(cursor, cursor, MIN_ALIGN, 1), None);
         }
+    }
+
+    #[test]
+    fn a_region_that_ends_with_the_address_space_has_an_end() {
+        let top = usize::MAX - 4095;
+        for len in [16, 4088, 4095, 4096] {
+            let end = top + (usable(top, len) - 1) + 1;
+            assert!(end >= top && end > usize::MAX - 4096);
+            assert!(usable(top, len) + MIN_ALIGN >= len & !(MIN_ALIGN - 1));
+        }
+        assert_eq!((usable(top, 4096), usable(top, 4095), usable(4096, 4095)), (4088, 4088, 4088));
+        assert_eq!(usable(4096, 4096), 4096);
+        // The last block of such a region ends at its end, and the next one does not fit.
+        let end = top + 4088;
+        assert_eq!(place_within::<false>(top + 16, end, 4072, 8), Some((top + 16, end)));
+        assert_eq!(place_within::<false>(top + 16, end, 4080, 8), None);
+        assert_eq!(place_within::<false>(end, end, 8, 1), None);
+        assert_eq!(place_within::<false>(top + 16, end, 16, 4096), None);
     }
 
     #[test]

@@ -1,40 +1,50 @@
 //! Bump allocation: a pointer that moves up through a region.
 //!
 //! ```text
-//!   newest region                                             older regions
-//!   +--------+-------+---+----------+----------------+        +--------+--------
-//!   | header | block |pad|  block   |      free      |   +--> | header | ...
-//!   +--------+-------+---+----------+----------------+   |    +--------+--------
-//!       | previous                  ^ cursor         ^ limit
-//!       +------------------------------------------------+
+//!   newest region                                                      older regions
+//!   +--------+-------+---+----------+----------------+--------+        +--------+--------
+//!   | header | block |pad|  block   |      free      |  zero  |   +--> | header | ...
+//!   +--------+-------+---+----------+----------------+--------+   |    +--------+--------
+//!       | previous                  ^ cursor         ^ limit      |
+//!       +---------------------------------------------------------+
 //! ```
 //!
-//! Always: `cursor` is at most `limit`, both are multiples of `MIN_ALIGN` in the newest region or, before there is one,
-//! the same dangling address, so that no request fits and there is no separate test for "no region yet". Every block ends at or
-//! below `cursor` or lies in an older region.
+//! Always: `cursor` is at most `limit`, both are multiples of `MIN_ALIGN` in the newest region or,
+//! before there is one, the same dangling address, so that no request fits and there is no separate
+//! test for "no region yet". Every block ends at or below `cursor` or lies in an older region. No
+//! byte of the newest region behind `limit` was ever part of a block, and all of those are zero: in
+//! a region that is not known to be zero, `limit` is the end. So `limit` moves up 64 KiB at a
+//! time, and what is asked for zeroed beyond it need not be written.
+//!
+//! `arithmetic` has the numbers, `regions` the list.
 
 mod arithmetic;
+mod regions;
 
 use core::cell::Cell;
 use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
-use super::{Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
-use crate::layout::round_up;
-use crate::source::request::obtain_between;
+use super::{
+    Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere, relocate_zeroed,
+};
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
-use arithmetic::{MIN_ALIGN, next_region, place, rounded};
+use arithmetic::{MIN_ALIGN, place, rounded};
+use regions::{HEADER, RegionHeader, len_of, previous_of};
 
 /// An allocator that hands out its regions from bottom to top and frees them as a whole.
 ///
-/// To allocate is to add to a pointer; to free does nothing, except that the block allocated last is given back, and
-/// grows and shrinks where it is. [`reset`](Reset::reset) frees everything and keeps the largest region; dropping the
-/// allocator releases all regions. Every block takes its size rounded up to 8 bytes and nothing else; a region takes 16
-/// bytes for itself.
+/// To allocate is to add to a pointer; to free does nothing, except that the block allocated last
+/// is given back, and grows and shrinks where it is. [`reset`](Reset::reset) frees everything and
+/// keeps the largest region; dropping the allocator releases all regions. A [`scope`](Self::scope)
+/// that ends, and a [`rewind`](Self::rewind), keep one of the regions that were obtained since, of
+/// at most 4 MiB, for the next that is needed. Every block takes its size rounded up to 8 bytes and
+/// nothing else; a region takes 16 bytes for itself.
 ///
-/// Regions come from `S` when they are needed: the first is 64 KiB, each later one twice the last up to 4 MiB, or as large as
-/// a block that would not fit; smaller if the source has no more, as large as its blocks if it has blocks. A source that gives only
-/// one region, such as [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
+/// Regions come from `S` when they are needed: the first is 64 KiB, each later one twice the last
+/// up to 4 MiB, or as large as a block that would not fit; smaller if the source has no more, as
+/// large as its blocks if it has blocks. A source that gives only one region, such as
+/// [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
 ///
 /// # Held memory
 /// Twice what was allocated since the last reset, freed or not, and one region of 64 KiB to 4 MiB,
@@ -72,18 +82,6 @@ pub struct BumpAllocator<S: MemorySource> {
 // it can be sent.
 unsafe impl<S: MemorySource + Send> Send for BumpAllocator<S> {}
 
-/// What a region begins with.
-struct RegionHeader {
-    previous: *mut RegionHeader,
-    /// Length of the region in bytes, this header included.
-    len: usize,
-}
-
-const HEADER: usize = size_of::<RegionHeader>();
-const REGION_ALIGN: usize = 16;
-const _: () = assert!(HEADER.is_multiple_of(MIN_ALIGN) && align_of::<RegionHeader>() <= REGION_ALIGN);
-const _: () = assert!(HEADER.is_power_of_two() && HEADER <= REGION_ALIGN);
-
 /// A point in the life of a [`BumpAllocator`] to which it can go back.
 #[derive(Clone, Copy, Debug)]
 pub struct Checkpoint {
@@ -107,9 +105,10 @@ impl<S: MemorySource> BumpAllocator<S> {
         &self.source
     }
 
-    /// Bytes of the regions that it holds.
+    /// Bytes of the regions that it holds, the one that it keeps for the next scope included.
     pub fn region_bytes(&self) -> usize {
-        self.regions().map(|(_, len)| len).sum()
+        let spare = self.spare().map_or(0, len_of);
+        self.regions().map(|(_, len)| len).sum::<usize>() + spare
     }
 
     /// This moment, to go back to with [`rewind`](Self::rewind).
@@ -117,7 +116,8 @@ impl<S: MemorySource> BumpAllocator<S> {
         Checkpoint { newest: self.newest.get(), cursor: self.cursor.get() }
     }
 
-    /// Goes back to `checkpoint`: frees what was allocated since, and releases the regions obtained since.
+    /// Goes back to `checkpoint`: frees what was allocated since, and releases the regions obtained
+    /// since, but for one of at most 4 MiB that it keeps for the next that is needed.
     ///
     /// # Safety
     /// - `checkpoint` was made by this allocator, and since then there was no `reset`, no `rewind` to an earlier
@@ -125,17 +125,12 @@ impl<S: MemorySource> BumpAllocator<S> {
     /// - No [`scope`](Self::scope) that began since is still running: it will go back to a later moment.
     /// - No block that was allocated since is used any more.
     pub unsafe fn rewind(&self, checkpoint: Checkpoint) {
-        while self.newest.get() != checkpoint.newest {
-            // SAFETY: The checkpoint's region is on the list below, as the caller promises, so there is a newest one
-            // above it, whose blocks were all allocated since and are not used any more.
-            unsafe { self.release_newest() };
+        if self.newest.get() == checkpoint.newest {
+            self.cursor.set(checkpoint.cursor);
+        } else {
+            // SAFETY: The caller's promises.
+            unsafe { self.rewind_to_older(checkpoint) };
         }
-        self.cursor.set(checkpoint.cursor);
-        self.limit.set(match NonNull::new(checkpoint.newest) {
-            // SAFETY: What is on the list is a region that this allocator holds, with its header.
-            Some(header) => ptr::up(header.as_ptr().cast(), usable(unsafe { header.as_ref() }.len)),
-            None => checkpoint.cursor,
-        });
     }
 
     /// Runs `f`, and then, even if it panics, frees what was allocated meanwhile.
@@ -167,77 +162,11 @@ impl<S: MemorySource> BumpAllocator<S> {
         f(rewind.0)
     }
 
-    /// Start and length of each region, the newest first.
-    fn regions(&self) -> impl Iterator<Item = (*mut RegionHeader, usize)> + '_ {
-        let mut next = self.newest.get();
-        core::iter::from_fn(move || {
-            let header = NonNull::new(next)?;
-            // SAFETY: What is on the list is a region that this allocator holds, and `obtain` wrote its header; the
-            // iterator borrows the allocator, and no caller in this file releases a region while it runs.
-            let RegionHeader { previous, len } = *unsafe { header.as_ref() };
-            next = previous;
-            Some((header.as_ptr(), len))
-        })
-    }
-
-    /// Obtains a region in which `layout` fits, and makes it the newest.
-    fn obtain(&self, layout: NonZeroLayout) -> Result<(), AllocError> {
-        // From a multiple of `REGION_ALIGN`, hence of `HEADER`, the first multiple of `align` behind the header is at
-        // most the larger of the two away.
-        let before = HEADER.max(layout.align());
-        let size = round_up(layout.size(), MIN_ALIGN).ok_or(AllocError::TooLarge)?;
-        let needed = size.checked_add(before).ok_or(AllocError::TooLarge)?;
-        let least = NonZeroLayout::from_size_align(needed, REGION_ALIGN)?;
-        // SAFETY: As in `regions`.
-        let last = NonNull::new(self.newest.get()).map_or(0, |header| unsafe { header.as_ref() }.len);
-        let preferred = next_region(last);
-        let obtained = obtain_between(&self.source, least, preferred)?;
-        self.push(obtained.region);
-        Ok(())
-    }
-
-    /// Makes `region`, just obtained, the newest.
-    fn push(&self, region: NonNull<[u8]>) {
-        let header = region.cast::<RegionHeader>();
-        // SAFETY: The region was just obtained: it is ours, larger than a header and aligned for it.
-        unsafe { header.write(RegionHeader { previous: self.newest.get(), len: region.len() }) };
-        self.newest.set(header.as_ptr());
-        self.start_over(header.as_ptr(), region.len());
-    }
-
-    /// Puts the cursor at the start of a region.
-    fn start_over(&self, header: *mut RegionHeader, len: usize) {
-        self.cursor.set(ptr::up(header.cast(), HEADER));
-        self.limit.set(ptr::up(header.cast(), usable(len)));
-    }
-
-    /// Releases the newest region.
-    ///
-    /// # Safety
-    /// There is one, and none of its blocks is used any more. The caller sets cursor and limit.
-    unsafe fn release_newest(&self) {
-        let header = self.newest.get();
-        // SAFETY: There is a newest region, as the caller promises, and its header was written by `push`.
-        let RegionHeader { previous, len } = unsafe { header.read() };
-        self.newest.set(previous);
-        // SAFETY: A region's address is not null.
-        let start = unsafe { NonNull::new_unchecked(header.cast::<u8>()) };
-        if let Ok(layout) = NonZeroLayout::of_region(len, REGION_ALIGN) {
-            // SAFETY: The region is off the list, so nothing of it is used again; region and layout fit it.
-            unsafe { self.source.release(ptr::bytes(start, len), layout) };
-        }
-    }
-
     /// Whether the block at `block` ends where the next one would begin.
     #[inline(always)]
     fn is_last(&self, block: NonNull<u8>, size: usize) -> bool {
         block.addr().get().wrapping_add(size) == self.cursor.get().addr()
     }
-}
-
-/// Bytes of a region of `len` bytes up to the last multiple of `MIN_ALIGN`.
-const fn usable(len: usize) -> usize {
-    len & !(MIN_ALIGN - 1)
 }
 
 // SAFETY: `allocate_at_hand` cuts blocks off between cursor and limit, which lie in a region that the allocator holds,
@@ -249,7 +178,37 @@ unsafe impl<S: MemorySource> Allocator for BumpAllocator<S> {
         if let Some(block) = self.allocate_in_region(layout) {
             return Ok(ptr::bytes(block, rounded(layout.size())));
         }
-        self.allocate_in_new_region(layout)
+        Ok(self.allocate_elsewhere(layout)?.0)
+    }
+
+    /// Writes only what is not known to be zero.
+    fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        let (block, zero_from) = match self.allocate_in_region(layout) {
+            Some(block) => (ptr::bytes(block, rounded(layout.size())), usize::MAX),
+            None => self.allocate_elsewhere(layout)?,
+        };
+        // SAFETY: The whole block was just allocated.
+        unsafe { zero_up_to(block, 0, zero_from) };
+        Ok(block)
+    }
+
+    unsafe fn grow_zeroed(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        let limit = self.limit.get().addr();
+        // Only the last block grows, and what is behind the limit then was behind it before.
+        let zero_from = if self.is_last(block, rounded(old.size())) { limit } else { usize::MAX };
+        // SAFETY: The caller's promises.
+        let Ok(grown) = (unsafe { self.grow_in_place(block, old, new) }) else {
+            // SAFETY: The caller's promises; the failed call changed nothing.
+            return unsafe { relocate_zeroed(self, block, old, new) };
+        };
+        // SAFETY: The whole block is allocated; nobody knows of what is behind its old size yet.
+        unsafe { zero_up_to(grown, old.size(), zero_from) };
+        Ok(grown)
     }
 
     #[inline(always)]
@@ -276,14 +235,40 @@ impl<S: MemorySource> BumpAllocator<S> {
         Some(unsafe { NonNull::new_unchecked(ptr::at(cursor, start)) })
     }
 
+    /// Allocates beyond the limit, or in a new region; says from which address on the block is
+    /// known to be zero.
     #[cold]
     #[inline(never)]
-    fn allocate_in_new_region(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
-        self.obtain(layout)?;
-        match self.allocate_in_region(layout) {
-            Some(block) => Ok(ptr::bytes(block, rounded(layout.size()))),
-            None => Err(AllocError::Source(SourceError::TooLarge)),
+    fn allocate_elsewhere(&self, layout: NonZeroLayout) -> Result<(NonNull<[u8]>, usize), AllocError> {
+        if let Some(block) = self.allocate_beyond_limit(layout) {
+            return Ok(block);
         }
+        self.obtain(layout)?;
+        self.allocate_beyond_limit(layout).ok_or(AllocError::Source(SourceError::TooLarge))
+    }
+
+    /// Allocates in the newest region, for which the limit moves up.
+    fn allocate_beyond_limit(&self, layout: NonZeroLayout) -> Option<(NonNull<[u8]>, usize)> {
+        let (cursor, limit) = (self.cursor.get().addr(), self.limit.get().addr());
+        let size = rounded(layout.size());
+        let (_, end) = place(cursor, self.end().addr(), size, layout.align())?;
+        self.raise_limit(end);
+        Some((ptr::bytes(self.allocate_in_region(layout)?, size), limit))
+    }
+}
+
+/// Makes a block zero from `from` bytes on, up to the address `to`.
+///
+/// # Safety
+/// Those bytes of the block are writable, and nobody else accesses them.
+unsafe fn zero_up_to(block: NonNull<[u8]>, from: usize, to: usize) {
+    let (start, len) = (block.cast::<u8>(), block.len());
+    // A block that lies behind the address begins with zeros.
+    let dirty = to.saturating_sub(start.addr().get()).min(len);
+    if dirty > from {
+        let first = ptr::up(start.as_ptr(), from);
+        // SAFETY: The bytes from `from` to `dirty` are the block's, and the caller's.
+        unsafe { first.write_bytes(0, dirty - from) };
     }
 }
 
@@ -302,12 +287,17 @@ unsafe impl<S: MemorySource> ResizeInPlace for BumpAllocator<S> {
             return Err(AllocError::NotInPlace);
         }
         if new_size > old_size {
-            let cursor = self.cursor.get();
-            let room = self.limit.get().addr() - cursor.addr();
-            if !self.is_last(block, old_size) || new_size - old_size > room {
+            let (cursor, more) = (self.cursor.get(), new_size - old_size);
+            if !self.is_last(block, old_size) {
                 return Err(AllocError::NotInPlace);
             }
-            self.cursor.set(ptr::up(cursor, new_size - old_size));
+            if more > self.limit.get().addr() - cursor.addr() {
+                let room = self.end().addr() - cursor.addr();
+                if more > room || !self.raise_limit(cursor.addr() + more) {
+                    return Err(AllocError::NotInPlace);
+                }
+            }
+            self.cursor.set(ptr::up(cursor, more));
         }
         Ok(ptr::bytes(block, new_size))
     }
@@ -343,32 +333,6 @@ impl<S: MemorySource> Reset for BumpAllocator<S> {
     fn reset(&mut self) {
         // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use a block.
         unsafe { self.free_all_but_largest() };
-    }
-}
-
-impl<S: MemorySource> BumpAllocator<S> {
-    /// Frees every block, and releases every region but the largest.
-    ///
-    /// # Safety
-    /// No block is used any more.
-    unsafe fn free_all_but_largest(&self) {
-        let Some(largest) = self.regions().max_by_key(|&(_, len)| len) else { return };
-        let mut kept = null_mut();
-        while !self.newest.get().is_null() {
-            let header = self.newest.get();
-            if header == largest.0 {
-                // SAFETY: The header is that of a region on the list.
-                self.newest.set(unsafe { (*header).previous });
-                kept = header;
-            } else {
-                // SAFETY: There is a newest region, and the caller promises that no block is used.
-                unsafe { self.release_newest() };
-            }
-        }
-        // SAFETY: `kept` is the largest region, which was on the list and was not released.
-        unsafe { (*kept).previous = null_mut() };
-        self.newest.set(kept);
-        self.start_over(kept, largest.1);
     }
 }
 
@@ -409,8 +373,7 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
         let newest = self.newest.get();
         match NonNull::new(newest) {
             None => {}
-            // SAFETY: As in `regions`.
-            Some(header) if unsafe { header.as_ref() }.previous.is_null() => {
+            Some(header) if previous_of(header).is_null() => {
                 self.cursor.set(ptr::up(newest.cast(), HEADER));
             }
             Some(_) => self.reset(),
@@ -420,10 +383,8 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
 
 impl<S: MemorySource> Drop for BumpAllocator<S> {
     fn drop(&mut self) {
-        while !self.newest.get().is_null() {
-            // SAFETY: There is a newest region; the allocator is going, and its blocks with it.
-            unsafe { self.release_newest() };
-        }
+        // SAFETY: The allocator is going, and its blocks with it.
+        unsafe { self.release_all() };
     }
 }
 

@@ -15,7 +15,9 @@
 //! links are multiples of 16 and so leave the lowest bit free. (Where a granule holds four words, on a 32-bit machine, it is
 //! as any other block.) So the size of a free neighbour is one load away, above and below.
 //!
-//! The colour of a tree's node is the lowest bit of its parent's link.
+//! The colour of a tree's node is the lowest bit of its parent's link. Behind the words of a free
+//! block in a tree (not of a span's header) lies one more, which says from which address on the
+//! block is *clean*: all zero, up to its last word.
 
 use core::ptr::{NonNull, null_mut, without_provenance_mut};
 
@@ -201,6 +203,34 @@ impl Block {
     pub(super) fn set_previous(self, size: usize, previous: Block) {
         let word = previous.0.as_ptr();
         if is_marked(size) { self.set_second(ptr::tagged(word, 1)) } else { self.set_third(word) }
+    }
+}
+
+/// What [`clean_from`](Block::clean_from) is where nothing is known to be zero.
+pub(super) const DIRTY: usize = usize::MAX;
+
+/// The bytes at the start of a free block in a tree that its words take.
+pub(super) const WORDS: usize = (size_of::<Words>() + WORD).next_multiple_of(GRANULE);
+const _: () = assert!(WORDS + WORD <= TREE_MIN);
+
+/// What is known to be zero of a free block in a tree.
+impl Block {
+    fn clean_place(self) -> *mut usize {
+        ptr::up(self.0.as_ptr(), size_of::<Words>()).cast()
+    }
+
+    /// From this address on the block is zero, but for its last word.
+    pub(super) fn clean_from(self) -> usize {
+        // SAFETY: The word behind those of the node, which `set_clean_from` wrote when it entered
+        // the tree.
+        unsafe { self.clean_place().read() }
+    }
+
+    /// Says from which address on the block is zero, behind its words.
+    pub(super) fn set_clean_from(self, address: usize) {
+        debug_assert!(address >= self.address() + WORDS);
+        // SAFETY: The word behind those of the node; nobody else accesses the block.
+        unsafe { self.clean_place().write(address) };
     }
 }
 

@@ -1,5 +1,6 @@
 //! All that always holds, checked: for the tests.
 
+use core::ptr::NonNull;
 use std::collections::BTreeMap;
 use std::vec::Vec;
 
@@ -9,7 +10,7 @@ use super::free_set::FreeSet;
 use super::merge::Merging;
 use super::red_black::Tree;
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
-use crate::MemorySource;
+use crate::{MemorySource, ptr};
 
 impl Tree {
     /// Checks order, colours, heights and links; returns the nodes in order.
@@ -112,6 +113,18 @@ where
         let mut waiting = BTreeMap::new();
         self.quick.for_each(|block, size| _ = waiting.insert(block.address(), size));
         self.spans.check()?;
+        for (block, size) in self.free.from(BINNED + 1) {
+            // What is known to be zero is.
+            let (clean, end) = (block.clean_from(), block.address() + size - size_of::<usize>());
+            if clean < end {
+                let start = NonNull::new(ptr::at(block.start(), clean)).ok_or("a block is at address 0")?;
+                // SAFETY: The bytes lie in a free block, and are said to be initialised.
+                let bytes = unsafe { NonNull::slice_from_raw_parts(start, end - clean).as_ref() };
+                if bytes.iter().any(|&byte| byte != 0) {
+                    return Err("what is said to be zero is not");
+                }
+            }
+        }
         let (mut counted, mut held) = (0, 0);
         for span in self.spans.iter() {
             held += span.len();

@@ -8,7 +8,7 @@ use core::cell::Cell;
 
 use generic_array::GenericArray;
 
-use super::block::{Block, Link};
+use super::block::{Block, DIRTY, Link};
 use super::count::{BINNED, BINS, TreeCount, bin_of, size_of_bin, tree_of};
 use super::red_black::Tree;
 
@@ -101,6 +101,7 @@ impl<T: TreeCount> FreeSet<T> {
     fn insert_in_tree(&self, block: Block, size: usize) {
         let number = tree_of::<T>(size);
         self.tree(number).insert(block, size);
+        block.set_clean_from(DIRTY);
         self.trees_map.set(self.trees_map.get() | 1 << number);
     }
 
@@ -148,21 +149,18 @@ impl<T: TreeCount> FreeSet<T> {
         }
     }
 
-    /// Takes out the [`best`](Self::best) block.
+    /// Takes out the [`best`](Self::best) block for a size of at most `BINNED`, if it is in a bin.
     #[inline(always)]
-    pub(super) fn take_best(&self, size: usize) -> Option<(Block, usize)> {
-        if size <= BINNED
-            && let Some(number) = self.first_bin(bin_of(size))
-        {
-            let block = self.bin(number).get()?;
-            self.set_first(number, block.next());
-            return Some((block, size_of_bin(number)));
-        }
-        self.take_best_of_trees(size)
+    pub(super) fn take_best_of_bins(&self, size: usize) -> Option<(Block, usize)> {
+        let number = self.first_bin(bin_of(size))?;
+        let block = self.bin(number).get()?;
+        self.set_first(number, block.next());
+        Some((block, size_of_bin(number)))
     }
 
+    /// Takes out the best block of the trees.
     #[inline(never)]
-    fn take_best_of_trees(&self, size: usize) -> Option<(Block, usize)> {
+    pub(super) fn take_best_of_trees(&self, size: usize) -> Option<(Block, usize)> {
         let (block, found) = if size <= BINNED {
             self.smallest_of_trees(self.trees_map.get())
         } else {
@@ -226,22 +224,26 @@ impl<T: TreeCount> FreeSet<T> {
         ones(self.trees_map.replace(0)).for_each(|number| self.tree(number).clear());
     }
 
+    /// The blocks of at least `size` bytes with their sizes, from the smallest to the largest.
+    pub(super) fn from(&self, size: usize) -> impl Iterator<Item = (Block, usize)> {
+        let bins = self.used_bins().filter(move |&number| size_of_bin(number) >= size);
+        let binned = bins.flat_map(|number| {
+            let list = core::iter::successors(self.bin(number).get(), |block| block.next());
+            list.map(move |block| (block, size_of_bin(number)))
+        });
+        let first = if size > BINNED { tree_of::<T>(size) } else { 0 };
+        let trees = ones(self.trees_map.get() >> first << first);
+        let in_trees = trees.flat_map(move |number| {
+            let least =
+                if number == first { self.tree(number).best(size) } else { self.tree(number).last(false) };
+            core::iter::successors(least, |&block| Tree::behind(block)).map(|block| (block, block.key()))
+        });
+        binned.chain(in_trees)
+    }
+
     /// Calls `f` with each block and its size.
     pub(super) fn for_each(&self, mut f: impl FnMut(Block, usize)) {
-        for number in self.used_bins() {
-            let mut next = self.bin(number).get();
-            while let Some(block) = next {
-                f(block, size_of_bin(number));
-                next = block.next();
-            }
-        }
-        for number in ones(self.trees_map.get()) {
-            let mut next = self.tree(number).last(false);
-            while let Some(block) = next {
-                f(block, block.key());
-                next = Tree::behind(block);
-            }
-        }
+        self.from(0).for_each(|(block, size)| f(block, size));
     }
 
     #[cfg(test)]

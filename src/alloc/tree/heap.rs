@@ -2,11 +2,11 @@
 
 use core::ptr::NonNull;
 
-use super::block::{Block, GRANULE};
+use super::block::{Block, DIRTY, GRANULE, WORDS};
 use super::count::BINNED;
 use super::merge::Merging;
-use super::quick::Quick;
 use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
+use super::traits::zero_up_to;
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
 use crate::misuse::{check, end_process};
 use crate::source::Obtained;
@@ -19,6 +19,12 @@ const LAST_REGION: usize = 64 * 1024 * 1024;
 
 /// What is kept in bytes, though no block of it is live and it is most of what is held.
 const MODERATE: usize = 1024 * 1024;
+
+/// How many free blocks are looked at for an alignment, before a region is obtained.
+const TRIES: usize = 64;
+
+/// To look at a free block takes as long as to clear the bitmap of so many bytes.
+const BYTES_A_BLOCK: usize = 128 * 1024;
 
 const FREED_TWICE: &str = "a block was freed twice, or written to after it was freed";
 
@@ -50,51 +56,128 @@ where
         unsafe { self.spans.find(address).unwrap_unchecked() }
     }
 
-    /// The span of a block that is to be freed, where it need not be fast: ends the process if the block is not live, as far as
-    /// that can be seen.
-    fn span_of_live(&self, start: usize, size: usize) -> Span {
-        let Some(span) = self.spans.find(start).filter(|span| span.has_room_for(start, size)) else {
+    /// The span of a block that is to be freed: ends the process if it is none of this allocator's,
+    /// or free already, as far as its first granule says.
+    #[inline(always)]
+    fn span_of_live(&self, start: usize) -> Span {
+        let Some(span) = self.spans.find(start) else {
             end_process("a block was freed that is not this allocator's", start);
         };
-        // The first and the last granule of a live block are no edges of a free one.
-        let edges = span.bitmap();
-        check(!edges.has(start) && !edges.has(start + size - GRANULE), FREED_TWICE, start);
+        check(!span.bitmap().has(start), FREED_TWICE, start);
         span
     }
 
     /// Ends the process if the blocks of a size that wait were misused.
+    #[inline(never)]
     fn check_quick(&self, size: usize) {
-        let sound = self.quick.is_sound(size, |address| self.spans.find(address).is_some());
-        check(sound, FREED_TWICE, self.quick.first_address(size));
+        check(self.quick.is_sound(size), FREED_TWICE, self.quick.first_address(size));
     }
 
     /// Takes `size` bytes, in whole granules, from the free blocks.
     #[inline(never)]
     pub(super) fn take(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
         if align > GRANULE {
-            return self.take_aligned(size, align);
+            return Some(self.take_aligned(size, align, TRIES)?.0);
         }
-        let (block, found) = self.free.take_best(size)?;
-        Some(self.keep(block, found, 0, size))
+        if size <= BINNED
+            && let Some((block, found)) = self.free.take_best_of_bins(size)
+        {
+            return Some(self.keep(block, found, 0, size));
+        }
+        Some(self.take_from_trees(size)?.0)
     }
 
-    /// Takes from the best block if it happens to have room at the alignment, otherwise from one that has room anyhow.
-    #[inline(never)]
-    fn take_aligned(&self, size: usize, align: usize) -> Option<NonNull<u8>> {
-        let front = |block: Block| ptr::padding(block.address(), align);
-        let (block, found) = self.free.best(size)?;
-        if found - size >= front(block) {
-            return Some(self.cut(block, found, front(block), size));
+    /// Takes `size` bytes from the trees, and says from which address on they are zero, but for the
+    /// last word.
+    #[inline(always)]
+    fn take_from_trees(&self, size: usize) -> Option<(NonNull<u8>, usize)> {
+        let (block, found) = self.free.take_best_of_trees(size)?;
+        let clean = block.clean_from();
+        let start = self.keep(block, found, 0, size);
+        if found - size > BINNED && clean != DIRTY {
+            // SAFETY: Behind what was taken lies a free block, which `keep` put into a tree.
+            let rest = unsafe { Block::at(ptr::up(block.start(), size)) };
+            rest.set_clean_from(clean.max(rest.address() + WORDS));
         }
-        let (block, found) = self.free.best(with_slack(size, align)?)?;
+        Some((start, clean))
+    }
+
+    /// Takes from the best block if it happens to have room at the alignment, otherwise from one
+    /// that has room anyhow. If there is none, it looks through the blocks between, so many of them
+    /// at most. Says what [`take_from_trees`](Self::take_from_trees) does.
+    #[inline(never)]
+    fn take_aligned(&self, size: usize, align: usize, tries: usize) -> Option<(NonNull<u8>, usize)> {
+        let front = |block: Block| ptr::padding(block.address(), align);
+        let fits = |&(block, found): &(Block, usize)| found - size >= front(block);
+        let enough = with_slack(size, align)?;
+        let between = || {
+            let candidates = self.free.from(size).take(tries);
+            candidates.take_while(|&(_, found)| found < enough).find(fits)
+        };
+        let best = self.free.best(size)?;
+        let best = Some(best).filter(fits).or_else(|| self.free.best(enough)).or_else(between);
+        let (block, found) = best?;
         Some(self.cut(block, found, front(block), size))
     }
 
-    /// Cuts `size` bytes out of a free block of `found` bytes, `front` bytes behind its start; what is left over stays free.
-    #[inline]
-    pub(super) fn cut(&self, block: Block, found: usize, front: usize, size: usize) -> NonNull<u8> {
+    /// Cuts `size` bytes out of a free block of `found` bytes, `front` bytes behind its start; what
+    /// is left over stays free. Says what [`take_from_trees`](Self::take_from_trees) does.
+    #[inline(always)]
+    pub(super) fn cut(&self, block: Block, found: usize, front: usize, size: usize) -> (NonNull<u8>, usize) {
+        let clean = if found > BINNED { block.clean_from() } else { DIRTY };
         self.free.remove(block, found);
-        self.keep(block, found, front, size)
+        let start = self.keep(block, found, front, size);
+        if clean != DIRTY {
+            self.pass_on_clean(block, found, front, size, clean);
+        }
+        (start, clean)
+    }
+
+    /// Says of what was left over of a free block, before and behind what was cut out, from where
+    /// on it is zero.
+    fn pass_on_clean(&self, block: Block, found: usize, front: usize, size: usize, clean: usize) {
+        let (limit, end) = (block.address() + found, block.address() + front + size);
+        if clean >= limit {
+            return;
+        }
+        if front > BINNED && clean < block.address() + front {
+            block.set_clean_from(clean);
+        }
+        if limit - end > BINNED {
+            // SAFETY: The bytes from `end` to `limit` are a free block, which `keep` put into a
+            // tree.
+            let rest = unsafe { Block::at(ptr::at(block.start(), end)) };
+            rest.set_clean_from(clean.max(end + WORDS));
+        }
+    }
+
+    /// Says of the free block that ends where a range does, which it includes, that the range is
+    /// zero.
+    pub(super) fn note_clean(&self, span: Span, (start, end): (usize, usize)) {
+        // SAFETY: The range is free, so the end of a free block is there.
+        let size = unsafe { Block::size_below(span.pointer(end)) };
+        if size > BINNED {
+            // SAFETY: The free block has this size and ends at `end`.
+            let block = unsafe { Block::at(span.pointer(end - size)) };
+            block.set_clean_from(start + WORDS);
+        }
+    }
+
+    /// Takes a block beyond `BINNED`, and makes zero what of it is not known to be.
+    #[inline(never)]
+    pub(super) fn take_zeroed(&self, size: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
+        let take = |tree: &Self, tries| {
+            if align > GRANULE { tree.take_aligned(size, align, tries) } else { tree.take_from_trees(size) }
+        };
+        let (block, clean) = match take(self, TRIES) {
+            Some(taken) => taken,
+            None => self.take_elsewhere_by(size, align, take)?,
+        };
+        let start = block.addr().get();
+        // SAFETY: The block was just taken. Its last granule may have the last word of the free one
+        // that it was.
+        unsafe { zero_up_to(ptr::bytes(block, size), 0, clean.clamp(start, start + size)) };
+        Ok(block)
     }
 
     /// As [`cut`](Self::cut), of a block that was just taken out of the free ones.
@@ -149,8 +232,12 @@ where
         let edges = span.bitmap();
         // Each end of the range becomes an edge or, where a neighbour is free, the neighbour's edge moves: its far one stays, the near
         // one goes, unless both are the same granule.
+        let mut clean = DIRTY;
         // SAFETY: The range ends at `end` and is not free.
         if let Some((above, size)) = unsafe { self.free_behind(span, end) } {
+            if size > BINNED {
+                clean = above.clean_from();
+            }
             self.free.remove(above, size);
             if size > GRANULE {
                 edges.clear(end);
@@ -173,7 +260,13 @@ where
             edges.set(start);
         }
         // SAFETY: The range and its neighbours are free and in no list.
-        self.free.insert(unsafe { Block::at(span.pointer(start)) }, end - start);
+        let merged = unsafe { Block::at(span.pointer(start)) };
+        self.free.insert(merged, end - start);
+        // What was clean of the block above ends where the merged one does, which is larger and in
+        // a tree too.
+        if clean != DIRTY {
+            merged.set_clean_from(clean);
+        }
         end - start
     }
 
@@ -199,7 +292,9 @@ where
             // SAFETY: The block is given up; its span is released only after what waits was merged.
             (span, self.quick.push(unsafe { Block::at(span.pointer(start)) }, size))
         } else {
-            (self.span_of_live(start, size), false)
+            let span = self.span_of_live(start);
+            check(!span.bitmap().has(start + size - GRANULE), FREED_TWICE, start);
+            (span, false)
         };
         if !waits {
             // SAFETY: The block's range is live, and is given up.
@@ -211,24 +306,36 @@ where
     }
 
     /// Merges what waits with its neighbours; whether there was any.
+    #[inline(never)]
     pub(super) fn flush_quick(&self) -> bool {
         let mut any = false;
-        for size in Quick::sizes() {
-            self.check_quick(size);
-            while let Some(block) = self.quick.pop(size) {
-                any = true;
-                let start = block.address();
-                let span = self.span_of_live(start, size);
-                // SAFETY: The block was given up, and its bits are clear, as those of a live one.
-                unsafe { self.give_back(span, start, start + size) };
-            }
-        }
+        self.quick.for_each_size(|size| {
+            any = true;
+            self.flush_list(size);
+        });
         any
+    }
+
+    /// Merges what waits of a size; there is some.
+    #[inline(always)]
+    fn flush_list(&self, size: usize) {
+        let waiting = self.quick.waiting(size);
+        if waiting > 1 {
+            self.check_quick(size);
+        }
+        for left in (0..waiting).rev() {
+            let Some(block) = self.quick.pop(size) else { return };
+            check(self.quick.waiting(size) == left, FREED_TWICE, block.address());
+            let start = block.address();
+            let span = self.span_of_live(start);
+            // SAFETY: The block was given up, and its bits are clear, as those of a live one.
+            unsafe { self.give_back(span, start, start + size) };
+        }
     }
 
     /// Calls `f` with each block that waits and its size.
     pub(super) fn for_each_waiting(&self, f: impl FnMut(Block, usize)) {
-        Quick::sizes().for_each(|size| self.check_quick(size));
+        self.quick.for_each_size(|size| self.check_quick(size));
         self.quick.for_each(f);
     }
 
@@ -250,12 +357,30 @@ where
     #[cold]
     #[inline(never)]
     pub(super) fn take_elsewhere(&self, size: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
+        self.take_elsewhere_by(size, align, |tree, tries| {
+            if align > GRANULE {
+                Some(tree.take_aligned(size, align, tries)?.0)
+            } else {
+                tree.take(size, align)
+            }
+        })
+    }
+
+    /// The same with a function that takes the block from the free ones, looking through so many at
+    /// most.
+    fn take_elsewhere_by<R>(
+        &self,
+        size: usize,
+        align: usize,
+        take: impl Fn(&Self, usize) -> Option<R>,
+    ) -> Result<R, AllocError> {
         if self.flush_quick()
-            && let Some(block) = self.take(size, align)
+            && let Some(block) = take(self, TRIES)
         {
             return Ok(block);
         }
-        self.take_from_new_region(size, align)
+        // Before a request is refused, all blocks are looked at.
+        self.take_from_new_region(size, align, &take).or_else(|refusal| take(self, usize::MAX).ok_or(refusal))
     }
 
     /// A region as the source gave it, for a block of `size` bytes at a multiple of `align`.
@@ -282,11 +407,17 @@ where
     }
 
     /// Obtains a region and takes a block from it; nothing waits.
-    fn take_from_new_region(&self, size: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
-        let (Obtained { region, zeroed }, keep) = self.request(size, align)?;
-        if M::MERGES && self.join(region, with_slack(size, align).unwrap_or(size)) {
-            return self.take(size, align).ok_or(AllocError::Source(SourceError::TooLarge));
+    fn take_from_new_region<R>(
+        &self,
+        size: usize,
+        align: usize,
+        take: impl Fn(&Self, usize) -> Option<R>,
+    ) -> Result<R, AllocError> {
+        let (obtained, keep) = self.request(size, align)?;
+        if M::MERGES && self.join(obtained, with_slack(size, align).unwrap_or(size)) {
+            return take(self, TRIES).ok_or(AllocError::Source(SourceError::TooLarge));
         }
+        let Obtained { region, zeroed } = obtained;
         // SAFETY: The region was just obtained, at that alignment; what a source calls zeroed is.
         let Some(span) = (unsafe { Span::new(region, keep, zeroed) }) else {
             // SAFETY: Just obtained, and used by nobody.
@@ -297,7 +428,10 @@ where
         let (start, end) = (span.first_block(), span.first_block() + span.usable());
         // SAFETY: The range is the new span's whole range of blocks, which nobody uses; its bits are clear.
         unsafe { self.give_back(span, start, end) };
-        match self.take(size, align) {
+        if zeroed {
+            self.note_clean(span, (start, end));
+        }
+        match take(self, TRIES) {
             Some(block) => Ok(block),
             None => {
                 self.release_span(span);
@@ -373,6 +507,7 @@ where
         if only && largest.is_unused() {
             return;
         }
+        let cleared = self.clear_edges(largest);
         self.free.clear();
         self.quick.clear();
         if !only {
@@ -380,13 +515,30 @@ where
             self.release_all();
             self.spans.enter(largest);
         }
-        largest.clear_bits();
+        if !cleared {
+            largest.clear_bits();
+        }
         largest.clear_used();
         let (start, end) = (largest.first_block(), largest.first_block() + largest.usable());
         // SAFETY: The range is the span's whole range of blocks, which nobody uses, as the caller promises, and which is in no
         // list; its bits are clear.
         unsafe { self.give_back(largest, start, end) };
         self.spans.spare().set(Some(largest));
+    }
+
+    /// Clears the bits of a span one by one, if there are few free blocks for the size of its
+    /// bitmap; says whether it did. Such a bitmap may have pages that were never touched.
+    fn clear_edges(&self, span: Span) -> bool {
+        let few = span.len() / BYTES_A_BLOCK;
+        if self.free.from(0).nth(few).is_some() {
+            return false;
+        }
+        let edges = span.bitmap();
+        for (block, size) in self.free.from(0).filter(|(block, _)| span.contains(block.address())) {
+            edges.clear(block.address());
+            edges.clear(block.address() + size - GRANULE);
+        }
+        true
     }
 
     /// Releases all spans; nothing of the allocator's memory is used any more.

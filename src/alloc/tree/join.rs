@@ -15,13 +15,11 @@
 //! byte obtained, and if the block that it was obtained for still fits. A region that fills a gap joins the span below it; the border
 //! to the one above stays.
 
-use core::ptr::NonNull;
-
-use super::block::GRANULE;
 use super::merge::Merging;
-use super::span::{Piece, Span};
+use super::span::{Piece, Span, whole_granules};
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
 use crate::MemorySource;
+use crate::source::Obtained;
 
 /// What header and books of the joined span take of a new region is at most one part in so many.
 const SHARE: usize = 8;
@@ -35,10 +33,10 @@ where
     /// Joins a region, just obtained, to a span that it adjoins, if then a free block of `needed` bytes lies in it; whether it
     /// did. Only for a source whose regions may be merged.
     #[cold]
-    pub(super) fn join(&self, region: NonNull<[u8]>, needed: usize) -> bool {
+    pub(super) fn join(&self, Obtained { region, zeroed }: Obtained, needed: usize) -> bool {
         let piece = Piece { start: region.cast(), len: region.len() };
         let start = piece.start.addr().get();
-        let len = piece.len & !(GRANULE - 1);
+        let len = whole_granules(start, piece.len);
         let fits = |span: &Span| {
             let taken = span.bytes_to_join(len);
             taken <= len / SHARE && len - taken >= needed
@@ -49,15 +47,18 @@ where
             let left_behind = span.left_behind(false);
             self.spans.leave(span);
             // SAFETY: The region is new, begins where the span ends, and has room; the source says that they may be used as one.
-            let range = unsafe { span.join_above(piece, len) };
+            let range = unsafe { span.join_above(piece, len, zeroed) };
             self.settle(span, left_behind, range);
+            if zeroed {
+                self.note_clean(span, range);
+            }
             return true;
         }
         if let Some(span) = above.filter(fits) {
             let left_behind = span.left_behind(true);
             self.spans.leave(span);
             // SAFETY: The region is new, ends where the span begins, and has room; the source says that they may be used as one.
-            let (joined, range) = unsafe { span.join_below(piece, len) };
+            let (joined, range) = unsafe { span.join_below(piece, len, zeroed) };
             self.settle(joined, left_behind, range);
             return true;
         }

@@ -37,7 +37,8 @@ unsafe impl<S: AdjoiningSource + ?Sized> AdjoiningSource for std::rc::Rc<S> {}
 // SAFETY: The regions are those of the source behind the counter.
 #[cfg(feature = "std")]
 unsafe impl<S: AdjoiningSource + ?Sized> AdjoiningSource for std::sync::Arc<S> {}
-// SAFETY: The regions are those of the source behind the limit, or begin with all that is used of one.
+// SAFETY: The regions are those of the source behind the limit, or begin with all that is used of
+// one.
 unsafe impl<S: AdjoiningSource> AdjoiningSource for LimitSource<S> {}
 // SAFETY: As for a limit.
 unsafe impl<S: AdjoiningSource> AdjoiningSource for CountingSource<S> {}

@@ -68,11 +68,24 @@ use spans::Spans;
 /// of free blocks, but for what waited, which is merged all at once (1,024 blocks at most); where there are many regions, also to the logarithm of their number. Blocks shrink in place always, and grow in place
 /// where what lies behind them is free and large enough.
 ///
-/// Regions come from `S` when they are needed: each is as large as all before it together, from 64 KiB to 64 MiB, or as large as a
-/// block that would not fit; smaller if the source has no more, as large as its blocks if it has blocks. A region without live blocks is released, but for one:
-/// that is kept if it is at most 1 MiB or half of what is held, or if the source gave far more than it was asked for; never if it was
-/// obtained for a single large block. Regions need no alignment, and any length will
-/// do: a source that gives only one, such as [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
+/// Regions come from `S` when they are needed: each is as large as all before it together, from 64
+/// KiB to 64 MiB, or as large as a block that would not fit; smaller if the source has no more, as
+/// large as its blocks if it has blocks. A region without live blocks is released, but for one:
+/// that is kept if it is at most 1 MiB or half of what is held, or if the source gave far more than
+/// it was asked for; never if it was obtained for a single large block. Regions need no alignment,
+/// and any length will do: a source that gives only one, such as
+/// [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
+///
+/// A request beyond an alignment of 16 takes the best block, or one that has room at any address;
+/// failing both, it looks through the free blocks between, 64 of them before a region is obtained
+/// and all of them before it is refused.
+///
+/// Of free blocks beyond 4 KiB the allocator knows how far they are still as the source gave them:
+/// `allocate_zeroed` writes only what is not known to be zero. A region that is joined below
+/// another forgets it.
+///
+/// A block beyond 4 KiB that is freed twice, and a small one whose second time is met when what
+/// waits is merged, ends the process.
 ///
 /// # Held memory
 /// While blocks are allocated, twice what is live and 1 MiB: a region is as long as all others

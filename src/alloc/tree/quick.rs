@@ -12,7 +12,8 @@
 //!   +-----------+---+   +-----------+---+    +------+---+
 //! ```
 //!
-//! A block that is freed twice makes a list lead in a circle; whoever walks a list looks first whether it is sound.
+//! A block that is freed twice makes a list lead in a circle; whoever walks a list looks first
+//! whether it is sound.
 //!
 //! Always: what waits here is no free block: it is in no bin, its edges are clear in the bitmap, and its neighbours take it for live; but
 //! it is not counted as used in its span.
@@ -84,9 +85,27 @@ impl Quick {
         true
     }
 
-    /// The sizes of which blocks may wait.
-    pub(super) fn sizes() -> impl Iterator<Item = usize> {
-        (0..BINS).map(size_of_bin)
+    /// How many blocks of a size wait.
+    #[inline(always)]
+    pub(super) fn waiting(&self, size: usize) -> usize {
+        self.list(size).get().addr() & NUMBER
+    }
+
+    /// Calls `f` with the sizes of which blocks wait.
+    #[inline(always)]
+    pub(super) fn for_each_size(&self, mut f: impl FnMut(usize)) {
+        // Nearly all lists are empty, so several are looked at in one.
+        const GROUP: usize = 8;
+        for (group, lists) in self.lists.chunks(GROUP).enumerate() {
+            if lists.iter().fold(0, |bits, list| bits | list.get().addr()) == 0 {
+                continue;
+            }
+            for (number, list) in (group * GROUP..).zip(lists) {
+                if !list.get().is_null() {
+                    f(size_of_bin(number));
+                }
+            }
+        }
     }
 
     /// Where the first block of a size that waits is; 0 if there is none.
@@ -94,24 +113,27 @@ impl Quick {
         self.list(size).get().addr() & !NUMBER
     }
 
-    /// Whether the list of a size is one that [`push`](Self::push) made, of blocks that `belong`: its numbers count down to 0,
-    /// so that it does not lead in a circle.
-    pub(super) fn is_sound(&self, size: usize, belongs: impl Fn(usize) -> bool) -> bool {
+    /// Whether the list of a size is one that [`push`](Self::push) made: its numbers count down to
+    /// 0, so that it does not lead in a circle.
+    #[inline(always)]
+    pub(super) fn is_sound(&self, size: usize) -> bool {
         let mut link = self.list(size).get();
-        for number in (1..=link.addr() & NUMBER).rev() {
-            let first = ptr::untagged(link, NUMBER);
-            if link.addr() & NUMBER != number || !belongs(first.addr()) {
+        while !link.is_null() {
+            let number = link.addr() & NUMBER;
+            // SAFETY: As in `pop`. Each number is one less than the last, so that there are at most
+            // `MOST`.
+            let next = unsafe { (*ptr::untagged(link, NUMBER)).next };
+            if next.addr() & NUMBER != number.wrapping_sub(1) || next.is_null() != (number == 1) {
                 return false;
             }
-            // SAFETY: As in `pop`; if it is no such block, it is memory of this allocator all the same.
-            link = unsafe { (*first).next };
+            link = next;
         }
-        link.is_null()
+        true
     }
 
     /// Calls `f` with each block and its size; the lists are sound.
     pub(super) fn for_each(&self, mut f: impl FnMut(Block, usize)) {
-        for size in Self::sizes() {
+        self.for_each_size(|size| {
             let mut next = self.list(size).get();
             while !next.is_null() {
                 let first = ptr::untagged(next, NUMBER);
@@ -120,7 +142,7 @@ impl Quick {
                 // SAFETY: As in `pop`.
                 next = unsafe { (*first).next };
             }
-        }
+        });
     }
 
     /// Forgets all blocks.

@@ -130,6 +130,15 @@ const fn words(len: usize) -> usize {
     len / WORD_RANGE + 2
 }
 
+/// Bytes of a region of `len` bytes at `start` in whole granules; `start` is a multiple of them.
+///
+/// A region may end with the address space. The last granule is left out then, since the bit behind
+/// a span is looked at, and what is behind that region has no address.
+pub(super) const fn whole_granules(start: usize, len: usize) -> usize {
+    let whole = len & !(GRANULE - 1);
+    if start.wrapping_add(whole) == 0 { whole - GRANULE } else { whole }
+}
+
 /// Bytes that a region needs for one block of `size` bytes; `None` where there are not so many.
 pub(super) fn needed(size: usize) -> Option<usize> {
     // The bitmap of `n` bytes takes at most n / 128 + 32 bytes, so n = (size + fixed) * 128 / 127 is enough.
@@ -195,7 +204,7 @@ impl Span {
     /// The region is the caller's, starts at a multiple of [`REGION_ALIGN`], and, with `zeroed`, is zero.
     pub(super) unsafe fn new(region: NonNull<[u8]>, keep: Keep, zeroed: bool) -> Option<Self> {
         let start = region.cast::<u8>();
-        let len = region.len() & !(GRANULE - 1);
+        let len = whole_granules(start.addr().get(), region.len());
         let books = books_bytes(len, 1);
         let usable = len.checked_sub(HEADER + books).filter(|&usable| usable > 0)?;
         let base = HEADER + books;
@@ -238,12 +247,6 @@ impl Span {
     #[inline(always)]
     pub(super) fn contains(self, address: usize) -> bool {
         address.wrapping_sub(self.address()) < self.len()
-    }
-
-    /// Whether a block of `size` bytes at `start`, an address in the span, lies in the range of blocks.
-    pub(super) fn has_room_for(self, start: usize, size: usize) -> bool {
-        let offset = start.wrapping_sub(self.first_block());
-        offset < self.usable() && size <= self.usable() - offset && start.is_multiple_of(GRANULE)
     }
 
     /// The address of the first block.
@@ -324,8 +327,15 @@ impl Span {
     /// bytes from its start; `address` is where the new span begins. Returns the new bitmap.
     ///
     /// # Safety
-    /// The books lie in `home`, which nobody uses.
-    unsafe fn write_books(self, home: Piece, books: usize, len: usize, address: usize) -> Edges {
+    /// The books lie in `home`, which nobody uses and which, with `zeroed`, is zero.
+    unsafe fn write_books(
+        self,
+        home: Piece,
+        books: usize,
+        len: usize,
+        address: usize,
+        zeroed: bool,
+    ) -> Edges {
         let records = ptr::up(home.start.as_ptr(), books).cast::<Piece>();
         // SAFETY: The place is the caller's, and large enough.
         unsafe { records.write(home) };
@@ -334,8 +344,10 @@ impl Span {
             unsafe { ptr::up(records, number * PIECE).write(piece) };
         }
         let first = ptr::up(records, (self.pieces() + 1) * PIECE).cast::<u64>();
-        // SAFETY: Likewise.
-        unsafe { first.write_bytes(0, words(self.len() + len)) };
+        if !zeroed {
+            // SAFETY: Likewise.
+            unsafe { first.write_bytes(0, words(self.len() + len)) };
+        }
         let (old, new) = (self.bitmap(), Edges::new(first, address));
         // A word is for the same addresses in both.
         let (from, _) = old.place(self.address());
@@ -349,13 +361,13 @@ impl Span {
     /// Joins a region that begins where this span ends; returns the range of it that blocks may use.
     ///
     /// # Safety
-    /// Nobody uses the region, of which the first `len` bytes, whole granules and enough for the books, are joined; a pointer into
-    /// either may access the other.
-    pub(super) unsafe fn join_above(self, region: Piece, len: usize) -> (usize, usize) {
+    /// Nobody uses the region, of which the first `len` bytes, whole granules and enough for the
+    /// books, are joined; with `zeroed` it is zero; a pointer into either may access the other.
+    pub(super) unsafe fn join_above(self, region: Piece, len: usize, zeroed: bool) -> (usize, usize) {
         let (total, pieces) = (self.len() + len, self.pieces() + 1);
         let bytes = books_bytes(total, pieces);
         // SAFETY: The caller's promises; the books take the end of the region.
-        let bitmap = unsafe { self.write_books(region, len - bytes, len, self.address()) };
+        let bitmap = unsafe { self.write_books(region, len - bytes, len, self.address(), zeroed) };
         let start = self.address() + self.len();
         let node = self.node_words();
         let usable = total - HEADER - bytes;
@@ -379,11 +391,11 @@ impl Span {
     ///
     /// # Safety
     /// As [`join_above`](Self::join_above); this span is not used as one any more.
-    pub(super) unsafe fn join_below(self, region: Piece, len: usize) -> (Self, (usize, usize)) {
+    pub(super) unsafe fn join_below(self, region: Piece, len: usize, zeroed: bool) -> (Self, (usize, usize)) {
         let (total, pieces) = (self.len() + len, self.pieces() + 1);
         let bytes = books_bytes(total, pieces);
         // SAFETY: The caller's promises; the books lie behind the header.
-        let bitmap = unsafe { self.write_books(region, HEADER, len, region.start.addr().get()) };
+        let bitmap = unsafe { self.write_books(region, HEADER, len, region.start.addr().get(), zeroed) };
         let (usable, base) = (total - HEADER - bytes, HEADER + bytes);
         let node = self.node_words();
         let header = Header {
@@ -406,5 +418,26 @@ impl Span {
     fn node_words(self) -> [*mut u8; 4] {
         // SAFETY: The header is there and nobody else writes it.
         unsafe { (*self.0.as_ptr()).node }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_region_that_ends_with_the_address_space_has_a_bit_behind_it() {
+        let top = usize::MAX - 65_535;
+        for len in [4096, 65_520, 65_535, 65_536] {
+            let whole = whole_granules(top, len);
+            // Both the end and the granule behind it have addresses, and the bitmap a word for
+            // them.
+            let behind =
+                top.checked_add(whole).and_then(|end| end.checked_add(GRANULE - 1)).expect("an address");
+            assert!(behind / WORD_RANGE - top / WORD_RANGE < words(whole));
+            assert!(whole + 2 * GRANULE > len && whole.is_multiple_of(GRANULE));
+        }
+        assert_eq!((whole_granules(top, 65_536), whole_granules(top, 65_535)), (65_520, 65_520));
+        assert_eq!((whole_granules(top, 65_519), whole_granules(4096, 4096)), (65_504, 4096));
     }
 }

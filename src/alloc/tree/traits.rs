@@ -3,11 +3,14 @@
 use core::fmt;
 use core::ptr::NonNull;
 
+use super::block::{DIRTY, GRANULE};
 use super::count::BINNED;
 use super::heap::rounded;
 use super::merge::Merging;
 use super::{KeepApart, MultipleBinarySearchTreeAllocator, TreeCount};
-use crate::alloc::{Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use crate::alloc::{
+    Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere, relocate_zeroed,
+};
 use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
 
 // SAFETY: A block is cut from a free one, which leaves the free set before, and its edges in the bitmap are cleared, so that it is part of
@@ -28,6 +31,35 @@ where
             None => self.take_elsewhere(size, layout.align())?,
         };
         Ok(ptr::bytes(block, size))
+    }
+
+    /// Writes only what is not known to be zero, of blocks beyond 4 KiB.
+    fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+        let size = rounded(layout.size());
+        if size > BINNED {
+            return Ok(ptr::bytes(self.take_zeroed(size, layout.align())?, size));
+        }
+        let block = self.allocate(layout)?;
+        // SAFETY: The whole block was just allocated, so it is writable.
+        unsafe { block.cast::<u8>().write_bytes(0, block.len()) };
+        Ok(block)
+    }
+
+    unsafe fn grow_zeroed(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<NonNull<[u8]>, AllocError> {
+        // SAFETY: The caller's promises.
+        let Ok((grown, clean)) = (unsafe { self.grow_telling(block, old, new) }) else {
+            // SAFETY: The caller's promises; the failed call changed nothing.
+            return unsafe { relocate_zeroed(self, block, old, new) };
+        };
+        let start = block.addr().get();
+        // SAFETY: The bytes from the old size on lie in the block, and nobody knows of them yet.
+        unsafe { zero_up_to(grown, old.size(), clean.clamp(start + old.size(), start + grown.len())) };
+        Ok(grown)
     }
 
     #[inline(always)]
@@ -55,25 +87,8 @@ where
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        let (old_size, new_size) = (rounded(old.size()), rounded(new.size()));
-        let start = block.addr().get();
-        if ptr::padding(start, new.align()) != 0 {
-            return Err(AllocError::NotInPlace);
-        }
-        // SAFETY: The block is one of this allocator, as the caller promises.
-        let span = unsafe { self.span_of(start) };
-        if new_size > old_size {
-            let more = new_size - old_size;
-            let behind = || {
-                // SAFETY: The span is the block's, and the block, which ends there, is live.
-                unsafe { self.free_behind(span, start + old_size) }.filter(|&(_, found)| found >= more)
-            };
-            // A block that has a bin is moved in less time than what waits is merged.
-            let merged = || if old_size > BINNED && self.flush_quick() { behind() } else { None };
-            let (free, found) = behind().or_else(merged).ok_or(AllocError::NotInPlace)?;
-            self.cut(free, found, 0, more);
-        }
-        Ok(ptr::bytes(span.block(start), new_size))
+        // SAFETY: The caller's promises.
+        Ok(unsafe { self.grow_telling(block, old, new) }?.0)
     }
 
     /// Succeeds wherever the block has the new alignment.
@@ -91,12 +106,69 @@ where
         // SAFETY: The block is one of this allocator, as the caller promises.
         let span = unsafe { self.span_of(start) };
         if new_size < old_size {
-            // SAFETY: The end of a live block, which its user gives up. (What is left keeps the span from being wholly free.)
+            // SAFETY: The end of a live block, which its user gives up. (What is left keeps the
+            // span from being wholly free.)
             unsafe { self.give_back(span, start + new_size, start + old_size) };
             span.sub_used(old_size - new_size);
         }
         Ok(ptr::bytes(span.block(start), new_size))
     }
+}
+
+impl<S, T, M> MultipleBinarySearchTreeAllocator<S, T, M>
+where
+    S: MemorySource,
+    T: TreeCount,
+    M: Merging<S>,
+{
+    /// Grows in place, and says from which address on what is new is zero, but for its last
+    /// granule.
+    ///
+    /// # Safety
+    /// As [`Allocator::grow`].
+    #[inline(always)]
+    unsafe fn grow_telling(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> Result<(NonNull<[u8]>, usize), AllocError> {
+        let (old_size, new_size) = (rounded(old.size()), rounded(new.size()));
+        let start = block.addr().get();
+        if ptr::padding(start, new.align()) != 0 {
+            return Err(AllocError::NotInPlace);
+        }
+        // SAFETY: The block is one of this allocator, as the caller promises.
+        let span = unsafe { self.span_of(start) };
+        let mut clean = DIRTY;
+        if new_size > old_size {
+            let more = new_size - old_size;
+            let behind = || {
+                // SAFETY: The span is the block's, and the block, which ends there, is live.
+                unsafe { self.free_behind(span, start + old_size) }.filter(|&(_, found)| found >= more)
+            };
+            // A block that has a bin is moved in less time than what waits is merged.
+            let merged = || if old_size > BINNED && self.flush_quick() { behind() } else { None };
+            let (free, found) = behind().or_else(merged).ok_or(AllocError::NotInPlace)?;
+            clean = self.cut(free, found, 0, more).1;
+        }
+        Ok((ptr::bytes(span.block(start), new_size), clean))
+    }
+}
+
+/// Makes a block zero from `from` bytes on, up to the address `to`, and its last granule as far as
+/// that lies behind `from`.
+///
+/// # Safety
+/// Those bytes of the block are writable, and nobody else accesses them; `to` lies in the block, or
+/// behind it, not before `from`.
+pub(super) unsafe fn zero_up_to(block: NonNull<[u8]>, from: usize, to: usize) {
+    let start = block.cast::<u8>().as_ptr();
+    let last = from.max(block.len() - GRANULE);
+    // SAFETY: The bytes from `from` up to `to` are the block's, and the caller's.
+    unsafe { ptr::up(start, from).write_bytes(0, to - start.addr() - from) };
+    // SAFETY: The bytes from `last` to the end are, likewise.
+    unsafe { ptr::up(start, last).write_bytes(0, block.len() - last) };
 }
 
 // SAFETY: Every block lies in a span, whose memory belongs to this allocator alone.

@@ -280,7 +280,9 @@ where
             if pool.flush(C::BYTES, Self::WHOLE_CHUNK) {
                 continue;
             }
-            // What is being purged may be what is missing. Waiting for it takes longer than a chunk from below, and there is one purge at a time: so the chunks obtained for that reason are few.
+            // What is being purged may be what is missing. Waiting for it takes longer than a chunk
+            // from below, and there is one purge at a time: so the chunks obtained for that reason
+            // are few.
             if let Err(refusal) = self.add_chunk(&mut pool) {
                 if pool.being_purged == 0 {
                     return Err(refusal);
@@ -297,7 +299,8 @@ where
         let mut reclaimed = 0;
         let mut pool = self.pool.lock();
         pool.flush(C::BYTES, Self::WHOLE_CHUNK);
-        // At most as many as there are now: who frees meanwhile, `leaving` perhaps, does not keep this from ending.
+        // At most as many as there are now: who frees meanwhile, `leaving` perhaps, does not keep
+        // this from ending.
         let chunks = pool.chunks;
         drop(pool);
         for _ in 0..chunks {
@@ -306,7 +309,8 @@ where
             // Without the lock: it may use this pool.
             leaving(region);
             reclaimed += C::BYTES;
-            // SAFETY: The chunk was obtained with this layout, and all its slices were free and are in no books now.
+            // SAFETY: The chunk was obtained with this layout, and all its slices were free and are
+            // in no books now.
             unsafe { self.source.release(region, Self::CHUNK) };
         }
         reclaimed
@@ -332,7 +336,8 @@ where
         Ok(obtained.cut(layout.size()))
     }
 
-    /// Makes a region of this pool longer or shorter where it is, by the slices behind it; whether new ones are known to be zero.
+    /// Makes a region of this pool longer or shorter where it is, by the slices behind it; whether
+    /// new ones are known to be zero.
     fn resize(&self, start: NonNull<u8>, old: usize, new: usize) -> Result<bool, SourceError> {
         if old == new {
             return Ok(S::ZEROED);
@@ -474,8 +479,8 @@ where
     }
 }
 
-// SAFETY: Slices lie in a chunk, which is held of the source below, and other regions are its own; a range in a region of this source lies in
-// one of those.
+// SAFETY: Slices lie in a chunk, which is held of the source below, and other regions are its own;
+// a range in a region of this source lies in one of those.
 unsafe impl<S, C> Decommit for SliceSource<S, C>
 where
     S: Decommit,

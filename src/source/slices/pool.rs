@@ -1,7 +1,9 @@
-//! What the lock of a pool of slices guards: the books, runs kept aside, and the sums of all chunks.
+//! What the lock of a pool of slices guards: the books, runs kept aside, and the sums of all
+//! chunks.
 //!
-//! Always: `free`, `dirty`, `waiting` and `being_purged` are the sums of the chunks, and of the runs kept aside, which are free,
-//! dirty and waiting here but held to the books of their chunks. A run enters the books only if they say that it is held.
+//! Always: `free`, `dirty`, `waiting` and `being_purged` are the sums of the chunks, and of the
+//! runs kept aside, which are free, dirty and waiting here but held to the books of their chunks. A
+//! run enters the books only if they say that it is held.
 
 use core::ptr::NonNull;
 
@@ -44,7 +46,8 @@ impl Pool {
         }
     }
 
-    /// Where the books of the chunk are in which a run of `len` slices starts that somebody holds, and which slice of it that is.
+    /// Where the books of the chunk are in which a run of `len` slices starts that somebody holds,
+    /// and which slice of it that is.
     ///
     /// Ends the process if nobody does: the run was given back twice, or it is none of this pool.
     #[inline]

@@ -53,7 +53,8 @@ impl<'a, S: MemorySource> Region<'a, S> {
         assert!(S::BLOCK == 0 || (len == S::BLOCK && address.is_multiple_of(S::BLOCK)));
         assert!(zeroed || !S::ZEROED, "a source of zeroed regions forgot that this is one");
         if zeroed {
-            // SAFETY: The region was just obtained, so it is readable and ours; zeroed memory is initialised.
+            // SAFETY: The region was just obtained, so it is readable and ours; zeroed memory is
+            // initialised.
             let contents = unsafe { bytes(region.cast(), len) };
             assert!(contents.iter().all(|&byte| byte == 0), "a region said to be zeroed is not");
         }
