@@ -1,12 +1,14 @@
-//! Requests served by coroutines with stacks of their own, which move between threads, each in a heap of its own.
+//! Requests served by coroutines with stacks of their own, which move between threads, each in a
+//! heap of its own.
 //!
 //! ```console
 //! cargo run --release --example coroutines -- 10000
 //! ```
 //!
-//! Four threads take whichever coroutine is ready. A coroutine enters the heap of its request and stays in it while it is suspended; the
-//! scheduler calls `ALLOC.switch` before it resumes a coroutine and after it was suspended, so that what is current belongs to the
-//! coroutine and not to the thread.
+//! Four threads take whichever coroutine is ready. A coroutine enters the heap of its request and
+//! stays in it while it is suspended; the scheduler calls `ALLOC.switch` before it resumes a
+//! coroutine and after it was suspended, so that what is current belongs to the coroutine and not
+//! to the thread.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -45,8 +47,8 @@ struct Task {
     context: SavedContext<ALLOC>,
 }
 
-// SAFETY: The coroutine captures a number, and what lies on its stack while it is suspended (a heap's handle, strings, a vector) may all be
-// sent. A task is in one queue or with one thread.
+// SAFETY: The coroutine captures a number, and what lies on its stack while it is suspended (a
+// heap's handle, strings, a vector) may all be sent. A task is in one queue or with one thread.
 unsafe impl Send for Task {}
 
 impl Task {

@@ -1,4 +1,5 @@
-//! What models put under the crate's code: memory whose uses loom sees, and a source that keeps books.
+//! What models put under the crate's code: memory whose uses loom sees, and a source that keeps
+//! books.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::BTreeMap;
@@ -13,11 +14,13 @@ use loom::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 use crate::{AllocError, Allocator, MemorySource, NonZeroLayout, SourceError, ptr};
 
-/// Something that only one thread at a time may use. Loom fails a model in which two uses are not ordered.
+/// Something that only one thread at a time may use. Loom fails a model in which two uses are not
+/// ordered.
 #[derive(Debug)]
 pub(super) struct Place(UnsafeCell<usize>);
 
-// SAFETY: Loom runs one thread at a time, and stops at the first use that the others are not ordered with.
+// SAFETY: Loom runs one thread at a time, and stops at the first use that the others are not
+// ordered with.
 unsafe impl Sync for Place {}
 
 impl Place {
@@ -38,9 +41,10 @@ impl Place {
 
 /// Makes loom try every order of the steps that begin by passing it.
 ///
-/// Of each atomic, loom remembers only the last access, and asks of a new one whether it could have come before that. A thread
-/// that loads and then exchanges therefore hides, by its own load, the loads of other threads before it, and orders that matter
-/// are not tried. Passing is an exchange without that load; it is Relaxed, so it orders nothing by itself.
+/// Of each atomic, loom remembers only the last access, and asks of a new one whether it could have
+/// come before that. A thread that loads and then exchanges therefore hides, by its own load, the
+/// loads of other threads before it, and orders that matter are not tried. Passing is an exchange
+/// without that load; it is Relaxed, so it orders nothing by itself.
 #[derive(Debug)]
 pub(super) struct Door(AtomicUsize);
 
@@ -56,8 +60,9 @@ impl Door {
 
 /// Memory in slots of equal size, made of units of equal size, each with a [`Place`].
 ///
-/// As a [`MemorySource`] it gives whole slots. Obtaining or releasing one touches all of its places, so that loom fails a model in
-/// which a slot is obtained or released while somebody uses a part of it.
+/// As a [`MemorySource`] it gives whole slots. Obtaining or releasing one touches all of its
+/// places, so that loom fails a model in which a slot is obtained or released while somebody uses a
+/// part of it.
 #[derive(Debug)]
 pub(super) struct Ground {
     memory: NonNull<u8>,
@@ -65,10 +70,11 @@ pub(super) struct Ground {
     slot: usize,
     unit: usize,
     places: Vec<Place>,
-    /// Whether each slot is held. Loom does not see this lock, which orders nothing and is never waited for.
+    /// Whether each slot is held. Loom does not see this lock, which orders nothing and is never
+    /// waited for.
     held: Mutex<Vec<bool>>,
-    /// What orders the uses of a slot by its users, as a source does which is called without locks: a kernel gives memory out after
-    /// it got it back.
+    /// What orders the uses of a slot by its users, as a source does which is called without locks:
+    /// a kernel gives memory out after it got it back.
     turns: Vec<AtomicUsize>,
 }
 
@@ -119,7 +125,8 @@ impl Ground {
     }
 }
 
-// SAFETY: A slot is `slot` bytes at a multiple of that, and is given to one user at a time, which `held` sees to.
+// SAFETY: A slot is `slot` bytes at a multiple of that, and is given to one user at a time, which
+// `held` sees to.
 unsafe impl MemorySource for Ground {
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         assert!(layout.size() <= self.slot && layout.align() <= self.slot);

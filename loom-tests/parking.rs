@@ -1,6 +1,8 @@
-//! The heap of a thread that ends is parked, adopted and parked again while its blocks are freed elsewhere.
+//! The heap of a thread that ends is parked, adopted and parked again while its blocks are freed
+//! elsewhere.
 //!
-//! A heap is emptied only while it is parked without a block; the books of its blocks are checked whenever it is, and at the end.
+//! A heap is emptied only while it is parked without a block; the books of its blocks are checked
+//! whenever it is, and at the end.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -42,7 +44,8 @@ impl Process {
         self.heap.touch();
         let live = self.heap.local.live();
         assert!(self.taken.swap(false, Relaxed));
-        // SAFETY: The lot, which is all that keeps the reference, goes together with the control block.
+        // SAFETY: The lot, which is all that keeps the reference, goes together with the control
+        // block.
         let shared: &'static Shared = unsafe { &*core::ptr::from_ref(&self.heap.shared) };
         self.lot.park(shared, live, || self.empty());
     }
@@ -183,7 +186,8 @@ fn another_thread_adopts() {
     });
 }
 
-/// The adopter parks the heap again, and a block of its own outlives that: a thread that freed the last block before comes late.
+/// The adopter parks the heap again, and a block of its own outlives that: a thread that freed the
+/// last block before comes late.
 #[test]
 fn another_thread_adopts_and_parks() {
     explore("parking, adopt and park again", 3, || {
@@ -212,7 +216,8 @@ fn another_thread_adopts_and_parks_without_blocks() {
     });
 }
 
-/// Here the heap's user is the thread that allocated, and the adopter at once; its block goes to the thread that frees.
+/// Here the heap's user is the thread that allocated, and the adopter at once; its block goes to
+/// the thread that frees.
 #[test]
 fn a_block_goes_out_and_comes_back() {
     explore("parking, a block sent to who frees", 3, || {
@@ -247,7 +252,8 @@ fn another_thread_trims() {
     });
 }
 
-/// The heap is emptied and adopted before the thread that freed the last block comes to empty it: it finds a user there.
+/// The heap is emptied and adopted before the thread that freed the last block comes to empty it:
+/// it finds a user there.
 #[test]
 fn another_thread_trims_and_adopts() {
     explore("parking, trim and adopt", 3, || {

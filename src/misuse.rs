@@ -1,8 +1,8 @@
 //! How the library ends the process when it meets memory that was misused.
 //!
-//! A second free, a block of another allocator, a list of free blocks that leads in a circle: slow paths look for them
-//! always, in release builds too, and end the process here. To go on would hand out memory that
-//! somebody still uses.
+//! A second free, a block of another allocator, a list of free blocks that leads in a circle: slow
+//! paths look for them always, in release builds too, and end the process here. To go on would hand
+//! out memory that somebody still uses.
 //!
 //! Always: [`end_process`] allocates nothing, takes no lock of this library, and does not unwind.
 
@@ -12,8 +12,8 @@ use crate::sys;
 
 /// Writes one sentence with the block's address to standard error, and ends the process.
 ///
-/// `fault` says what was found, in a few words, without a full stop: "a block was freed twice". `block` is the address of the
-/// block, or of the memory that the fault was found in.
+/// `fault` says what was found, in a few words, without a full stop: "a block was freed twice".
+/// `block` is the address of the block, or of the memory that the fault was found in.
 #[cold]
 #[inline(never)]
 pub(crate) fn end_process(fault: &str, block: usize) -> ! {

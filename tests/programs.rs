@@ -1,7 +1,8 @@
-//! The programs of tests/programs, each a process of its own, built without optimisation, with it, and with fat link-time optimisation.
+//! The programs of tests/programs, each a process of its own, built without optimisation, with it,
+//! and with fat link-time optimisation.
 //!
-//! What they check shows in a whole program only: what the compiler keeps in registers across a suspension, who registers fork
-//! handlers first, what unloading a library leaves behind.
+//! What they check shows in a whole program only: what the compiler keeps in registers across a
+//! suspension, who registers fork handlers first, what unloading a library leaves behind.
 
 #![cfg(feature = "std")]
 
@@ -34,7 +35,8 @@ fn built(profile: usize) -> &'static Path {
     })
 }
 
-/// Runs a program, which must end within a minute; a program that hangs is killed, and the test fails.
+/// Runs a program, which must end within a minute; a program that hangs is killed, and the test
+/// fails.
 fn run(profile: usize, program: &str, arguments: &[&str]) -> Output {
     let folder = built(profile);
     let mut child = Command::new(folder.join(program))

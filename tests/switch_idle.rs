@@ -1,4 +1,5 @@
-//! What the tiers keep free after a burst is in the figures, and so is what `trim` gives back to the operating system.
+//! What the tiers keep free after a burst is in the figures, and so is what `trim` gives back to
+//! the operating system.
 
 #![cfg(feature = "std")]
 

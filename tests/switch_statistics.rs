@@ -1,4 +1,5 @@
-//! Figures are exact while other threads rest: what a resting thread has counted and not added to the totals is in them.
+//! Figures are exact while other threads rest: what a resting thread has counted and not added to
+//! the totals is in them.
 
 #![cfg(feature = "std")]
 

@@ -1,4 +1,5 @@
-//! Zeroed requests touch no page that is known to be zero, without a thread tier, while the context is undecided, and in heaps.
+//! Zeroed requests touch no page that is known to be zero, without a thread tier, while the context
+//! is undecided, and in heaps.
 
 #![cfg(feature = "std")]
 

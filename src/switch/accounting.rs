@@ -1,12 +1,15 @@
-//! Counting blocks and bytes by tier, for those who ask for it with [`Policy::ACCOUNTING`](super::Policy::ACCOUNTING).
+//! Counting blocks and bytes by tier, for those who ask for it with
+//! [`Policy::ACCOUNTING`](super::Policy::ACCOUNTING).
 //!
-//! Each thread counts for itself, plainly, and adds what it counted to the process's totals when its bytes have changed by
-//! [`FLUSH`] and when it ends. A thread whose end will be seen is on a list meanwhile, and whoever asks for figures adds what
-//! the threads on the list have not added yet. So figures are exact while the other threads are at rest, and a
-//! peak is exact to `FLUSH` bytes for each running thread. What destructors do after a thread's heap was parked is added at once.
+//! Each thread counts for itself, plainly, and adds what it counted to the process's totals when
+//! its bytes have changed by [`FLUSH`] and when it ends. A thread whose end will be seen is on a
+//! list meanwhile, and whoever asks for figures adds what the threads on the list have not added
+//! yet. So figures are exact while the other threads are at rest, and a peak is exact to `FLUSH`
+//! bytes for each running thread. What destructors do after a thread's heap was parked is added at
+//! once.
 //!
-//! Always: what is on the list of threads is the state of a thread that runs; it is taken off, under the list's lock, before the
-//! thread's storage goes.
+//! Always: what is on the list of threads is the state of a thread that runs; it is taken off,
+//! under the list's lock, before the thread's storage goes.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
@@ -110,8 +113,8 @@ pub struct TierStatistics {
     pub blocks_freed: u64,
     /// Bytes in blocks that are allocated now, as asked for.
     pub live_bytes: usize,
-    /// The most that `live_bytes` was since the program began or [`reset_peaks`](super::SwitchableAllocator::reset_peaks), to
-    /// 64 KiB for each running thread.
+    /// The most that `live_bytes` was since the program began or
+    /// [`reset_peaks`](super::SwitchableAllocator::reset_peaks), to 64 KiB for each running thread.
     pub peak_live_bytes: usize,
 }
 
@@ -166,7 +169,8 @@ impl Pending {
         }
     }
 
-    /// Adds everything to the totals, and from now on at once: the end of the thread will not be seen (any more).
+    /// Adds everything to the totals, and from now on at once: the end of the thread will not be
+    /// seen (any more).
     pub(crate) fn flush_always(&self, totals: &Totals) {
         self.at_once.set(true);
         self.flush(totals);
@@ -211,13 +215,15 @@ impl Totals {
     /// Puts the calling thread on the list.
     ///
     /// # Safety
-    /// `pending` is the calling thread's, on no list, and is taken off by [`leave`](Self::leave) before the thread's storage goes.
+    /// `pending` is the calling thread's, on no list, and is taken off by [`leave`](Self::leave)
+    /// before the thread's storage goes.
     pub(crate) unsafe fn join(&self, pending: &Pending) {
         let mut threads = self.threads.lock();
         pending.next.set(threads.first);
         let this = core::ptr::from_ref(pending).cast_mut();
         if let Some(next) = NonNull::new(threads.first) {
-            // SAFETY: What is on the list is a thread's that runs; its links are used only under the lock.
+            // SAFETY: What is on the list is a thread's that runs; its links are used only under
+            // the lock.
             unsafe { next.as_ref() }.previous.set(this);
         }
         threads.first = this;
@@ -261,7 +267,8 @@ impl Totals {
         self.heaps.load(Relaxed).wrapping_add_signed(unflushed.heaps as i64)
     }
 
-    /// Before a fork: takes the list's lock. `own` is the calling thread's, the only one that the child will have.
+    /// Before a fork: takes the list's lock. `own` is the calling thread's, the only one that the
+    /// child will have.
     pub(crate) fn before_fork(&self, own: &Pending) {
         self.threads.hold_for_fork();
         // The thread passes through the lock that it holds.
@@ -269,7 +276,8 @@ impl Totals {
         threads.others_at_fork = threads.unflushed(Some(own));
     }
 
-    /// After a fork: gives the lock back. In the child the calling thread remains, and what the others had counted is added.
+    /// After a fork: gives the lock back. In the child the calling thread remains, and what the
+    /// others had counted is added.
     ///
     /// # Safety
     /// As [`Guarded::release_after_fork`].
@@ -305,7 +313,8 @@ impl Threads {
         let mut sum = Unflushed::default();
         let mut next = self.first;
         while let Some(pending) = NonNull::new(next) {
-            // SAFETY: What is on the list is a thread's that runs; `self` is reached under the lock.
+            // SAFETY: What is on the list is a thread's that runs; `self` is reached under the
+            // lock.
             let pending = unsafe { pending.as_ref() };
             if !but.is_some_and(|but| core::ptr::eq(but, pending)) {
                 pending.add_to(&mut sum);

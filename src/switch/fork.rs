@@ -1,26 +1,28 @@
 //! Forks: the process's one list of switchable allocators, and its fork handlers.
 //!
-//! A child of a fork has the memory of all threads and one thread. The locks that the others held would stay locked for ever, so the
-//! handlers take all of them before a fork and give them back in the parent and in the child. Every declaration is on one
-//! list, and the handlers go over it in steps, so that there is one order for the process:
+//! A child of a fork has the memory of all threads and one thread. The locks that the others held
+//! would stay locked for ever, so the handlers take all of them before a fork and give them back in
+//! the parent and in the child. Every declaration is on one list, and the handlers go over it in
+//! steps, so that there is one order for the process:
 //!
 //! ```text
 //!   upper locks of all declarations  ->  global tiers of this library  ->  sources of all declarations  ->  system
 //! ```
 //!
-//! Nothing is called under an upper lock (parking lot, pools of control blocks, lists of large objects) but the system. Below
-//! those, compositions of the user's own may nest locks in another order; the forking thread gives way to whoever holds one
-//! ([`sync::fork`](crate::sync)).
+//! Nothing is called under an upper lock (parking lot, pools of control blocks, lists of large
+//! objects) but the system. Below those, compositions of the user's own may nest locks in another
+//! order; the forking thread gives way to whoever holds one ([`sync::fork`](crate::sync)).
 //!
-//! Handlers run in the order of their registration after a fork, and in reverse before it. These are to be the last before and the
-//! first after it, so that other libraries' handlers may allocate, and may wait for threads that allocate. They
-//! are registered by a constructor with the lowest priority. A shared library that registered handlers
-//! before that, in a constructor of its own, may allocate in them all the same, since the forking thread passes through the locks that
+//! Handlers run in the order of their registration after a fork, and in reverse before it. These
+//! are to be the last before and the first after it, so that other libraries' handlers may
+//! allocate, and may wait for threads that allocate. They are registered by a constructor with the
+//! lowest priority. A shared library that registered handlers before that, in a constructor of its
+//! own, may allocate in them all the same, since the forking thread passes through the locks that
 //! it holds; a handler of such a library that waits for another thread which allocates needs
 //! [`fork_handlers_first!`](crate::fork_handlers_first).
 //!
-//! The lists that need no lock are whole at any moment. What other threads' heaps hold is lost to the child, but its blocks can be
-//! freed there as everywhere.
+//! The lists that need no lock are whole at any moment. What other threads' heaps hold is lost to
+//! the child, but its blocks can be freed there as everywhere.
 
 use core::ptr::{NonNull, null_mut};
 
@@ -52,7 +54,8 @@ const STEPS: usize = 3;
 
 /// The fork handlers were not asked for yet.
 const UNREGISTERED: u8 = 0;
-/// Some thread registers them just now. No lock, because a fork at this moment would leave it to the child for ever.
+/// Some thread registers them just now. No lock, because a fork at this moment would leave it to
+/// the child for ever.
 const REGISTERING: u8 = 1;
 const REGISTERED: u8 = 2;
 const REFUSED: u8 = 3;
@@ -121,8 +124,8 @@ fn register() -> u8 {
     state
 }
 
-/// Registers the fork handlers of this library, if that was not done yet; called by a constructor, and by
-/// [`fork_handlers_first!`](crate::fork_handlers_first) before all constructors.
+/// Registers the fork handlers of this library, if that was not done yet; called by a constructor,
+/// and by [`fork_handlers_first!`](crate::fork_handlers_first) before all constructors.
 #[doc(hidden)]
 pub extern "C" fn register_fork_handlers() {
     register();
@@ -159,7 +162,8 @@ unsafe extern "C" fn before_fork() {
 unsafe extern "C" fn after_fork() {
     for step in (0..STEPS).rev() {
         for member in members() {
-            // SAFETY: The system calls this after `before_fork`, on the same thread or, in the child, on its copy.
+            // SAFETY: The system calls this after `before_fork`, on the same thread or, in the
+            // child, on its copy.
             unsafe { member.steps.after[step]() };
         }
     }
@@ -182,7 +186,8 @@ impl<D: Declaration> StepsOf<D> {
 }
 
 /// # Safety
-/// Called before a fork, on the thread that forks, which calls [`upper_after`] afterwards. The same holds for the other steps.
+/// Called before a fork, on the thread that forks, which calls [`upper_after`] afterwards. The same
+/// holds for the other steps.
 unsafe fn upper_before<D: Declaration>() {
     let allocator = D::allocator();
     allocator.totals.before_fork(&SwitchableAllocator::<D>::state().pending);

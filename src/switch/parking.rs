@@ -1,9 +1,10 @@
 //! Heaps whose thread has ended.
 //!
-//! A heap is parked with its blocks settled (see [`Balance`](super::balance::Balance)), and adopted by the next thread that needs a heap,
-//! which unsettles them. Both happen under one lock. A remote free that takes a parked heap's balance to 0 takes the lock
-//! too; by then the heap may have been adopted, or even parked again, so it looks at what the heap is *now*: only a heap that is
-//! parked and even is emptied, and such a heap has no block and no user.
+//! A heap is parked with its blocks settled (see [`Balance`](super::balance::Balance)), and adopted
+//! by the next thread that needs a heap, which unsettles them. Both happen under one lock. A remote
+//! free that takes a parked heap's balance to 0 takes the lock too; by then the heap may have been
+//! adopted, or even parked again, so it looks at what the heap is *now*: only a heap that is parked
+//! and even is emptied, and such a heap has no block and no user.
 //!
 //! ```text
 //!   alive --park, blocks--> parked --adopt--> alive
@@ -13,8 +14,9 @@
 //!     +--park, no block--> emptying
 //! ```
 //!
-//! Always: nothing is emptied under the lock, because that calls the tier's source. A heap that is being emptied says so in its
-//! phase, and is the emptying thread's alone: no thread adopts it, and none empties it a second time.
+//! Always: nothing is emptied under the lock, because that calls the tier's source. A heap that is
+//! being emptied says so in its phase, and is the emptying thread's alone: no thread adopts it, and
+//! none empties it a second time.
 
 use core::ptr::{NonNull, null_mut};
 
@@ -42,7 +44,8 @@ impl ParkingLot {
         }
     }
 
-    /// Parks a heap with `live` blocks (handed out minus freed by its user); calls `empty` if all of them are gone already.
+    /// Parks a heap with `live` blocks (handed out minus freed by its user); calls `empty` if all
+    /// of them are gone already.
     pub(crate) fn park(&self, heap: &'static Shared, live: usize, empty: impl FnOnce()) {
         let mut heaps = self.heaps.lock();
         let even = heap.balance.settle(live) == 0;
@@ -55,7 +58,8 @@ impl ParkingLot {
         }
     }
 
-    /// Takes a parked heap, if there is one; `live` gives the number it was parked with, and is asked under the lock.
+    /// Takes a parked heap, if there is one; `live` gives the number it was parked with, and is
+    /// asked under the lock.
     pub(crate) fn adopt(&self, live: impl FnOnce(NonNull<Shared>) -> usize) -> Option<NonNull<Shared>> {
         let mut heaps = self.heaps.lock();
         let heap = heaps.take(|heap| heap.phase() == Phase::Parked)?;
@@ -66,7 +70,8 @@ impl ParkingLot {
         Some(heap)
     }
 
-    /// Called by the remote free that saw the last block of a settled heap go: calls `empty` if the heap is parked and has no block.
+    /// Called by the remote free that saw the last block of a settled heap go: calls `empty` if the
+    /// heap is parked and has no block.
     pub(crate) fn last_freed(&self, heap: &Shared, empty: impl FnOnce()) {
         let heaps = self.heaps.lock();
         if !heap.is_parked_without_blocks() {

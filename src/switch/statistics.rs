@@ -58,16 +58,18 @@ impl Lifetimes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trimmed {
-    /// Bytes of memory ranges that went back to where the sources had them from, whether or not they were resident.
+    /// Bytes of memory ranges that went back to where the sources had them from, whether or not
+    /// they were resident.
     pub bytes: usize,
-    /// Bytes that were resident and are no longer, so far as the sources know: pages of those ranges, and memory whose range stays.
+    /// Bytes that were resident and are no longer, so far as the sources know: pages of those
+    /// ranges, and memory whose range stays.
     pub resident_bytes: usize,
 }
 
 /// What a switchable allocator holds and has done; see [`SwitchableAllocator::statistics`].
 ///
-/// The figures are gathered one after another while other threads go on; they are exact while those rest, but for
-/// [`thread_blocks`](Self::thread_blocks).
+/// The figures are gathered one after another while other threads go on; they are exact while those
+/// rest, but for [`thread_blocks`](Self::thread_blocks).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statistics {
@@ -85,16 +87,19 @@ pub struct Statistics {
     pub orphans: usize,
     /// Blocks that are allocated now from coroutine heaps, orphans included.
     pub heap_blocks: usize,
-    /// Bytes of regions and large objects that coroutine heaps hold, those that are kept for use again included.
+    /// Bytes of regions and large objects that coroutine heaps hold, those that are kept for use
+    /// again included.
     pub heap_bytes: usize,
-    /// Of these, bytes of heaps that are over: control blocks that wait for a heap keep their first region.
+    /// Of these, bytes of heaps that are over: control blocks that wait for a heap keep their first
+    /// region.
     pub free_heap_bytes: usize,
     /// Heaps of running threads.
     pub thread_heaps: usize,
     /// Heaps of threads that ended, which wait for a thread.
     pub parked_heaps: usize,
-    /// Blocks that are allocated now from thread heaps, parked ones included. Those of other running threads include blocks that are at hand
-    /// there for the next allocations, where the tier's allocator keeps such.
+    /// Blocks that are allocated now from thread heaps, parked ones included. Those of other
+    /// running threads include blocks that are at hand there for the next allocations, where the
+    /// tier's allocator keeps such.
     pub thread_blocks: usize,
     /// Of these, blocks of parked heaps.
     pub parked_blocks: usize,
@@ -102,12 +107,15 @@ pub struct Statistics {
     pub thread_bytes: usize,
     /// Of these, bytes of parked heaps.
     pub parked_bytes: usize,
-    /// Bytes that the sources of both tiers and of large objects keep for later requests, beyond what heaps hold. What several
-    /// tiers or allocators of the process share is in the figures of each.
+    /// Bytes that the sources of both tiers and of large objects keep for later requests, beyond
+    /// what heaps hold. What several tiers or allocators of the process share is in the figures of
+    /// each.
     pub idle_bytes: usize,
-    /// Of these, bytes that may be resident: they were used before, and not given back to the operating system since.
+    /// Of these, bytes that may be resident: they were used before, and not given back to the
+    /// operating system since.
     pub idle_resident_bytes: usize,
-    /// Resident bytes that [`trim`](SwitchableAllocator::trim) has given back to the operating system since the program began.
+    /// Resident bytes that [`trim`](SwitchableAllocator::trim) has given back to the operating
+    /// system since the program began.
     pub trimmed_resident_bytes: u64,
     /// Coroutine heaps that ever lost their handle while blocks were allocated.
     pub orphans_made: u64,
@@ -120,7 +128,8 @@ pub struct Statistics {
 }
 
 impl<D: Declaration> SwitchableAllocator<D> {
-    /// What the allocator holds and has done. Looks at every heap under a lock: for reports and tests.
+    /// What the allocator holds and has done. Looks at every heap under a lock: for reports and
+    /// tests.
     #[inline(never)]
     pub fn statistics(&self) -> Statistics {
         let state = Self::state();
@@ -170,9 +179,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
         PolicyOf::<D>::LARGE.idle(&mut add);
     }
 
-    /// Gives memory that no block lies in back to where it came from, as far as this thread can: the regions of the free heaps that it
-    /// keeps, of parked heaps without blocks, what large objects left, what a global tier of this library can
-    /// (see [`Allocator::trim`](crate::Allocator::trim)), and what the tiers' sources keep.
+    /// Gives memory that no block lies in back to where it came from, as far as this thread can:
+    /// the regions of the free heaps that it keeps, of parked heaps without blocks, what large
+    /// objects left, what a global tier of this library can (see
+    /// [`Allocator::trim`](crate::Allocator::trim)), and what the tiers' sources keep.
     ///
     /// # Examples
     /// ```
@@ -198,8 +208,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         trimmed
     }
 
-    /// Has a source give back what it keeps: the memory first, which it can count, then the ranges, whose resident pages are counted
-    /// before they leave.
+    /// Has a source give back what it keeps: the memory first, which it can count, then the ranges,
+    /// whose resident pages are counted before they leave.
     fn trim_source<S: MemorySource>(&self, source: &S, trimmed: &mut Trimmed) {
         trimmed.resident_bytes += source.purge();
         trimmed.bytes += source.reclaim(&mut |range: NonNull<[u8]>| {

@@ -1,13 +1,17 @@
 //! Locks that are held around a fork, so that the child finds nothing half done.
 //!
-//! The process's fork handlers take the locks of everything that an allocator stands on. Three things go beyond an ordinary lock:
+//! The process's fork handlers take the locks of everything that an allocator stands on. Three
+//! things go beyond an ordinary lock:
 //!
-//! - One arena may stand under both tiers, or under two allocators, so one thread takes its lock several times over: the first
-//!   request takes the lock, the last release gives it back, and those between only count.
-//! - A thread that forks may allocate between the handlers that take the locks and those that give them back: other libraries have
-//!   handlers too. So a thread that holds a lock for a fork passes through it ([`ForkHold::lock`]).
-//! - Sources of the user's own composition may nest their locks in any order. So the forking thread never waits for one lock while it
-//!   holds others: it gives those back, waits, and takes them again (as `std::lock` of C++ does).
+//! - One arena may stand under both tiers, or under two allocators, so one thread takes its lock
+//!   several times over: the first request takes the lock, the last release gives it back, and
+//!   those between only count.
+//! - A thread that forks may allocate between the handlers that take the locks and those that give
+//!   them back: other libraries have handlers too. So a thread that holds a lock for a fork passes
+//!   through it ([`ForkHold::lock`]).
+//! - Sources of the user's own composition may nest their locks in any order. So the forking thread
+//!   never waits for one lock while it holds others: it gives those back, waits, and takes them
+//!   again (as `std::lock` of C++ does).
 //!
 //! Always: a lock on the list of the forking thread is held by it, or it is inside [`take`].
 
@@ -19,8 +23,9 @@ use crate::sys;
 
 /// Who holds a lock around a fork, and how many times over.
 ///
-/// Relaxed: a thread finds its own name here only if it wrote it itself, and all the rest is touched by that thread alone. The child's
-/// one thread goes by the name of the thread that forked it.
+/// Relaxed: a thread finds its own name here only if it wrote it itself, and all the rest is
+/// touched by that thread alone. The child's one thread goes by the name of the thread that forked
+/// it.
 #[derive(Debug)]
 pub(crate) struct ForkHold {
     thread: AtomicUsize,
@@ -35,7 +40,8 @@ pub(crate) struct ForkHold {
 #[derive(Debug)]
 struct Methods {
     /// # Safety
-    /// The pointer is to a lock of the type that the methods were made for. The same holds for the others.
+    /// The pointer is to a lock of the type that the methods were made for. The same holds for the
+    /// others.
     try_lock: unsafe fn(*const ()) -> bool,
     lock: unsafe fn(*const ()),
     /// # Safety
@@ -76,18 +82,20 @@ impl ForkHold {
         self.times.store(self.times.load(Relaxed) + 1, Relaxed);
     }
 
-    /// Gives `lock` back, if this is the last release of those that match the calls of [`hold`](Self::hold).
+    /// Gives `lock` back, if this is the last release of those that match the calls of
+    /// [`hold`](Self::hold).
     ///
     /// # Safety
-    /// This thread, or the thread that forked this process, called `hold` with this lock more often than this.
+    /// This thread, or the thread that forked this process, called `hold` with this lock more often
+    /// than this.
     pub(crate) unsafe fn release<L: RawLock>(&self, lock: &L) {
         let times = self.times.load(Relaxed) - 1;
         self.times.store(times, Relaxed);
         if times == 0 {
             self.thread.store(NOBODY, Relaxed);
             forker::forget(self);
-            // SAFETY: `hold` took the lock, and this is the last release, as the caller promises; in the child of a fork the one
-            // thread there is the one that took it.
+            // SAFETY: `hold` took the lock, and this is the last release, as the caller promises;
+            // in the child of a fork the one thread there is the one that took it.
             unsafe { lock.unlock() };
         }
     }
@@ -121,7 +129,8 @@ impl ForkHold {
 
     /// Calls one of the lock's methods.
     fn with_lock<R>(&self, f: impl FnOnce(&Methods, *const ()) -> R) -> R {
-        // SAFETY: `hold` stored the methods, which are constants, before it put this on the list; only what is on the list gets here.
+        // SAFETY: `hold` stored the methods, which are constants, before it put this on the list;
+        // only what is on the list gets here.
         let methods = unsafe { &*self.methods.load(Relaxed) };
         f(methods, self.lock.load(Relaxed))
     }
@@ -129,7 +138,8 @@ impl ForkHold {
     fn try_take(&self) -> bool {
         (0..super::SPINS).any(|_| {
             super::spin_hint();
-            // SAFETY: `hold` stored the methods of the lock's type, and a lock on the list has not moved.
+            // SAFETY: `hold` stored the methods of the lock's type, and a lock on the list has not
+            // moved.
             self.with_lock(|methods, lock| unsafe { (methods.try_lock)(lock) })
         })
     }
@@ -256,7 +266,8 @@ mod forker {
     }
 }
 
-/// The calling thread runs the process's fork handlers from here to [`forks_no_more`]; the caller sees to it that it is the only one.
+/// The calling thread runs the process's fork handlers from here to [`forks_no_more`]; the caller
+/// sees to it that it is the only one.
 #[cfg(feature = "std")]
 pub(crate) fn forks() {
     forker::set(sys::thread_name());

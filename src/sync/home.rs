@@ -1,10 +1,10 @@
 //! Which of several equal things a thread takes first.
 //!
-//! A number for each thread, given in turn when it first asks, so that threads which run at the same time have different ones. It
-//! is a hint: nothing breaks where two threads have the same.
+//! A number for each thread, given in turn when it first asks, so that threads which run at the
+//! same time have different ones. It is a hint: nothing breaks where two threads have the same.
 //!
-//! Neither function is inlined: the address of the number is the thread's, and must not stay in a register of a function that
-//! suspends a coroutine, which may go on on another thread.
+//! Neither function is inlined: the address of the number is the thread's, and must not stay in a
+//! register of a function that suspends a coroutine, which may go on on another thread.
 
 /// The calling thread's number.
 #[cfg(not(all(test, loom)))]
@@ -33,8 +33,8 @@ mod threads {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
 
     std::thread_local! {
-        /// Initialised when the program is compiled, and without a destructor, so that it can be used from the first allocation of
-        /// a thread to its last, and allocates nothing.
+        /// Initialised when the program is compiled, and without a destructor, so that it can be
+        /// used from the first allocation of a thread to its last, and allocates nothing.
         pub(super) static HOME: Cell<usize> = const { Cell::new(NONE) };
     }
 

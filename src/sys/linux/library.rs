@@ -4,9 +4,11 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 
 use super::keeping_errno;
 
-/// Keeps the shared library that a function lies in loaded for the life of the process; nothing is to be done for the program itself.
+/// Keeps the shared library that a function lies in loaded for the life of the process; nothing is
+/// to be done for the program itself.
 ///
-/// What the system was given to call later (at the end of a thread, around a fork, on a thread of its own) must still be there then.
+/// What the system was given to call later (at the end of a thread, around a fork, on a thread of
+/// its own) must still be there then.
 pub(crate) fn keep_loaded(function: *const ()) {
     if cfg!(target_feature = "crt-static") {
         return;

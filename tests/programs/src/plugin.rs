@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 
-/// Allocates and frees in all tiers, and leaves a megabyte free for the pool's thread; the number of bytes in its words.
+/// Allocates and frees in all tiers, and leaves a megabyte free for the pool's thread; the number
+/// of bytes in its words.
 #[unsafe(no_mangle)]
 pub extern "C" fn work(words: usize) -> usize {
     let heap = ALLOC.heap().expect("memory for a heap");

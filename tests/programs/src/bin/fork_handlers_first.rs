@@ -1,4 +1,5 @@
-//! Fork handlers of a library that is linked dynamically, and those of the allocator before all constructors.
+//! Fork handlers of a library that is linked dynamically, and those of the allocator before all
+//! constructors.
 
 #[path = "../fork_handlers/mod.rs"]
 mod fork_handlers;

@@ -1,4 +1,5 @@
-//! A panic in a heap with a small limit: the backtrace's symbols take tens of megabytes, under a lock of the standard library.
+//! A panic in a heap with a small limit: the backtrace's symbols take tens of megabytes, under a
+//! lock of the standard library.
 
 #![forbid(unsafe_code)]
 
@@ -39,7 +40,8 @@ fn main() {
         drop(heap);
     }
     let statistics = ALLOC.statistics();
-    // The first words of the symbols' list may lie in the region that the heap had; the rest does not.
+    // The first words of the symbols' list may lie in the region that the heap had; the rest does
+    // not.
     assert!(statistics.heap_bytes <= 256 << 10, "{statistics:?}");
     // After the panic the limit holds again.
     let heap = ALLOC.heap_with_limit(1 << 20).expect("memory for a heap");

@@ -1,4 +1,5 @@
-//! Loads the plugin, uses it from three threads, and unloads it, again and again; the threads end afterwards.
+//! Loads the plugin, uses it from three threads, and unloads it, again and again; the threads end
+//! afterwards.
 
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Barrier;

@@ -1,10 +1,12 @@
-//! Coroutines with stacks of their own, from two libraries, that are suspended on one thread and resumed on another.
+//! Coroutines with stacks of their own, from two libraries, that are suspended on one thread and
+//! resumed on another.
 //!
 //!   stackful WHAT HOW SUSPENSIONS
 //!
-//! WHAT is `installed` (the allocator is the global one, and nothing else of it is used), `entered` (each coroutine works in a heap of its
-//! own, and its context is switched) or `unswitched` (the same without the switch: sound, though what is current is then
-//! the thread's affair). HOW is `pinned` or `migrating`. Four threads run until the coroutines were suspended that often in all.
+//! WHAT is `installed` (the allocator is the global one, and nothing else of it is used), `entered`
+//! (each coroutine works in a heap of its own, and its context is switched) or `unswitched` (the
+//! same without the switch: sound, though what is current is then the thread's affair). HOW is
+//! `pinned` or `migrating`. Four threads run until the coroutines were suspended that often in all.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -37,10 +39,12 @@ struct Task {
     context: Option<SavedContext<ALLOC>>,
 }
 
-// SAFETY: What the bodies capture may be sent, and a task is resumed by one thread at a time: what a scheduler promises.
+// SAFETY: What the bodies capture may be sent, and a task is resumed by one thread at a time: what
+// a scheduler promises.
 unsafe impl Send for Task {}
 
-/// The function whose disassembly is looked at: an address of thread-local storage must not live across the suspension.
+/// The function whose disassembly is looked at: an address of thread-local storage must not live
+/// across the suspension.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "Rust" fn allocate_suspend_allocate(suspend: &mut dyn FnMut()) -> (Box<[u64; 8]>, Box<[u64; 8]>) {

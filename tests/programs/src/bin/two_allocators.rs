@@ -1,5 +1,5 @@
-//! Three switchable allocators in one process (the program's and two libraries' own, one of which nests its sources' locks in an order
-//! of its own), threads that come and go, and forks.
+//! Three switchable allocators in one process (the program's and two libraries' own, one of which
+//! nests its sources' locks in an order of its own), threads that come and go, and forks.
 
 use std::hint::black_box;
 use std::process::Command;
@@ -20,8 +20,9 @@ mod library {
 /// An arena that asks the process's pool for each block, with its own lock held.
 type OverPool = ArenaSource<PooledSource, U65536, U65536>;
 
-// One tier stands on the process's pool, the other on an arena over the same pool: fork handlers that take the pool's lock for the first
-// tier must not wait for the arena's, which another thread holds while it waits for the pool's.
+// One tier stands on the process's pool, the other on an arena over the same pool: fork handlers
+// that take the pool's lock for the first tier must not wait for the arena's, which another thread
+// holds while it waits for the pool's.
 context_allocator::switchable_allocator!(
     static NESTED: Tiers<
         BumpAllocator<PooledSource>,

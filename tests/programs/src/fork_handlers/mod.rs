@@ -1,4 +1,5 @@
-//! Another library's fork handlers allocate in all tiers, before and after each fork; or they wait for a thread that allocates.
+//! Another library's fork handlers allocate in all tiers, before and after each fork; or they wait
+//! for a thread that allocates.
 
 use std::hint::black_box;
 use std::sync::Mutex;
