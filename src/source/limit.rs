@@ -3,9 +3,9 @@
 use core::ptr::NonNull;
 
 use super::through::{
-    exact, exact_between, obtain_between, pass_on, pass_on_decommit, release, remap, take_out,
+    exact, exact_between, obtain_between, pass_on, pass_on_decommit, pass_on_kept, release, remap, take_out,
 };
-use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -141,17 +141,7 @@ unsafe impl<S: MemorySource> MemorySource for LimitSource<S> {
         remapped
     }
 
-    fn purge(&self) -> usize {
-        self.source.purge()
-    }
-
-    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
-        self.source.idle(report);
-    }
-
-    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
-        self.source.reclaim(leaving)
-    }
+    pass_on_kept!(source);
 }
 
 // SAFETY: The regions are those of the source behind.

@@ -14,8 +14,8 @@
 use core::fmt;
 use core::ptr::NonNull;
 
-use super::through::pass_on_decommit;
-use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
+use super::through::{pass_on_decommit, pass_on_kept};
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::misuse::end_process;
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
@@ -270,17 +270,7 @@ unsafe impl<S: MemorySource> MemorySource for RecordingSource<S> {
         remapped
     }
 
-    fn purge(&self) -> usize {
-        self.source.purge()
-    }
-
-    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
-        self.source.idle(report);
-    }
-
-    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
-        self.source.reclaim(leaving)
-    }
+    pass_on_kept!(source);
 
     unsafe fn before_fork(&self) {
         self.table.hold_for_fork();

@@ -2,8 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::through::{pass_on, pass_on_decommit};
-use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
+use super::through::{pass_on, pass_on_decommit, pass_on_kept};
+use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError};
@@ -114,17 +114,7 @@ unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
         unsafe { self.source.remap(region, old, new) }
     }
 
-    fn purge(&self) -> usize {
-        self.source.purge()
-    }
-
-    fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
-        self.source.idle(report);
-    }
-
-    fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
-        self.source.reclaim(leaving)
-    }
+    pass_on_kept!(source);
 }
 
 // SAFETY: The regions are those of the source behind.

@@ -26,6 +26,24 @@ macro_rules! pass_on {
 }
 pub(super) use pass_on;
 
+/// The methods about memory that is kept for later requests, of a source that keeps none itself.
+macro_rules! pass_on_kept {
+    ($field:ident) => {
+        fn purge(&self) -> usize {
+            self.$field.purge()
+        }
+
+        fn idle(&self, report: &mut dyn FnMut($crate::IdleMemory)) {
+            self.$field.idle(report);
+        }
+
+        fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
+            self.$field.reclaim(leaving)
+        }
+    };
+}
+pub(super) use pass_on_kept;
+
 /// The methods of [`Decommit`](super::Decommit) that make no region, of a source whose regions are
 /// held of another.
 macro_rules! pass_on_decommit {

@@ -63,18 +63,19 @@ fn foreign(block: usize) -> ! {
 /// `.global_tier_allocator(Sharded::new(...))`. It holds no memory before the first allocation, except that of its value: that of `A`, `N + 1` times.
 /// Any number of threads may use it; for few threads, or where memory is scarcer than time, take a [`Locked`](super::Locked).
 ///
-/// Held bytes: when they pass 2 MiB, and then whenever they have doubled or halved since, the
-/// shards that nobody uses at that moment give back what no block lies in, as
-/// [`trim`](Allocator::trim) of `A` does. So shards over a [`SlabAllocator`](crate::SlabAllocator)
-/// hold at most 2 MiB or twice what slabs with blocks in them take, whichever is more; a slab for
-/// each shard that is used just then; and, for each shard, the few empty slabs that it keeps of what
-/// was freed since. An allocator without a `trim` keeps what it has. [`trim`](Allocator::trim) makes all of them do so, at any
-/// time; [`SwitchableAllocator::trim`](crate::SwitchableAllocator::trim) calls it for the global
-/// tier.
-///
 /// A block that no shard handed out, freed or resized with a layout of theirs, ends the process.
 ///
 /// Allocating and freeing take constant time beyond that of `A`, as long as some shard is free and has memory.
+///
+/// # Held memory
+/// When held bytes pass 2 MiB, and then whenever they have doubled or halved since, the shards that
+/// nobody uses at that moment give back what no block lies in, as [`trim`](Allocator::trim) of `A`
+/// does. So shards over a [`SlabAllocator`](crate::SlabAllocator) hold at most 2 MiB or twice what
+/// slabs with blocks in them take, whichever is more; a slab for each shard that is used just then;
+/// and, for each shard, the few empty slabs that it keeps of what was freed since. An allocator
+/// without a `trim` keeps what it has. [`trim`](Allocator::trim) makes all of them do so, at any
+/// time; [`SwitchableAllocator::trim`](crate::SwitchableAllocator::trim) calls it for the global
+/// tier.
 ///
 /// # Examples
 /// ```
