@@ -465,3 +465,69 @@ fn fixed_in_a_static() {
     });
     assert!(SHARED.allocate(layout(4096 * 64, 8)).is_ok(), "blocks were lost");
 }
+
+/// The region that is emptied is the spare one, was used again, and the one at hand has nothing live
+/// either: both go or stay, once each.
+#[test]
+fn the_spare_region_and_the_one_at_hand_are_empty_at_once() {
+    let source = CountingSource::new(MmapSource::new());
+    let allocator = BitSetAllocator::<_, U64>::new(&source);
+    let mut ledger = Ledger::new(&allocator);
+    let window = |address: usize| address & !((16 << 20) - 1);
+    let mut first = vec![ledger.allocate(layout(64, 8)).expect("a block")];
+    let big = ledger.allocate(layout(400 << 10, 8)).expect("a run");
+    ledger.free(big);
+    let mut second = Vec::new();
+    while second.len() < 5000 {
+        let block = ledger.allocate(layout(64, 8)).expect("a block");
+        if window(block) == window(big) { second.push(block) } else { first.push(block) }
+    }
+    first.into_iter().for_each(|block| ledger.free(block));
+    let run = ledger.allocate(layout(2000 * 64, 8)).expect("a run");
+    second.into_iter().for_each(|block| ledger.free(block));
+    ledger.free(run);
+    drop(ledger);
+    drop(allocator);
+    source.assert_all_released();
+}
+
+/// Regions are filled, drained and kept in every order, by single blocks and by runs as long as they are.
+#[test]
+fn regions_come_to_an_end_in_every_order() {
+    for seed in 0..30 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let source = CountingSource::new(MmapSource::new());
+        let arena = ArenaSource::<_, U65536>::new(&source);
+        let checked = CountingSource::new(&arena);
+        let (over_maps, over_blocks);
+        let (mut ledger, longest): (Ledger<'_, dyn Allocator>, usize) = if seed % 2 == 0 {
+            over_maps = BitSetAllocator::<_, U64>::new(&source);
+            (Ledger::new(&over_maps), 700 << 10)
+        } else {
+            over_blocks = BitSetAllocator::<_, U64>::new(&checked);
+            (Ledger::new(&over_blocks), 60 << 10)
+        };
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for _ in 0..120 {
+            match random.u8(..4) {
+                0 if !groups.is_empty() => {
+                    let mut group = groups.swap_remove(random.usize(..groups.len()));
+                    if random.bool() {
+                        group.reverse();
+                    }
+                    group.into_iter().for_each(|block| ledger.free(block));
+                }
+                1 => {
+                    let size = random.usize(1..longest);
+                    groups.push(vec![ledger.allocate(layout(size, 8)).expect("a run")]);
+                }
+                _ => {
+                    let (count, size) = (random.usize(1..1500), 64 * random.usize(1..5));
+                    let blocks = (0..count).map(|_| ledger.allocate(layout(size, 8)).expect("blocks"));
+                    groups.push(blocks.collect());
+                }
+            }
+        }
+        groups.into_iter().flatten().for_each(|block| ledger.free(block));
+    }
+}

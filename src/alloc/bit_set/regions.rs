@@ -185,6 +185,11 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             self.flush();
             self.hand_region.set(null_mut());
             if at_hand != region {
+                if self.spare.get() == region {
+                    // It was the spare one, and was used since. `retire` must not release it here:
+                    // it is looked at below.
+                    self.spare.set(null_mut());
+                }
                 // SAFETY: The region is held, has no live block, is not at hand, and is not looked
                 // at again.
                 unsafe { self.retire(at_hand) };
