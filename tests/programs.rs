@@ -118,6 +118,14 @@ fn fork_handlers_of_other_libraries_allocate_and_wait() {
 }
 
 #[test]
+fn corners_of_forks_and_of_threads_that_end() {
+    for case in ["last destructor", "nested", "first use", "by hand", "figures", "namespaces"] {
+        succeeds(1, "fork_corners", &[case]);
+    }
+    succeeds(1, "sharded_hooks", &[]);
+}
+
+#[test]
 fn a_library_is_unloaded_before_its_threads_end() {
     succeeds(0, "plugin_host", &[]);
     succeeds(1, "plugin_host", &[]);

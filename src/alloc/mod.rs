@@ -169,6 +169,10 @@ pub unsafe trait Allocator {
     ///
     /// # Safety
     /// This thread calls [`after_fork`](Self::after_fork) as often, and the allocator is not moved before.
+    ///
+    /// For the implementor: while this call waits for one lock, those that it took before are given back
+    /// for a moment, to be taken again before it returns. So it reads nothing that other methods change
+    /// but through locks, and borrows nothing meanwhile.
     unsafe fn before_fork(&self) {}
 
     /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.

@@ -27,7 +27,7 @@ struct Maps {
     /// Whether room on the disk is taken in advance.
     reserve: bool,
     /// The process that may obtain regions: the child of a fork has the same file, and would give the same ranges.
-    process: i32,
+    process: u64,
 }
 
 /// Where the file ends, in bytes.

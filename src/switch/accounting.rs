@@ -1,22 +1,23 @@
 //! Counting blocks and bytes by tier, for those who ask for it with
 //! [`Policy::ACCOUNTING`](super::Policy::ACCOUNTING).
 //!
-//! Each thread counts for itself, plainly, and adds what it counted to the process's totals when
-//! its bytes have changed by [`FLUSH`] and when it ends. A thread whose end will be seen is on a
-//! list meanwhile, and whoever asks for figures adds what the threads on the list have not added
-//! yet. So figures are exact while the other threads are at rest, and a peak is exact to `FLUSH`
-//! bytes for each running thread. What destructors do after a thread's heap was parked is added at
-//! once.
+//! Each thread whose end will be seen has [`Counters`] of its own, and counts there, plainly. It
+//! adds them to the process's totals when its bytes have changed by [`FLUSH`] and when it ends. A
+//! request for figures adds what all counters have that the totals have not yet. So figures are
+//! exact while the other threads are at rest, and a peak is exact to `FLUSH` bytes for each running
+//! thread. A thread without counters adds to the totals at once: before it has some, and after its
+//! heap was parked.
 //!
-//! Always: what is on the list of threads is the state of a thread that runs; it is taken off,
-//! under the list's lock, before the thread's storage goes.
+//! Always: counters lie in memory that is never unmapped. A thread may end unseen, and its counters
+//! keep what it counted; in the child of a fork those of all threads are there.
 
 use core::cell::Cell;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::{NonNull, null, null_mut};
 
 use crate::sync::Guarded;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::atomic::{AtomicIsize, AtomicU64};
+use crate::sys;
 
 /// A thread adds to the totals when it has counted this many bytes up or down.
 const FLUSH: isize = 64 * 1024;
@@ -24,23 +25,18 @@ const FLUSH: isize = 64 * 1024;
 /// The tiers, as indices.
 pub(crate) const TIERS: usize = 3;
 
+/// What a thread has counted in one tier: blocks allocated, blocks freed, and bytes.
+type Change = [isize; 3];
+
 /// What a thread has counted and not yet added to the totals.
 #[derive(Debug)]
-pub(crate) struct Pending {
-    tiers: [PendingTier; TIERS],
+struct Counters {
+    tiers: [[Count; 3]; TIERS],
     heaps: Count,
-    /// Whether it adds to the totals at once.
-    at_once: Cell<bool>,
-    /// Its neighbours on the list of threads; guarded by the list's lock.
-    next: Cell<*mut Pending>,
-    previous: Cell<*mut Pending>,
-}
-
-#[derive(Debug)]
-struct PendingTier {
-    allocated: Count,
-    freed: Count,
-    bytes: Count,
+    /// The counters made before these; guarded by the list's lock.
+    next: Cell<*mut Counters>,
+    /// The next ones that no thread has; guarded by the list's lock.
+    next_free: Cell<*mut Counters>,
 }
 
 /// A number that one thread changes, by plain loads and stores, and others may read.
@@ -48,10 +44,6 @@ struct PendingTier {
 struct Count(core::sync::atomic::AtomicIsize);
 
 impl Count {
-    const fn new() -> Self {
-        Self(core::sync::atomic::AtomicIsize::new(0))
-    }
-
     #[inline(always)]
     fn get(&self) -> isize {
         self.0.load(Relaxed)
@@ -69,30 +61,38 @@ impl Count {
     }
 }
 
+/// The calling thread's counters, if it has some.
+#[derive(Debug)]
+pub(crate) struct Pending(Cell<*const Counters>);
+
 /// What threads have counted and not added to the totals, in sum.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Unflushed {
-    tiers: [[isize; 3]; TIERS],
+    tiers: [Change; TIERS],
     heaps: isize,
 }
 
-/// The threads whose end will be seen.
+/// The counters of all threads.
 #[derive(Debug)]
-struct Threads {
-    first: *mut Pending,
-    /// While a fork is under way: what the threads that the child will not have had counted.
-    others_at_fork: Unflushed,
+struct AllCounters {
+    /// All that were ever made, the ones made last first.
+    first: *mut Counters,
+    /// Those that no thread has.
+    free: *mut Counters,
+    /// Room for more, and for how many.
+    room: *mut Counters,
+    left: usize,
 }
 
 // SAFETY: The list belongs to the declaration, not to a thread.
-unsafe impl Send for Threads {}
+unsafe impl Send for AllCounters {}
 
 /// What the process has counted.
 #[derive(Debug)]
 pub(crate) struct Totals {
     tiers: [TotalTier; TIERS],
     heaps: AtomicU64,
-    threads: Guarded<Threads>,
+    counters: Guarded<AllCounters>,
 }
 
 #[derive(Debug)]
@@ -126,17 +126,20 @@ impl TierStatistics {
 }
 
 impl Pending {
+    /// A thread without counters.
     pub(crate) const fn new() -> Self {
-        let tiers = [const { PendingTier { allocated: Count::new(), freed: Count::new(), bytes: Count::new() } };
-            TIERS];
-        let (next, previous) = (Cell::new(null_mut()), Cell::new(null_mut()));
-        Self { tiers, heaps: Count::new(), at_once: Cell::new(false), next, previous }
+        Self(Cell::new(null()))
+    }
+
+    #[inline(always)]
+    fn counters(&self) -> Option<&'static Counters> {
+        // SAFETY: Counters are never unmapped, and reached by shared references only.
+        unsafe { self.0.get().as_ref() }
     }
 
     #[inline(always)]
     pub(crate) fn allocated(&self, totals: &Totals, tier: usize, bytes: usize) {
-        self.tiers[tier].allocated.add(1);
-        self.changed(totals, tier, bytes.cast_signed());
+        self.count(totals, tier, [1, 0, bytes.cast_signed()]);
     }
 
     #[inline(always)]
@@ -147,37 +150,55 @@ impl Pending {
     /// Counts several blocks of `bytes` bytes in all.
     #[inline(always)]
     pub(crate) fn freed_several(&self, totals: &Totals, tier: usize, blocks: usize, bytes: usize) {
-        self.tiers[tier].freed.add(blocks.cast_signed());
-        self.changed(totals, tier, -bytes.cast_signed());
+        self.count(totals, tier, [0, blocks.cast_signed(), -bytes.cast_signed()]);
     }
 
     /// Counts a change of a block's size in place.
     #[inline(always)]
     pub(crate) fn changed(&self, totals: &Totals, tier: usize, bytes: isize) {
-        let pending = &self.tiers[tier].bytes;
-        pending.add(bytes);
-        if pending.get().unsigned_abs() >= FLUSH.unsigned_abs() || self.at_once.get() {
-            self.flush_tier(totals, tier);
+        self.count(totals, tier, [0, 0, bytes]);
+    }
+
+    #[inline(always)]
+    fn count(&self, totals: &Totals, tier: usize, change: Change) {
+        let Some(counters) = self.counters() else {
+            totals.tiers[tier].add(change);
+            return;
+        };
+        let counts = &counters.tiers[tier];
+        // What is zero is known when this is compiled.
+        counts.iter().zip(change).filter(|(_, more)| *more != 0).for_each(|(count, more)| count.add(more));
+        if counts[2].get().unsigned_abs() >= FLUSH.unsigned_abs() {
+            counters.flush_tier(totals, tier);
         }
     }
 
     #[inline(always)]
     pub(crate) fn heap_made(&self, totals: &Totals) {
-        self.heaps.add(1);
-        if self.at_once.get() {
-            self.flush(totals);
+        match self.counters() {
+            Some(counters) => counters.heaps.add(1),
+            None => {
+                totals.heaps.fetch_add(1, Relaxed);
+            }
         }
-    }
-
-    /// Adds everything to the totals, and from now on at once: the end of the thread will not be
-    /// seen (any more).
-    pub(crate) fn flush_always(&self, totals: &Totals) {
-        self.at_once.set(true);
-        self.flush(totals);
     }
 
     /// Adds everything to the totals.
     pub(crate) fn flush(&self, totals: &Totals) {
+        if let Some(counters) = self.counters() {
+            counters.flush(totals);
+        }
+    }
+}
+
+impl Counters {
+    const fn new() -> Self {
+        let zero = [const { [const { Count(core::sync::atomic::AtomicIsize::new(0)) }; 3] }; TIERS];
+        let heaps = Count(core::sync::atomic::AtomicIsize::new(0));
+        Self { tiers: zero, heaps, next: Cell::new(null_mut()), next_free: Cell::new(null_mut()) }
+    }
+
+    fn flush(&self, totals: &Totals) {
         totals.heaps.fetch_add(self.heaps.take().cast_unsigned() as u64, Relaxed);
         (0..TIERS).for_each(|tier| self.flush_tier(totals, tier));
     }
@@ -185,70 +206,52 @@ impl Pending {
     #[cold]
     #[inline(never)]
     fn flush_tier(&self, totals: &Totals, tier: usize) {
-        let pending = &self.tiers[tier];
-        totals.tiers[tier].add([pending.allocated.take(), pending.freed.take(), pending.bytes.take()]);
-    }
-
-    fn add_to(&self, sum: &mut Unflushed) {
-        sum.heaps += self.heaps.get();
-        for (sum, pending) in sum.tiers.iter_mut().zip(&self.tiers) {
-            let [allocated, freed, bytes] = sum;
-            *allocated += pending.allocated.get();
-            *freed += pending.freed.get();
-            *bytes += pending.bytes.get();
-        }
+        totals.tiers[tier].add(self.tiers[tier].each_ref().map(Count::take));
     }
 }
 
 impl Totals {
     crate::sync::const_fn! {
         pub(crate) fn new() -> Self {
-            let none = Unflushed { tiers: [[0; 3]; TIERS], heaps: 0 };
+            let none = AllCounters { first: null_mut(), free: null_mut(), room: null_mut(), left: 0 };
             Self {
                 tiers: [TotalTier::new(), TotalTier::new(), TotalTier::new()],
                 heaps: AtomicU64::new(0),
-                threads: Guarded::new(Threads { first: null_mut(), others_at_fork: none }),
+                counters: Guarded::new(none),
             }
         }
     }
 
-    /// Puts the calling thread on the list.
-    ///
-    /// # Safety
-    /// `pending` is the calling thread's, on no list, and is taken off by [`leave`](Self::leave)
-    /// before the thread's storage goes.
-    pub(crate) unsafe fn join(&self, pending: &Pending) {
-        let mut threads = self.threads.lock();
-        pending.next.set(threads.first);
-        let this = core::ptr::from_ref(pending).cast_mut();
-        if let Some(next) = NonNull::new(threads.first) {
-            // SAFETY: What is on the list is a thread's that runs; its links are used only under
-            // the lock.
-            unsafe { next.as_ref() }.previous.set(this);
+    /// Gives the calling thread counters, if there is memory for them.
+    pub(crate) fn join(&self, pending: &Pending) {
+        if pending.counters().is_none() {
+            pending.0.set(self.counters.lock().take());
         }
-        threads.first = this;
     }
 
-    /// Takes the calling thread off the list, if it is there.
+    /// Takes the calling thread's counters back; it adds to the totals at once from now on.
     pub(crate) fn leave(&self, pending: &Pending) {
-        let mut threads = self.threads.lock();
-        let (next, previous) = (pending.next.replace(null_mut()), pending.previous.replace(null_mut()));
-        let this = core::ptr::from_ref(pending).cast_mut();
-        match NonNull::new(previous) {
-            // SAFETY: As in `join`.
-            Some(previous) => unsafe { previous.as_ref() }.next.set(next),
-            None if core::ptr::eq(threads.first, this) => threads.first = next,
-            None => {}
-        }
-        if let Some(next) = NonNull::new(next) {
-            // SAFETY: As in `join`.
-            unsafe { next.as_ref() }.previous.set(previous);
+        pending.flush(self);
+        if let Some(counters) = NonNull::new(pending.0.replace(null()).cast_mut()) {
+            self.counters.lock().give(counters);
         }
     }
 
-    /// What the threads on the list have counted and not added.
+    /// What threads have counted and not added.
     pub(crate) fn unflushed(&self) -> Unflushed {
-        self.threads.lock().unflushed(None)
+        let all = self.counters.lock();
+        let mut sum = Unflushed::default();
+        let mut next = all.first;
+        while let Some(counters) = NonNull::new(next) {
+            // SAFETY: Counters are never unmapped, and reached by shared references only.
+            let counters = unsafe { counters.as_ref() };
+            sum.heaps += counters.heaps.get();
+            for (sum, counts) in sum.tiers.iter_mut().zip(&counters.tiers) {
+                sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.get());
+            }
+            next = counters.next.get();
+        }
+        sum
     }
 
     pub(crate) fn tier(&self, unflushed: &Unflushed, tier: usize) -> TierStatistics {
@@ -267,37 +270,15 @@ impl Totals {
         self.heaps.load(Relaxed).wrapping_add_signed(unflushed.heaps as i64)
     }
 
-    /// Before a fork: takes the list's lock. `own` is the calling thread's, the only one that the
-    /// child will have.
-    pub(crate) fn before_fork(&self, own: &Pending) {
-        self.threads.hold_for_fork();
-        // The thread passes through the lock that it holds.
-        let mut threads = self.threads.lock();
-        threads.others_at_fork = threads.unflushed(Some(own));
+    pub(crate) fn before_fork(&self) {
+        self.counters.hold_for_fork();
     }
 
-    /// After a fork: gives the lock back. In the child the calling thread remains, and what the
-    /// others had counted is added.
-    ///
     /// # Safety
     /// As [`Guarded::release_after_fork`].
-    pub(crate) unsafe fn after_fork(&self, own: &Pending, child: bool) {
-        if child {
-            let mut threads = self.threads.lock();
-            let listed = !threads.first.is_null()
-                && (core::ptr::eq(threads.first, own) || !own.previous.get().is_null());
-            own.next.set(null_mut());
-            own.previous.set(null_mut());
-            threads.first = if listed { core::ptr::from_ref(own).cast_mut() } else { null_mut() };
-            let others = threads.others_at_fork;
-            drop(threads);
-            for (total, others) in self.tiers.iter().zip(others.tiers) {
-                total.add(others);
-            }
-            self.heaps.fetch_add(others.heaps.cast_unsigned() as u64, Relaxed);
-        }
+    pub(crate) unsafe fn after_fork(&self) {
         // SAFETY: The caller's promises.
-        unsafe { self.threads.release_after_fork() };
+        unsafe { self.counters.release_after_fork() };
     }
 
     pub(crate) fn reset_peaks(&self) {
@@ -307,21 +288,37 @@ impl Totals {
     }
 }
 
-impl Threads {
-    /// The sum of what the threads on the list have counted, all but one.
-    fn unflushed(&self, but: Option<&Pending>) -> Unflushed {
-        let mut sum = Unflushed::default();
-        let mut next = self.first;
-        while let Some(pending) = NonNull::new(next) {
-            // SAFETY: What is on the list is a thread's that runs; `self` is reached under the
-            // lock.
-            let pending = unsafe { pending.as_ref() };
-            if !but.is_some_and(|but| core::ptr::eq(but, pending)) {
-                pending.add_to(&mut sum);
-            }
-            next = pending.next.get();
+impl AllCounters {
+    /// Counters that no thread has, or null if there is no memory.
+    fn take(&mut self) -> *const Counters {
+        if let Some(free) = NonNull::new(self.free) {
+            // SAFETY: Counters are never unmapped; their links are used only under the lock, which
+            // `self` shows.
+            self.free = unsafe { free.as_ref() }.next_free.replace(null_mut());
+            return free.as_ptr();
         }
-        sum
+        if self.left == 0 {
+            let page = sys::page_size();
+            let Ok(room) = sys::map(page) else { return null() };
+            (self.room, self.left) = (room.as_ptr().cast(), page / size_of::<Counters>());
+        }
+        let new = self.room;
+        // SAFETY: There is room for `left` more, in pages that were mapped for them, at an address
+        // that is aligned for them.
+        unsafe { new.write(Counters::new()) };
+        // SAFETY: They were just written; their links are used only under the lock, which `self`
+        // shows.
+        unsafe { &*new }.next.set(self.first);
+        self.first = new;
+        self.room = self.room.wrapping_add(1);
+        self.left -= 1;
+        new
+    }
+
+    fn give(&mut self, counters: NonNull<Counters>) {
+        // SAFETY: As in `take`.
+        unsafe { counters.as_ref() }.next_free.set(self.free);
+        self.free = counters.as_ptr();
     }
 }
 

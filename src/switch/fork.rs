@@ -27,19 +27,21 @@
 use core::ptr::{NonNull, null_mut};
 
 use super::Policy;
-use super::allocator::{PolicyOf, SwitchableAllocator};
+use super::allocator::PolicyOf;
 use super::tiers::{Declaration, TierSet};
 use crate::sync::ForkHold;
 #[cfg(not(all(test, loom)))]
 use crate::sync::{RawLock, SpinFutexLock};
-use crate::{MemorySource, sync, sys};
+use crate::{MemorySource, sys};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
 
 /// A declaration, as the fork handlers see it. Each is in the static of its allocator.
 #[derive(Debug)]
 pub(crate) struct Member {
     steps: &'static Steps,
+    /// Whether it is on the list; written while no fork is under way, so that a child knows it too.
+    joined: AtomicBool,
     next: AtomicPtr<Member>,
 }
 
@@ -65,8 +67,6 @@ static HANDLERS: AtomicU8 = AtomicU8::new(UNREGISTERED);
 static FIRST: AtomicPtr<Member> = AtomicPtr::new(null_mut());
 /// The declarations that the fork under way is about.
 static FORKING: AtomicPtr<Member> = AtomicPtr::new(null_mut());
-/// The process that forks.
-static PROCESS: AtomicI32 = AtomicI32::new(0);
 /// One fork at a time, and no declaration joins meanwhile.
 #[cfg(not(all(test, loom)))]
 static ONE_AT_A_TIME: SpinFutexLock = SpinFutexLock::FREE;
@@ -84,10 +84,11 @@ pub(super) enum Joined {
 
 impl Member {
     pub(super) const fn new<D: Declaration>() -> Self {
-        Self { steps: &StepsOf::<D>::STEPS, next: AtomicPtr::new(null_mut()) }
+        let (joined, next) = (AtomicBool::new(false), AtomicPtr::new(null_mut()));
+        Self { steps: &StepsOf::<D>::STEPS, joined, next }
     }
 
-    /// Puts the declaration on the list; called once.
+    /// Puts the declaration on the list, if it is not there.
     pub(super) fn join(&'static self) -> Joined {
         match register() {
             REGISTERED => {}
@@ -95,8 +96,10 @@ impl Member {
             _ => return Joined::Refused,
         }
         with_list(|| {
-            self.next.store(FIRST.load(Acquire), Relaxed);
-            FIRST.store(core::ptr::from_ref(self).cast_mut(), Release);
+            if !self.joined.swap(true, Relaxed) {
+                self.next.store(FIRST.load(Acquire), Relaxed);
+                FIRST.store(core::ptr::from_ref(self).cast_mut(), Release);
+            }
         });
         Joined::Yes
     }
@@ -119,7 +122,11 @@ fn register() -> u8 {
     if let Err(state) = HANDLERS.compare_exchange(UNREGISTERED, REGISTERING, AcqRel, Acquire) {
         return state;
     }
-    let state = if sys::at_fork(before_fork, after_fork).is_ok() { REGISTERED } else { REFUSED };
+    let state = if sys::at_fork(before_fork, after_fork_in_parent, after_fork_in_child).is_ok() {
+        REGISTERED
+    } else {
+        REFUSED
+    };
     HANDLERS.store(state, Release);
     state
 }
@@ -146,10 +153,11 @@ fn members() -> impl Iterator<Item = &'static Member> {
 }
 
 unsafe extern "C" fn before_fork() {
+    // A fork handler that runs after this one may fork too: the locks are held then.
     #[cfg(not(all(test, loom)))]
-    HOLD.hold(&ONE_AT_A_TIME);
-    sync::forks();
-    PROCESS.store(sys::process_id(), Relaxed);
+    if HOLD.hold_throughout(&ONE_AT_A_TIME) > 1 {
+        return;
+    }
     FORKING.store(FIRST.load(Acquire), Relaxed);
     for step in 0..STEPS {
         for member in members() {
@@ -159,7 +167,13 @@ unsafe extern "C" fn before_fork() {
     }
 }
 
-unsafe extern "C" fn after_fork() {
+unsafe extern "C" fn after_fork_in_parent() {
+    #[cfg(not(all(test, loom)))]
+    if HOLD.times() > 1 {
+        // SAFETY: `before_fork` held it.
+        unsafe { HOLD.release(&ONE_AT_A_TIME) };
+        return;
+    }
     for step in (0..STEPS).rev() {
         for member in members() {
             // SAFETY: The system calls this after `before_fork`, on the same thread or, in the
@@ -167,12 +181,17 @@ unsafe extern "C" fn after_fork() {
             unsafe { member.steps.after[step]() };
         }
     }
-    sync::forks_no_more();
     #[cfg(not(all(test, loom)))]
     // SAFETY: `before_fork` held it.
     unsafe {
         HOLD.release(&ONE_AT_A_TIME);
     };
+}
+
+unsafe extern "C" fn after_fork_in_child() {
+    sys::note_fork();
+    // SAFETY: The system calls this after `before_fork`, on the copy of the thread that called it.
+    unsafe { after_fork_in_parent() };
 }
 
 /// The steps of a declaration.
@@ -190,7 +209,7 @@ impl<D: Declaration> StepsOf<D> {
 /// holds for the other steps.
 unsafe fn upper_before<D: Declaration>() {
     let allocator = D::allocator();
-    allocator.totals.before_fork(&SwitchableAllocator::<D>::state().pending);
+    allocator.totals.before_fork();
     allocator.parking.before_fork();
     allocator.coroutine_pool.before_fork();
     allocator.thread_pool.before_fork();
@@ -209,9 +228,8 @@ unsafe fn upper_after<D: Declaration>() {
     unsafe { allocator.coroutine_pool.after_fork() };
     // SAFETY: As above.
     unsafe { allocator.parking.after_fork() };
-    let child = PROCESS.load(Relaxed) != sys::process_id();
     // SAFETY: As above.
-    unsafe { allocator.totals.after_fork(&SwitchableAllocator::<D>::state().pending, child) };
+    unsafe { allocator.totals.after_fork() };
 }
 
 /// # Safety

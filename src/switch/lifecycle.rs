@@ -367,7 +367,6 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if PolicyOf::<D>::ACCOUNTING {
             self.totals.leave(&state.pending);
         }
-        state.pending.flush_always(&self.totals);
     }
 
     /// Leaves all heaps of a context that is given up.
@@ -416,6 +415,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The part of [`trim`](Self::trim) that is about heaps: their regions go back to the tiers' sources.
     pub(super) fn trim_heaps(&self) {
         let state = Self::state();
+        // The locks that are taken below must be known to the fork handlers.
+        self.armed(state);
         self.settle_thread(state);
         self.shrink_cache(state, 0);
         self.parking.for_each_empty(|heap| {

@@ -133,6 +133,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(never)]
     pub fn statistics(&self) -> Statistics {
         let state = Self::state();
+        // The locks that are taken below must be known to the fork handlers.
+        self.armed(state);
         self.settle_thread(state);
         state.pending.flush(&self.totals);
         let unflushed = self.totals.unflushed();

@@ -13,10 +13,12 @@
 //!   never waits for one lock while it holds others: it gives those back, waits, and takes them
 //!   again (as `std::lock` of C++ does).
 //!
-//! Always: a lock on the list of the forking thread is held by it, or it is inside [`take`].
+//! Always: a lock on the list of the forking thread is held by it, or it is inside `take`. The
+//! first thread that holds a lock for a fork is the forking thread until it holds none; another one
+//! that does so meanwhile waits as for any lock.
 
 use core::sync::atomic::Ordering::Relaxed;
-use core::sync::atomic::{AtomicPtr, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 
 use super::RawLock;
 use crate::sys;
@@ -34,6 +36,9 @@ pub(crate) struct ForkHold {
     lock: AtomicPtr<()>,
     methods: AtomicPtr<Methods>,
     next: AtomicPtr<ForkHold>,
+    /// Whether it is on that list, and while the lock is given back for a moment, `times`.
+    listed: AtomicBool,
+    kept_times: AtomicUsize,
 }
 
 /// The methods of a lock whose type is not known.
@@ -61,6 +66,8 @@ impl ForkHold {
             lock: AtomicPtr::new(core::ptr::null_mut()),
             methods: AtomicPtr::new(core::ptr::null_mut()),
             next: AtomicPtr::new(core::ptr::null_mut()),
+            listed: AtomicBool::new(false),
+            kept_times: AtomicUsize::new(0),
         }
     }
 
@@ -70,16 +77,36 @@ impl ForkHold {
     pub(crate) fn hold<L: RawLock>(&self, lock: &L) {
         if !self.is_held_here() {
             let this = sys::thread_name();
-            if forker::is(this) {
+            if forker::claim(this) {
                 self.lock.store(core::ptr::from_ref(lock).cast_mut().cast(), Relaxed);
                 self.methods.store(core::ptr::from_ref(methods::<L>()).cast_mut(), Relaxed);
                 forker::take(self);
+                self.listed.store(true, Relaxed);
             } else {
                 lock.lock();
             }
             self.thread.store(this, Relaxed);
         }
         self.times.store(self.times.load(Relaxed) + 1, Relaxed);
+    }
+
+    /// As [`hold`](Self::hold), but the lock is not given back while this thread waits for another;
+    /// returns how many times over this thread holds it now.
+    #[cfg(all(feature = "std", not(all(test, loom))))]
+    pub(crate) fn hold_throughout<L: RawLock>(&self, lock: &L) -> usize {
+        if !self.is_held_here() {
+            lock.lock();
+            self.thread.store(sys::thread_name(), Relaxed);
+        }
+        let times = self.times.load(Relaxed) + 1;
+        self.times.store(times, Relaxed);
+        times
+    }
+
+    /// How many times over the lock is held for a fork; for the thread that holds it.
+    #[cfg(all(feature = "std", not(all(test, loom))))]
+    pub(crate) fn times(&self) -> usize {
+        self.times.load(Relaxed)
     }
 
     /// Gives `lock` back, if this is the last release of those that match the calls of
@@ -93,10 +120,16 @@ impl ForkHold {
         self.times.store(times, Relaxed);
         if times == 0 {
             self.thread.store(NOBODY, Relaxed);
-            forker::forget(self);
+            let listed = self.listed.swap(false, Relaxed);
+            if listed {
+                forker::forget(self);
+            }
             // SAFETY: `hold` took the lock, and this is the last release, as the caller promises;
             // in the child of a fork the one thread there is the one that took it.
             unsafe { lock.unlock() };
+            if listed {
+                forker::end_if_done();
+            }
         }
     }
 
@@ -136,22 +169,42 @@ impl ForkHold {
     }
 
     fn try_take(&self) -> bool {
-        (0..super::SPINS).any(|_| {
+        let taken = (0..super::SPINS).any(|_| {
             super::spin_hint();
             // SAFETY: `hold` stored the methods of the lock's type, and a lock on the list has not
             // moved.
             self.with_lock(|methods, lock| unsafe { (methods.try_lock)(lock) })
-        })
+        });
+        if taken {
+            self.remember();
+        }
+        taken
     }
 
     fn wait(&self) {
         // SAFETY: As in `try_take`.
         self.with_lock(|methods, lock| unsafe { (methods.lock)(lock) });
+        self.remember();
     }
 
+    /// Puts back what [`give_back`](Self::give_back) put aside: this thread has the lock again.
+    fn remember(&self) {
+        let times = self.kept_times.swap(0, Relaxed);
+        if times != 0 {
+            self.times.store(times, Relaxed);
+            self.thread.store(sys::thread_name(), Relaxed);
+            self.listed.store(true, Relaxed);
+        }
+    }
+
+    /// Gives the lock back for a moment, in which another thread may hold it for a fork too.
+    ///
     /// # Safety
     /// This thread holds the lock.
     unsafe fn give_back(&self) {
+        self.kept_times.store(self.times.swap(0, Relaxed), Relaxed);
+        self.thread.store(NOBODY, Relaxed);
+        self.listed.store(false, Relaxed);
         // SAFETY: As in `try_take`; the caller promises the rest.
         self.with_lock(|methods, lock| unsafe { (methods.unlock)(lock) });
     }
@@ -182,24 +235,38 @@ fn methods<L: RawLock>() -> &'static Methods {
     &const { Methods { try_lock: try_lock::<L>, lock: lock::<L>, unlock: unlock::<L> } }
 }
 
-/// The thread that runs the process's fork handlers: one at a time.
+/// The forking thread: one at a time.
 mod forker {
     use super::{AtomicPtr, AtomicUsize, ForkHold, NOBODY, Relaxed};
     use core::ptr::{NonNull, null_mut};
+    use core::sync::atomic::Ordering::{Acquire, Release};
 
     /// Its name.
     static THREAD: AtomicUsize = AtomicUsize::new(NOBODY);
-    /// The locks that it holds, the one taken last first.
+    /// The locks that it holds, the one taken last first. Relaxed: one forking thread hands them to
+    /// the next by way of `THREAD`.
     static FIRST: AtomicPtr<ForkHold> = AtomicPtr::new(null_mut());
 
-    /// Whether that is this thread.
+    /// Whether this thread is the forking thread; it becomes so if there is none.
+    pub(super) fn claim(this: usize) -> bool {
+        this != NOBODY
+            && match THREAD.compare_exchange(NOBODY, this, Acquire, Relaxed) {
+                Ok(_) => true,
+                Err(thread) => thread == this,
+            }
+    }
+
+    /// Whether this thread is the forking thread.
+    #[cfg(feature = "std")]
     pub(super) fn is(this: usize) -> bool {
         this != NOBODY && THREAD.load(Relaxed) == this
     }
 
-    #[cfg(feature = "std")]
-    pub(super) fn set(this: usize) {
-        THREAD.store(this, Relaxed);
+    /// The forking thread is an ordinary one again, if it holds no lock any more.
+    pub(super) fn end_if_done() {
+        if FIRST.load(Relaxed).is_null() {
+            THREAD.store(NOBODY, Release);
+        }
     }
 
     /// The locks on the list.
@@ -266,15 +333,8 @@ mod forker {
     }
 }
 
-/// The calling thread runs the process's fork handlers from here to [`forks_no_more`]; the caller
-/// sees to it that it is the only one.
+/// Whether the calling thread holds locks for a fork.
 #[cfg(feature = "std")]
-pub(crate) fn forks() {
-    forker::set(sys::thread_name());
-}
-
-/// The calling thread has run the last of the fork handlers.
-#[cfg(feature = "std")]
-pub(crate) fn forks_no_more() {
-    forker::set(NOBODY);
+pub(crate) fn forks_here() -> bool {
+    forker::is(sys::thread_name())
 }

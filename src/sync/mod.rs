@@ -16,7 +16,7 @@ mod table;
 
 pub(crate) use fork::ForkHold;
 #[cfg(feature = "std")]
-pub(crate) use fork::{forks, forks_no_more};
+pub(crate) use fork::forks_here;
 pub(crate) use futex::Futex;
 #[cfg(feature = "std")]
 pub(crate) use home::{home, move_home};

@@ -51,7 +51,7 @@ pub(super) struct Purger {
     clock: u64,
     /// Whether there is a thread, in the process `process`.
     running: bool,
-    process: i32,
+    process: u64,
     /// Whether there can be none.
     impossible: bool,
 }
@@ -73,7 +73,7 @@ impl Purger {
 
     /// A child of a fork has no thread but the one that forked.
     pub(super) fn after_fork(&mut self) {
-        if self.running && self.process != sys::process_id() {
+        if self.running && self.process != sys::process_name() {
             self.running = false;
         }
     }
@@ -155,7 +155,7 @@ where
         let start = body.filter(|_| !pool.purger.running && !pool.purger.impossible);
         if let Some(body) = start {
             pool.purger.running = true;
-            pool.purger.process = sys::process_id();
+            pool.purger.process = sys::process_name();
             drop(pool);
             // SAFETY: The pointer came from a reference that is good for ever, to a pool that may be shared, and this is its body.
             let started = unsafe { sys::start_thread(body, self.itself.pool.cast_mut()) };

@@ -3,6 +3,8 @@
 use core::ffi::{CStr, c_void};
 use core::mem::MaybeUninit;
 use core::ptr;
+use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::keeping_errno;
 
@@ -29,12 +31,6 @@ pub(crate) fn sleep_millis(millis: u64) {
     });
 }
 
-/// The number of this process.
-pub(crate) fn process_id() -> i32 {
-    // SAFETY: Always callable.
-    unsafe { libc::getpid() }
-}
-
 /// Names the calling thread, for debuggers and `/proc`; at most 15 bytes.
 pub(crate) fn name_thread(name: &CStr) {
     keeping_errno(|| {
@@ -56,7 +52,14 @@ const STACK: usize = 128 * 1024;
 /// # Safety
 /// `body` may be called with `argument` on any thread, at any time from now on.
 pub(crate) unsafe fn start_thread(body: Body, argument: *mut c_void) -> Result<(), i32> {
-    super::keep_loaded(body as *const ());
+    /// The body that was started last, whose library stays loaded: the loader need not be asked
+    /// again, which has a lock of its own.
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    let code = body as *const ();
+    if LAST.load(Relaxed) != code.addr() {
+        super::keep_loaded(code);
+        LAST.store(code.addr(), Relaxed);
+    }
     keeping_errno(|| {
         // SAFETY: The caller's promises.
         let started = unsafe { start_with_stack(Some(STACK), body, argument) };

@@ -146,9 +146,3 @@ pub(crate) unsafe fn map_file(
         NonNull::new(start.cast::<u8>()).ok_or(libc::ENOMEM)
     })
 }
-
-/// A number that no other running process has.
-pub(crate) fn process_name() -> i32 {
-    // SAFETY: Always callable.
-    unsafe { libc::getpid() }
-}

@@ -3,6 +3,7 @@
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::keeping_errno;
 
@@ -82,16 +83,34 @@ pub(crate) fn thread_name() -> usize {
     thread as usize
 }
 
-/// Has `prepare` called before each fork, and `after` behind it in the parent and in the child.
+/// Has `prepare` called before each fork, and the others behind it.
 ///
 /// # Errors
 /// The error number of `pthread_atfork`.
-pub(crate) fn at_fork(prepare: unsafe extern "C" fn(), after: unsafe extern "C" fn()) -> Result<(), i32> {
-    // SAFETY: Both are functions for as long as the process lives.
-    match unsafe { libc::pthread_atfork(Some(prepare), Some(after), Some(after)) } {
+pub(crate) fn at_fork(
+    prepare: unsafe extern "C" fn(),
+    parent: unsafe extern "C" fn(),
+    child: unsafe extern "C" fn(),
+) -> Result<(), i32> {
+    // SAFETY: All are functions for as long as the process lives, or the library that they lie in.
+    match unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) } {
         0 => Ok(()),
         error => Err(error),
     }
+}
+
+/// Relaxed: written by the one thread of a child, before it starts others.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Notes that this process is the child of a fork.
+pub(crate) fn note_fork() {
+    FORKS.fetch_add(1, Relaxed);
+}
+
+/// How many forks lie between this process and the first that this library was in. Numbers of processes
+/// do not tell a child from its parent: each may be the first of its own namespace.
+pub(crate) fn forks_noted() -> u32 {
+    FORKS.load(Relaxed)
 }
 
 /// Has a function called before the program's own constructors and those of the libraries that are linked to it statically: with the
@@ -107,3 +126,11 @@ macro_rules! before_constructors {
     };
 }
 pub(crate) use before_constructors;
+
+/// A number that tells this process from the one that it is a child of, and from others that run, as
+/// far as its fork went through the handlers.
+pub(crate) fn process_name() -> u64 {
+    // SAFETY: Always callable.
+    let id = unsafe { libc::getpid() };
+    u64::from(id.cast_unsigned()) | u64::from(forks_noted()) << 32
+}
