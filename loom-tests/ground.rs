@@ -85,7 +85,10 @@ unsafe impl Sync for Ground {}
 
 impl Ground {
     pub(super) fn new(slots: usize, slot: usize, unit: usize) -> Self {
-        let layout = Layout::from_size_align(slots * slot, slot).expect("small sizes");
+        // At the same place in a table of addresses each time: loom explores the same model again and
+        // again, and it must do the same then.
+        let size = slots * slot;
+        let layout = Layout::from_size_align(size, size.next_power_of_two()).expect("small sizes");
         // SAFETY: The models ask for more than no bytes.
         let memory = NonNull::new(unsafe { alloc(layout) }).expect("little memory");
         let places = (0..slots * slot / unit).map(|_| Place::new()).collect();

@@ -14,7 +14,8 @@ use context_allocator::size::{U32, U4096, U65536, U1048576};
 use context_allocator::{
     Allocator, ArenaSource, Builder, BumpAllocator, CachingSource, CountingSource, FallbackSource,
     LimitSource, LocalAllocator, MemorySource, MmapSource, MultipleBinarySearchTreeAllocator, NoTier,
-    Obtained, RefusingSource, RegionSource, Sharded, SourceError, Tiers,
+    NonZeroLayout, Obtained, PooledSource, RecordingSource, RefusingSource, RegionSource, Sharded,
+    SourceError, Tiers,
 };
 use support::layout;
 use typenum::U1;
@@ -214,4 +215,24 @@ fn a_large_alignment_does_not_shorten_a_region() {
     check(&LimitSource::new(MmapSource::new(), 100_000));
     check(&CachingSource::<_, U32>::new(MmapSource::new()));
     check(&&LimitSource::new(CountingSource::new(MmapSource::new()), 70_000));
+}
+
+/// As much as there is may be asked for, whatever the alignment.
+#[test]
+fn all_that_there_is_may_be_preferred() {
+    fn check<S: MemorySource>(source: &S, align: usize) {
+        let obtained = source.obtain_between(layout(1000, align), usize::MAX).expect("memory");
+        let fits = NonZeroLayout::from_size_align(obtained.region.len(), align);
+        // A region may be longer than a layout with that alignment.
+        let fits = fits.unwrap_or_else(|_| layout(1000, align));
+        // SAFETY: Just obtained, and used by nobody.
+        unsafe { source.release(obtained.region, fits) };
+    }
+    for align in [1, 8, 65536, 131_072, 16 << 20] {
+        check(&MmapSource::new(), align);
+        check(&LimitSource::new(MmapSource::new(), 1 << 30), align);
+        check(&CountingSource::new(MmapSource::new()), align);
+        check(&RecordingSource::new(MmapSource::new()), align);
+    }
+    check(&PooledSource::new(), 131_072);
 }

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 /// What a [`LocalAllocator`](super::LocalAllocator) keeps near the thread that uses it, if it serves the thread tier.
 ///
 /// An allocator *uses* a front from the first time that one of its methods is given it, until [`leave`](super::LocalAllocator::leave). Meanwhile
-/// no other allocator uses that front, the allocator uses no other, and it is neither dropped nor reset nor recycled; nor does it allocate or
+/// no other allocator uses that front, the allocator uses no other, and it is neither dropped nor reset, recycled, trimmed or asked for its live blocks; nor does it allocate or
 /// free but through the front.
 ///
 /// # Safety

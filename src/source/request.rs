@@ -36,7 +36,7 @@ pub(super) fn halving<S: MemorySource + ?Sized>(
     mut obtain: impl FnMut(NonZeroLayout) -> Result<Obtained, SourceError>,
 ) -> Result<Obtained, SourceError> {
     let unit = S::MIN_ALIGN;
-    let mut wish = preferred.min(S::MAX_REGION) & !(unit - 1);
+    let mut wish = preferred.min(S::MAX_REGION).min(longest(least.align())) & !(unit - 1);
     while wish > least.size() {
         if let Ok(obtained) = obtain(least.with_size(wish)?) {
             return Ok(whole_units::<S>(obtained, least));
@@ -44,6 +44,11 @@ pub(super) fn halving<S: MemorySource + ?Sized>(
         wish = (wish / 2) & !(unit - 1);
     }
     Ok(whole_units::<S>(obtain(least)?, least))
+}
+
+/// The longest size in bytes that is a layout with that alignment.
+pub(super) const fn longest(align: usize) -> usize {
+    isize::MAX as usize & align.wrapping_neg()
 }
 
 /// Cuts the region, asked for with whole units, to whole units.

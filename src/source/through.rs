@@ -2,6 +2,7 @@
 
 use core::ptr::NonNull;
 
+use super::request::longest;
 use super::{Decommit, MemorySource, Obtained, Remapped};
 use crate::layout::round_up;
 use crate::{NonZeroLayout, SourceError};
@@ -85,7 +86,8 @@ pub(super) fn exact_between<S: MemorySource>(
 ) -> Result<(NonZeroLayout, usize), SourceError> {
     let least = exact::<S>(least)?;
     let unit = S::MIN_ALIGN;
-    let preferred = preferred.min(S::MAX_REGION) & !(unit - 1);
+    let most = S::MAX_REGION.min(longest(least.align()));
+    let preferred = preferred.min(most) & !(unit - 1);
     Ok((least, preferred.max(least.size())))
 }
 

@@ -49,7 +49,7 @@ use regions::{HEADER, RegionHeader, len_of, previous_of};
 /// # Held memory
 /// Twice what was allocated since the last reset, freed or not, and one region of 64 KiB to 4 MiB,
 /// or as long as the largest block: a block that does not fit a region leaves less than its own
-/// length unused there.
+/// length unused there. A block counts with its alignment, if that is more than its size.
 ///
 /// It is for one thread at a time: it can be sent, not shared.
 ///

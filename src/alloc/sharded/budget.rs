@@ -2,12 +2,12 @@
 //!
 //! A shard keeps memory for each class of blocks that was ever asked of it, and an idle one cannot
 //! know that it is idle. So the shards are looked after together: when they hold twice what they
-//! held after the last look, or a half of it, each of them that nobody uses gives back what no
-//! block lies in.
+//! held after the last look, or have released half of what they hold since, each of them that nobody
+//! uses gives back what no block lies in.
 //!
 //! Always: `limit` is at least [`LEAST`], and after a look at least twice of what was held then. So
-//! a look comes only after as many bytes were obtained, or half as many released, as there were to
-//! look at. Who holds a shard's lock, and nobody else, touches its `asked`; where that is false,
+//! a look comes only after as many bytes were obtained, or half as many released, as there are to
+//! look at, and no fewer than [`LEAST`]. Who holds a shard's lock, and nobody else, touches its `asked`; where that is false,
 //! the shard has its allocator.
 //!
 //! These are figures: nothing is reached through them, so all accesses are Relaxed, and loom is not
@@ -29,6 +29,8 @@ const MOST: usize = u64::BITS as usize;
 pub(super) struct Budget {
     held: AtomicUsize,
     limit: AtomicUsize,
+    /// How many bytes were released since the last look.
+    released: AtomicUsize,
     /// Which shards want to be looked after when they are next used: those that were never used,
     /// and those that passed the limit.
     asked: [AtomicBool; MOST],
@@ -38,7 +40,8 @@ impl Budget {
     /// Nothing is held.
     pub(super) const fn new() -> Self {
         let asked = [const { AtomicBool::new(true) }; MOST];
-        Self { held: AtomicUsize::new(0), limit: AtomicUsize::new(LEAST), asked }
+        let (held, released) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { held, limit: AtomicUsize::new(LEAST), released, asked }
     }
 
     /// How many bytes the shards hold.
@@ -66,6 +69,7 @@ impl Budget {
     /// A shard released that many bytes.
     pub(super) fn released(&self, shard: usize, bytes: usize) {
         self.held.fetch_sub(bytes, Relaxed);
+        self.released.fetch_add(bytes, Relaxed);
         self.ask(shard);
     }
 
@@ -77,13 +81,14 @@ impl Budget {
 
     /// Whether the shards are to be looked after.
     pub(super) fn is_due(&self) -> bool {
-        let (held, limit) = (self.held(), self.limit.load(Relaxed));
-        held > limit || (limit > LEAST && held < limit / 4)
+        let (held, released) = (self.held(), self.released.load(Relaxed));
+        held > self.limit.load(Relaxed) || released >= LEAST.max(held / 2)
     }
 
     /// The shards were looked after.
     pub(super) fn looked_after(&self) {
         self.limit.store(self.held().saturating_mul(2).max(LEAST), Relaxed);
+        self.released.store(0, Relaxed);
     }
 }
 
@@ -92,24 +97,29 @@ mod tests {
     use super::{Budget, LEAST};
 
     #[test]
-    fn a_look_comes_after_twice_or_half_of_what_was_there() {
+    fn a_look_comes_after_twice_was_obtained_or_half_released() {
         let budget = Budget::new();
         budget.obtained(0, LEAST);
         assert!(!budget.is_due());
         budget.obtained(0, 1);
         assert!(budget.is_due());
         budget.looked_after();
-        assert!(!budget.is_due());
         budget.obtained(0, LEAST + 1);
         assert!(!budget.is_due(), "twice");
-        budget.obtained(0, 1);
+        budget.obtained(0, 10 * LEAST);
         assert!(budget.is_due());
         budget.looked_after();
-        budget.released(0, LEAST + 1);
+        budget.released(0, 3 * LEAST);
         assert!(!budget.is_due());
-        budget.released(0, 2);
-        assert!(budget.is_due(), "less than half");
+        budget.released(0, LEAST);
+        assert!(budget.is_due(), "half of what is held now");
         budget.looked_after();
+        // However much is obtained meanwhile.
+        for _ in 0..4 {
+            budget.obtained(0, LEAST);
+            budget.released(0, LEAST);
+        }
+        assert!(budget.is_due());
         budget.released(0, budget.held());
         budget.looked_after();
         assert!(!budget.is_due(), "nothing to look for");

@@ -68,9 +68,10 @@ fn foreign(block: usize) -> ! {
 /// Allocating and freeing take constant time beyond that of `A`, as long as some shard is free and has memory.
 ///
 /// # Held memory
-/// When held bytes pass 2 MiB, and then whenever they have doubled or halved since, the shards that
-/// nobody uses at that moment give back what no block lies in, as [`trim`](Allocator::trim) of `A`
-/// does. So shards over a [`SlabAllocator`](crate::SlabAllocator) hold at most 2 MiB or twice what
+/// When held bytes pass 2 MiB, and then whenever they have doubled, or half as many were released as
+/// are held (2 MiB at least), the shards that nobody uses at that moment give back what no block lies
+/// in, as [`trim`](Allocator::trim) of `A` does; the next call that finds a shard free does so. So
+/// shards over a [`SlabAllocator`](crate::SlabAllocator) hold at most 2 MiB or twice what
 /// slabs with blocks in them take, whichever is more; a slab for each shard that is used just then;
 /// and, for each shard, the few empty slabs that it keeps of what was freed since. An allocator
 /// without a `trim` keeps what it has. [`trim`](Allocator::trim) makes all of them do so, at any
