@@ -32,7 +32,7 @@ use super::tiers::{Declaration, TierSet};
 use crate::sync::ForkHold;
 #[cfg(not(all(test, loom)))]
 use crate::sync::{RawLock, SpinFutexLock};
-use crate::{MemorySource, sys};
+use crate::{MemorySource, sync, sys};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
 
@@ -189,7 +189,7 @@ unsafe extern "C" fn after_fork_in_parent() {
 }
 
 unsafe extern "C" fn after_fork_in_child() {
-    sys::note_fork();
+    sync::forked();
     // SAFETY: The system calls this after `before_fork`, on the copy of the thread that called it.
     unsafe { after_fork_in_parent() };
 }

@@ -269,6 +269,16 @@ mod forker {
         }
     }
 
+    /// Forgets a forking thread that is not this one: this process is the child of a fork, and does not
+    /// have it.
+    #[cfg(feature = "std")]
+    pub(super) fn forget_other(this: usize) {
+        if !is(this) {
+            FIRST.store(null_mut(), Relaxed);
+            THREAD.store(NOBODY, Release);
+        }
+    }
+
     /// The locks on the list.
     fn held() -> impl Iterator<Item = &'static ForkHold> {
         let mut next = FIRST.load(Relaxed);
@@ -337,4 +347,11 @@ mod forker {
 #[cfg(feature = "std")]
 pub(crate) fn forks_here() -> bool {
     forker::is(sys::thread_name())
+}
+
+/// Called in the child of a fork, first of all.
+#[cfg(feature = "std")]
+pub(crate) fn forked() {
+    sys::note_fork();
+    forker::forget_other(sys::thread_name());
 }

@@ -16,7 +16,7 @@ mod table;
 
 pub(crate) use fork::ForkHold;
 #[cfg(feature = "std")]
-pub(crate) use fork::forks_here;
+pub(crate) use fork::{forked, forks_here};
 pub(crate) use futex::Futex;
 #[cfg(feature = "std")]
 pub(crate) use home::{home, move_home};
