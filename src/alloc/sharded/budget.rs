@@ -111,7 +111,7 @@ mod tests {
         budget.looked_after();
         budget.released(0, 3 * LEAST);
         assert!(!budget.is_due());
-        budget.released(0, LEAST);
+        budget.released(0, LEAST + 1);
         assert!(budget.is_due(), "half of what is held now");
         budget.looked_after();
         // However much is obtained meanwhile.
