@@ -256,9 +256,10 @@ fn figures() {
         for _ in 0..200 {
             fork(|| {
                 let figures = COUNTING.statistics().thread;
-                // A block may be between two counters at the moment of the fork.
-                assert!(figures.live_blocks() <= 410, "{figures:?}");
-                assert!(figures.blocks_freed <= figures.blocks_allocated + 10, "{figures:?}");
+                // What a thread adds to the totals at the very moment of the fork, at most 64 KiB of
+                // blocks each, may be between its counters and the totals.
+                assert!(figures.live_blocks() <= 400 + 2 * 66, "{figures:?}");
+                assert!(figures.blocks_freed <= figures.blocks_allocated + 2 * 66, "{figures:?}");
             });
         }
         stop.store(true, Relaxed);
