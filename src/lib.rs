@@ -27,7 +27,6 @@ pub mod alloc;
 pub mod collections;
 mod error;
 mod layout;
-#[allow(dead_code, reason = "some features have no slow path that looks for every fault")]
 mod misuse;
 mod ptr;
 pub mod size;

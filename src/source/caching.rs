@@ -8,7 +8,9 @@ use core::ptr::NonNull;
 use generic_array::{ArrayLength, GenericArray};
 use typenum::U16;
 
-use super::through::{exact, exact_between, obtain_between, pass_on_decommit, release, remap, take_out};
+use super::through::{
+    exact, exact_between, obtain_between, pass_on_decommit, pass_on_owns, release, remap, take_out,
+};
 use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
@@ -128,7 +130,7 @@ impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
     /// Gives the whole cache back, and returns how many bytes that was.
     fn empty(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let mut bytes = 0;
-        // As many as there are now: who frees meanwhile, `leaving` perhaps, does not keep this from
+        // As many as there are now: a release meanwhile, by `leaving` perhaps, does not keep this from
         // ending.
         let regions = self.cache.lock().len;
         for _ in 0..regions {
@@ -223,12 +225,7 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
     }
 }
 
-// SAFETY: The regions, and those of the cache, are held of the source behind.
-unsafe impl<S: OwnsRegions, N: ArrayLength> OwnsRegions for CachingSource<S, N> {
-    fn owns(&self, address: NonNull<u8>) -> bool {
-        self.source.owns(address)
-    }
-}
+pass_on_owns!(CachingSource<S, N: ArrayLength>);
 
 // SAFETY: The regions are held of the source behind.
 unsafe impl<S: Decommit, N: ArrayLength> Decommit for CachingSource<S, N> {

@@ -3,7 +3,8 @@
 use core::ptr::NonNull;
 
 use super::through::{
-    exact, exact_between, obtain_between, pass_on, pass_on_decommit, pass_on_kept, release, remap, take_out,
+    exact, exact_between, obtain_between, pass_on, pass_on_decommit, pass_on_kept, pass_on_owns, release,
+    remap, take_out,
 };
 use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -141,13 +142,7 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
     pass_on_kept!(source);
 }
 
-// SAFETY: The regions are those of the source behind.
-unsafe impl<S: OwnsRegions> OwnsRegions for CountingSource<S> {
-    #[inline]
-    fn owns(&self, address: NonNull<u8>) -> bool {
-        self.source.owns(address)
-    }
-}
+pass_on_owns!(CountingSource<S>);
 
 // SAFETY: The regions are those of the source behind; one that it makes is counted.
 unsafe impl<S: Decommit> Decommit for CountingSource<S> {

@@ -3,7 +3,8 @@
 use core::ptr::NonNull;
 
 use super::through::{
-    exact, exact_between, obtain_between, pass_on, pass_on_decommit, pass_on_kept, release, remap, take_out,
+    exact, exact_between, obtain_between, pass_on, pass_on_decommit, pass_on_kept, pass_on_owns, release,
+    remap, take_out,
 };
 use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -144,13 +145,7 @@ unsafe impl<S: MemorySource> MemorySource for LimitSource<S> {
     pass_on_kept!(source);
 }
 
-// SAFETY: The regions are those of the source behind.
-unsafe impl<S: OwnsRegions> OwnsRegions for LimitSource<S> {
-    #[inline]
-    fn owns(&self, address: NonNull<u8>) -> bool {
-        self.source.owns(address)
-    }
-}
+pass_on_owns!(LimitSource<S>);
 
 // SAFETY: The regions are those of the source behind; one that it makes counts.
 unsafe impl<S: Decommit> Decommit for LimitSource<S> {

@@ -30,8 +30,9 @@ use crate::{NonZeroLayout, SourceError, ptr};
 /// doubles when it is full. To obtain and to release take a lock, steps in proportion to the
 /// logarithm of the number of regions, and a move of 16 bytes for each region above. The table is
 /// released with this source. It has 16 bytes for each region and is no longer than the longest
-/// region of the source, so that over an arena of blocks of 64 KiB at most 4,096 regions are recorded;
-/// beyond that the source refuses. A region that is released though it is not held ends the process.
+/// region of the source, so that over an arena of blocks of 64 KiB at most 4,096 regions are
+/// recorded; beyond that the source refuses. A region that is released though it is not held ends
+/// the process.
 ///
 /// # Examples
 /// ```

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::through::{pass_on, pass_on_decommit, pass_on_kept};
+use super::through::{pass_on, pass_on_decommit, pass_on_kept, pass_on_owns};
 use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
@@ -117,12 +117,7 @@ unsafe impl<S: MemorySource> MemorySource for RefusingSource<S> {
     pass_on_kept!(source);
 }
 
-// SAFETY: The regions are those of the source behind.
-unsafe impl<S: OwnsRegions> OwnsRegions for RefusingSource<S> {
-    fn owns(&self, address: NonNull<u8>) -> bool {
-        self.source.owns(address)
-    }
-}
+pass_on_owns!(RefusingSource<S>);
 
 // SAFETY: The regions are those of the source behind.
 unsafe impl<S: Decommit> Decommit for RefusingSource<S> {

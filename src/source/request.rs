@@ -28,8 +28,9 @@ impl Obtained {
 
 /// Asks for the preferred length, then for half of the last each time, and at last for the least.
 ///
-/// Lengths above the least are multiples of `S::MIN_ALIGN`, not of the alignment, which may be larger
-/// than any length here. Takes steps in proportion to the logarithm of `preferred / least.size()`.
+/// Lengths above the least are multiples of `S::MIN_ALIGN`, not of the alignment, which may be
+/// larger than any length here. Takes steps in proportion to the logarithm of `preferred /
+/// least.size()`.
 pub(super) fn halving<S: MemorySource + ?Sized>(
     least: NonZeroLayout,
     preferred: usize,
@@ -109,8 +110,8 @@ pub(crate) fn obtain<S: MemorySource>(
     Ok(region)
 }
 
-/// With debug assertions, ends the process if a source broke its promises. It does not panic: a lock may be held that a panic's
-/// message waits for.
+/// With debug assertions, ends the process if a source broke its promises. It does not panic: a
+/// lock may be held that a panic's message waits for.
 #[inline(always)]
 fn check<S: MemorySource>(region: NonNull<[u8]>, asked: NonZeroLayout) {
     if cfg!(debug_assertions) {

@@ -45,6 +45,21 @@ macro_rules! pass_on_kept {
 }
 pub(super) use pass_on_kept;
 
+/// A source owns what the one in its field `source` owns: its regions are held of that one, and so is
+/// what it keeps.
+macro_rules! pass_on_owns {
+    ($type:ident < S $(, $parameter:ident: $bound:path)? >) => {
+        // SAFETY: The regions, and what is kept of them, are held of the source behind, which owns them.
+        unsafe impl<S: OwnsRegions $(, $parameter: $bound)?> OwnsRegions for $type<S $(, $parameter)?> {
+            #[inline]
+            fn owns(&self, address: NonNull<u8>) -> bool {
+                self.source.owns(address)
+            }
+        }
+    };
+}
+pub(super) use pass_on_owns;
+
 /// The methods of [`Decommit`](super::Decommit) that make no region, of a source whose regions are
 /// held of another.
 macro_rules! pass_on_decommit {

@@ -40,6 +40,8 @@ struct Counters {
 }
 
 /// A number that one thread changes, by plain loads and stores, and others may read.
+///
+/// An atomic of the core, not one that loom knows: no model counts blocks by tier.
 #[derive(Debug)]
 struct Count(core::sync::atomic::AtomicIsize);
 

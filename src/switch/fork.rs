@@ -6,12 +6,13 @@
 //! steps, so that there is one order for the process:
 //!
 //! ```text
-//!   upper locks of all declarations  ->  global tiers of this library  ->  sources of all declarations  ->  system
+//!   upper locks of all declarations  ->  global tiers of this library
+//!     ->  sources of all declarations  ->  system
 //! ```
 //!
 //! Nothing is called under an upper lock (parking lot, pools of control blocks, lists of large
 //! objects) but the system. Below those, compositions of the user's own may nest locks in another
-//! order; the forking thread gives way to whoever holds one ([`sync::fork`](crate::sync)).
+//! order; the forking thread gives way to a thread that holds one ([`sync::fork`](crate::sync)).
 //!
 //! Handlers run in the order of their registration after a fork, and in reverse before it. These
 //! are to be the last before and the first after it, so that other libraries' handlers may

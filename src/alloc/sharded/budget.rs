@@ -2,13 +2,13 @@
 //!
 //! A shard keeps memory for each class of blocks that was ever asked of it, and an idle one cannot
 //! know that it is idle. So the shards are looked after together: when they hold twice what they
-//! held after the last look, or have released half of what they hold since, each of them that nobody
-//! uses gives back what no block lies in.
+//! held after the last look, or have released half of what they hold since, each of them that
+//! nobody uses gives back what no block lies in.
 //!
 //! Always: `limit` is at least [`LEAST`], and after a look at least twice of what was held then. So
 //! a look comes only after as many bytes were obtained, or half as many released, as there are to
-//! look at, and no fewer than [`LEAST`]. Who holds a shard's lock, and nobody else, touches its `asked`; where that is false,
-//! the shard has its allocator.
+//! look at, and no fewer than [`LEAST`]. Only the holder of a shard's lock touches its `asked`;
+//! where that is false, the shard has its allocator.
 //!
 //! These are figures: nothing is reached through them, so all accesses are Relaxed, and loom is not
 //! told of them.

@@ -12,7 +12,7 @@
 //!   +-----------+---+   +-----------+---+    +------+---+
 //! ```
 //!
-//! A block that is freed twice makes a list lead in a circle; whoever walks a list looks first
+//! A block that is freed twice makes a list lead in a circle; each walk of a list looks first
 //! whether it is sound.
 //!
 //! Always: what waits here is no free block: it is in no bin, its edges are clear in the bitmap, and its neighbours take it for live; but

@@ -299,7 +299,7 @@ where
         let mut reclaimed = 0;
         let mut pool = self.pool.lock();
         pool.flush(C::BYTES, Self::WHOLE_CHUNK);
-        // At most as many as there are now: who frees meanwhile, `leaving` perhaps, does not keep
+        // At most as many as there are now: a release meanwhile, by `leaving` perhaps, does not keep
         // this from ending.
         let chunks = pool.chunks;
         drop(pool);
