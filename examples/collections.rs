@@ -1,11 +1,12 @@
-//! Collections in each allocator of this library: the words of a text, counted, sorted, and shared. `SizeClassAllocator` is left out, since
-//! it leaves blocks beyond 32 KiB, which a table of many words is, to others.
+//! Collections in each allocator of this library: the words of a text, counted, sorted, and shared.
+//! `SizeClassAllocator` is left out, since it leaves blocks beyond 32 KiB, which a table of many
+//! words is, to others.
 //!
 //! ```text
 //! cargo run --release --features collections --example collections [FILE]
 //! ```
-//! Without a file it reads this library's own README. With `--features collections,nightly`, on a nightly toolchain, the words are also sorted
-//! in a `BTreeMap` of the standard library.
+//! Without a file it reads this library's own README. With `--features collections,nightly`, on a
+//! nightly toolchain, the words are also sorted in a `BTreeMap` of the standard library.
 #![cfg_attr(feature = "nightly", feature(btreemap_alloc))]
 
 use std::error::Error;

@@ -1,7 +1,9 @@
-//! Reads back on which NUMA node each page lies, for every policy, and compares with what the policy says.
+//! Reads back on which NUMA node each page lies, for every policy, and compares with what the
+//! policy says.
 //!
-//! Runs on any Linux machine; on one with a single node it shows little. `scripts/numa-guest.sh` runs it in guests with two and
-//! three nodes. Prints a table in Markdown; the exit status is 1 if a page lies where it should not.
+//! Runs on any Linux machine; on one with a single node it shows little. `scripts/numa-guest.sh`
+//! runs it in guests with two and three nodes. Prints a table in Markdown; the exit status is 1 if
+//! a page lies where it should not.
 
 use std::fs;
 use std::process::ExitCode;
@@ -321,7 +323,8 @@ fn combinations(tally: &mut Tally, machine: &Machine, here: u16) {
     }
 }
 
-/// Huge pages of the pool, of which each node has some; more than one node has are refused, not fatal.
+/// Huge pages of the pool, of which each node has some; more than one node has are refused, not
+/// fatal.
 fn pool(tally: &mut Tally, here: u16, node: u16, bound: MmapOptions) {
     let file = format!("/sys/devices/system/node/node{node}/hugepages/hugepages-2048kB/free_hugepages");
     let free: usize = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);

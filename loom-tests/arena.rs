@@ -1,4 +1,5 @@
-//! An arena that threads share while one of them reclaims: each block is held, free or uncut, and each chunk goes back once.
+//! An arena that threads share while one of them reclaims: each block is held, free or uncut, and
+//! each chunk goes back once.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Remote frees race the drop of the handle: one of them releases the heap, once, when every user of a block is done.
+//! Remote frees race the drop of the handle: one of them releases the heap, once, when every user
+//! of a block is done.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -39,7 +40,8 @@ impl Heap {
         }
     }
 
-    /// The user drops the handle, as `SwitchableAllocator::settle_heap` does; `live` blocks were not freed by the user.
+    /// The user drops the handle, as `SwitchableAllocator::settle_heap` does; `live` blocks were
+    /// not freed by the user.
     fn drop_handle(&self, live: usize) {
         self.user.touch();
         if live == 0 || self.balance.settle(live) == 0 {

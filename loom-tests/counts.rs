@@ -1,4 +1,5 @@
-//! The owners of a shared value: it is dropped once, after all that its owners did with it, and changed only by an owner that is alone.
+//! The owners of a shared value: it is dropped once, after all that its owners did with it, and
+//! changed only by an owner that is alone.
 
 use std::alloc::System;
 use std::sync::Arc as Counter;
@@ -40,7 +41,8 @@ struct Watched {
     drops: Counter<AtomicUsize>,
 }
 
-// SAFETY: The cell is reached by `read` through shared owners, and by `write` and the drop through the only one; loom looks on.
+// SAFETY: The cell is reached by `read` through shared owners, and by `write` and the drop through
+// the only one; loom looks on.
 unsafe impl Sync for Watched {}
 
 impl Watched {
@@ -64,7 +66,8 @@ impl Drop for Watched {
 
 type Owner = Arc<Watched, Counting>;
 
-/// Runs a model with one owner of a value, and checks at the end that the value was dropped once and its block freed.
+/// Runs a model with one owner of a value, and checks at the end that the value was dropped once
+/// and its block freed.
 fn with_owner(name: &str, threads: usize, model: impl Fn(Owner) + Send + Sync + 'static) {
     explore(name, threads, move || {
         let drops = Counter::new(AtomicUsize::new(0));

@@ -85,8 +85,8 @@ unsafe impl Sync for Ground {}
 
 impl Ground {
     pub(super) fn new(slots: usize, slot: usize, unit: usize) -> Self {
-        // At the same place in a table of addresses each time: loom explores the same model again and
-        // again, and it must do the same then.
+        // At the same place in a table of addresses each time: loom explores the same model again
+        // and again, and it must do the same then.
         let size = slots * slot;
         let layout = Layout::from_size_align(size, size.next_power_of_two()).expect("small sizes");
         // SAFETY: The models ask for more than no bytes.

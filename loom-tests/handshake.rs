@@ -1,4 +1,5 @@
-//! The handle of a heap is dropped while the context in which the heap is entered is given up: one of the two settles it.
+//! The handle of a heap is dropped while the context in which the heap is entered is given up: one
+//! of the two settles it.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -83,7 +84,8 @@ impl Coroutine {
         }
     }
 
-    /// As `free_settled`. Who released the heap makes another one of its control block at once, from which a block escapes.
+    /// As `free_settled`. Who released the heap makes another one of its control block at once,
+    /// from which a block escapes.
     fn release(&self) {
         self.heap.clear();
         self.heap.local.clear_state();
@@ -156,7 +158,8 @@ fn the_holder_enters_and_leaves_by_guard() {
     });
 }
 
-/// The handle's holder enters, and its context is given up on another thread: what moves a context orders its uses, here a lock.
+/// The handle's holder enters, and its context is given up on another thread: what moves a context
+/// orders its uses, here a lock.
 #[test]
 fn a_context_moves_to_another_thread() {
     struct Moved {

@@ -1,7 +1,9 @@
-//! A heap that reuses its blocks, made of the crate's control block and an allocator that keeps a plain list.
+//! A heap that reuses its blocks, made of the crate's control block and an allocator that keeps a
+//! plain list.
 //!
-//! Each block is with somebody who uses it, on the remote list, or on the allocator's list. What is done here follows the
-//! functions of `SwitchableAllocator` that are named, which need a static and thread-locals and so cannot run under loom.
+//! Each block is with somebody who uses it, on the remote list, or on the allocator's list. What is
+//! done here follows the functions of `SwitchableAllocator` that are named, which need a static and
+//! thread-locals and so cannot run under loom.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -26,15 +28,16 @@ pub(super) struct Heap {
     /// What only the heap's user touches: the allocator.
     user: Place,
     door: Door,
-    /// The allocator's free blocks. Loom does not see this lock; `user` tells whether it may be taken.
+    /// The allocator's free blocks. Loom does not see this lock; `user` tells whether it may be
+    /// taken.
     free: Mutex<Vec<usize>>,
     ground: Ground,
     /// Blocks that somebody uses.
     used: AtomicUsize,
 }
 
-// SAFETY: Only the cells of `Local` and `Shared` are not `Sync`: the models do not use the former, and the latter are used by the
-// parking lot, under its lock.
+// SAFETY: Only the cells of `Local` and `Shared` are not `Sync`: the models do not use the former,
+// and the latter are used by the parking lot, under its lock.
 unsafe impl Sync for Heap {}
 
 impl Heap {
@@ -104,7 +107,8 @@ impl Heap {
         self.shared.balance.remote_frees(1) == Frees::All
     }
 
-    /// Somebody else frees several blocks and sends them together, as `free_remotely` and `send`; `true` to the last one of a settled heap.
+    /// Somebody else frees several blocks and sends them together, as `free_remotely` and `send`;
+    /// `true` to the last one of a settled heap.
     pub(super) fn free_together<const N: usize>(&self, blocks: [usize; N]) -> bool {
         let outbox = Outbox::new();
         let layout = NonZeroLayout::of::<[u64; 2]>().unwrap();

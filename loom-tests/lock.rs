@@ -1,7 +1,8 @@
 //! The lock excludes, orders, and wakes who sleeps.
 //!
-//! The value of a `Guarded` is in a loom cell, and under loom the futex is a condition variable: an access without order and
-//! a wake-up that gets lost (a thread that sleeps for ever) both fail the model.
+//! The value of a `Guarded` is in a loom cell, and under loom the futex is a condition variable: an
+//! access without order and a wake-up that gets lost (a thread that sleeps for ever) both fail the
+//! model.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -1,16 +1,18 @@
 //! Loom models of the protocols that threads share.
 //!
-//! A model runs a few threads on the crate's own code (not on a copy of it) in every interleaving that loom finds, with every
-//! value that the memory model lets a load return. It fails where memory is accessed without order, and where at the end some
-//! block is not accounted for exactly once: see [`Place`](ground::Place) and [`Ground`](ground::Ground).
+//! A model runs a few threads on the crate's own code (not on a copy of it) in every interleaving
+//! that loom finds, with every value that the memory model lets a load return. It fails where
+//! memory is accessed without order, and where at the end some block is not accounted for exactly
+//! once: see [`Place`](ground::Place) and [`Ground`](ground::Ground).
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib --features collections loom_tests -- --nocapture
 //! ```
 //!
-//! prints each model with the number of interleavings explored. With `LOOM_LONG=1`, models of up to three threads are explored
-//! without a bound on the preemptions, larger ones with a bound one higher; those with a lock then take very long, so that
-//! `LOOM_MAX_DURATION` (seconds for each model) should end them. `loom-tests/weaken.sh` shows that each ordering matters.
+//! prints each model with the number of interleavings explored. With `LOOM_LONG=1`, models of up to
+//! three threads are explored without a bound on the preemptions, larger ones with a bound one
+//! higher; those with a lock then take very long, so that `LOOM_MAX_DURATION` (seconds for each
+//! model) should end them. `loom-tests/weaken.sh` shows that each ordering matters.
 
 mod arena;
 mod balance;
@@ -37,7 +39,8 @@ use std::time::Instant;
 use loom::model::Builder;
 use loom::thread;
 
-/// Explores the interleavings of a model of that many threads, the first one included, and prints how many there were.
+/// Explores the interleavings of a model of that many threads, the first one included, and prints
+/// how many there were.
 fn explore(name: &str, threads: usize, model: impl Fn() + Send + Sync + 'static) {
     let long = std::env::var_os("LOOM_LONG").is_some();
     let mut builder = Builder::new();
@@ -68,7 +71,8 @@ fn explore(name: &str, threads: usize, model: impl Fn() + Send + Sync + 'static)
     );
 }
 
-/// Runs `main` and `others` at the same time on one value, each on a thread of its own, and returns it when all have ended.
+/// Runs `main` and `others` at the same time on one value, each on a thread of its own, and returns
+/// it when all have ended.
 fn together<T: Sync + 'static, const OTHERS: usize>(value: T, main: fn(&T), others: [fn(&T); OTHERS]) -> T {
     struct Lent<T>(*const T);
     // SAFETY: `T: Sync`, and the threads only make shared references of it.
@@ -79,7 +83,8 @@ fn together<T: Sync + 'static, const OTHERS: usize>(value: T, main: fn(&T), othe
         let lent = Lent(value);
         thread::spawn(move || {
             let lent = lent;
-            // SAFETY: The value lives until all threads were joined, and is not changed before but through shared references.
+            // SAFETY: The value lives until all threads were joined, and is not changed before but
+            // through shared references.
             run(unsafe { &*lent.0 });
         })
     });

@@ -40,8 +40,8 @@ impl Process {
         self.handed[slice].store(1, Release);
     }
 
-    /// Obtains a block that is part of a slice, whose entry another block's user may have written already, and hands it out, as
-    /// `TierSource` does.
+    /// Obtains a block that is part of a slice, whose entry another block's user may have written
+    /// already, and hands it out, as `TierSource` does.
     fn enter_unless_there(&self, slice: usize, place: usize) {
         self.door.pass();
         if self.map.find(slice * SLICE) != Self::entry(slice) {

@@ -1,4 +1,5 @@
-//! Blocks that threads push on a remote list reach the owner, each once, with what was done to them.
+//! Blocks that threads push on a remote list reach the owner, each once, with what was done to
+//! them.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -93,7 +94,8 @@ fn owner_takes_while_three_push() {
     });
 }
 
-/// The case of the stack's ABA problem: a block is taken, handed out again and pushed again while another push is under way.
+/// The case of the stack's ABA problem: a block is taken, handed out again and pushed again while
+/// another push is under way.
 #[test]
 fn a_block_goes_round_twice() {
     explore("remote list, round twice", 3, || {

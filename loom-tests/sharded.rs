@@ -1,4 +1,5 @@
-//! Shards: a block that is freed while its shard is taken is neither lost nor handed out twice, and nobody touches an allocator without its lock.
+//! Shards: a block that is freed while its shard is taken is neither lost nor handed out twice, and
+//! nobody touches an allocator without its lock.
 //!
 //! All threads of a model are at home in the first shard, so that they meet there.
 
@@ -75,7 +76,8 @@ impl Shared {
     /// Allocates a block that another thread frees.
     fn send_one(&self) {
         let block = self.allocate();
-        // An exchange, since loom would let another one come between a store and what was there before.
+        // An exchange, since loom would let another one come between a store and what was there
+        // before.
         assert!(self.sent.swap(block.as_ptr(), Release).is_null());
     }
 
@@ -96,7 +98,8 @@ impl Shared {
         assert_eq!(self.ground.held(), 0);
     }
 
-    /// As `check`; and the blocks of the first shard come again, before any that were not used yet. So many were freed.
+    /// As `check`; and the blocks of the first shard come again, before any that were not used yet.
+    /// So many were freed.
     fn check_reuse(self, used: &[NonNull<u8>]) {
         let mut again: std::vec::Vec<_> = used.iter().map(|_| self.allocate()).collect();
         again.sort();
@@ -120,7 +123,8 @@ fn a_block_is_sent_to_another_thread() {
     });
 }
 
-/// Blocks of one shard, freed by three threads at once: whoever finds the lock taken leaves its block on the list.
+/// Blocks of one shard, freed by three threads at once: whoever finds the lock taken leaves its
+/// block on the list.
 #[test]
 fn blocks_of_one_shard_are_freed_at_once() {
     explore("shards, freed at once", 3, || {
@@ -149,7 +153,8 @@ fn threads_find_different_shards_of_four() {
     });
 }
 
-/// What was entered in the table under one lock is found without any: a thread that sees a block sees its owner.
+/// What was entered in the table under one lock is found without any: a thread that sees a block
+/// sees its owner.
 #[test]
 fn a_block_s_owner_is_seen_by_who_sees_the_block() {
     explore("shards, owner seen", 2, || {

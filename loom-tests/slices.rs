@@ -1,4 +1,5 @@
-//! A pool of slices that threads share while one of them purges: each slice is held, free or being purged.
+//! A pool of slices that threads share while one of them purges: each slice is held, free or being
+//! purged.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ const CHUNK: usize = 2 * SLICE;
 /// One more slot is for the books.
 const CHUNKS: usize = 2;
 
-/// Ground whose units are touched when they are given up, so that loom fails a model in which somebody uses one of them then.
+/// Ground whose units are touched when they are given up, so that loom fails a model in which
+/// somebody uses one of them then.
 struct Purged(Arc<Ground>);
 
 // SAFETY: The ground answers.
@@ -133,7 +135,8 @@ fn a_slice_is_taken_while_another_thread_purges() {
     });
 }
 
-/// A purge takes two locks several times over, so three threads have the bound that four have elsewhere.
+/// A purge takes two locks several times over, so three threads have the bound that four have
+/// elsewhere.
 #[test]
 fn two_threads_use_slices_while_one_purges() {
     explore("slices, purge", 4, || {

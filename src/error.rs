@@ -21,7 +21,8 @@ pub enum SourceError {
     LimitReached,
     /// The region lies at addresses that the owner map does not cover.
     AddressOutOfRange,
-    /// The operating system lacks what the source was told to ask of it: a placement policy, a kind of page, an advice.
+    /// The operating system lacks what the source was told to ask of it: a placement policy, a kind
+    /// of page, an advice.
     Unsupported,
     /// The operating system refused; the value is its error number (`errno`).
     System(i32),
@@ -47,8 +48,8 @@ impl core::error::Error for SourceError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AllocError {
-    /// The size together with what must be kept beside it passes `isize::MAX` bytes, or is larger than
-    /// this allocator ever gives.
+    /// The size together with what must be kept beside it passes `isize::MAX` bytes, or is larger
+    /// than this allocator ever gives.
     TooLarge,
     /// The block could not be resized where it is; it is unchanged.
     NotInPlace,

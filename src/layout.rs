@@ -1,8 +1,9 @@
 //! A [`Layout`] whose size is not zero.
 //!
 //! Zero-size requests are settled once, in the adaptors; everything below them works with
-//! [`NonZeroLayout`] and needs no test. What always holds is what [`Layout`] promises, and `size() > 0`:
-//! the alignment is a power of two, and the size rounded up to it is at most `isize::MAX`.
+//! [`NonZeroLayout`] and needs no test. What always holds is what [`Layout`] promises, and
+//! `size() > 0`: the alignment is a power of two, and the size rounded up to it is at most
+//! `isize::MAX`.
 
 #![forbid(unsafe_code)]
 
@@ -19,11 +20,11 @@ impl NonZeroLayout {
         if layout.size() == 0 { None } else { Some(Self(layout)) }
     }
 
-    /// The layout, with one byte in place of none; an error where one byte is too large for the alignment, which only the
-    /// largest power of two is.
+    /// The layout, with one byte in place of none; an error where one byte is too large for the
+    /// alignment, which only the largest power of two is.
     ///
-    /// `GlobalAlloc` leaves zero-size requests undefined; this gives them a block of one byte, so that a
-    /// caller who breaks that rule loses a byte and nothing else.
+    /// `GlobalAlloc` leaves zero-size requests undefined; this gives them a block of one byte, so
+    /// that a caller who breaks that rule loses a byte and nothing else.
     #[inline(always)]
     pub(crate) const fn at_least_one(layout: Layout) -> Result<Self, LayoutError> {
         match Self::new(layout) {
@@ -48,8 +49,8 @@ impl NonZeroLayout {
         }
     }
 
-    /// A layout that fits a region of `len` bytes which was asked for at a multiple of `align`: of that length, or, where that with
-    /// this alignment is no layout, of the largest that is.
+    /// A layout that fits a region of `len` bytes which was asked for at a multiple of `align`: of
+    /// that length, or, where that with this alignment is no layout, of the largest that is.
     ///
     /// # Errors
     /// Where no region of that length and alignment was asked for.

@@ -1,8 +1,8 @@
 //! The only address arithmetic of the library.
 //!
-//! Strict provenance throughout: a pointer is always made from a pointer to the same region, never from a
-//! bare integer. All of these are safe because none of them reads or writes through its argument; where
-//! the result is dereferenced, the caller says why it may be.
+//! Strict provenance throughout: a pointer is always made from a pointer to the same region, never
+//! from a bare integer. All of these are safe because none of them reads or writes through its
+//! argument; where the result is dereferenced, the caller says why it may be.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! Block sizes as types.
 //!
-//! A block size is a `typenum` power of two from [`U8`] to [`U1073741824`] (8 bytes to 1 GiB). The list is
-//! sealed: a type that implements [`BlockSize`] is one of these, so code that is generic over it may rely on
-//! `BYTES` being a power of two and at least eight.
+//! A block size is a `typenum` power of two from [`U8`] to [`U1073741824`] (8 bytes to 1 GiB). The
+//! list is sealed: a type that implements [`BlockSize`] is one of these, so code that is generic
+//! over it may rely on `BYTES` being a power of two and at least eight.
 
 #![forbid(unsafe_code)]
 

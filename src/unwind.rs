@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-/// Runs `f`. A panic in it ends the process: a second one, in a drop that runs because of the first, does, also without the
-/// standard library.
+/// Runs `f`. A panic in it ends the process: a second one, in a drop that runs because of the
+/// first, does, also without the standard library.
 #[inline(always)]
 pub(crate) fn no_unwind<R>(f: impl FnOnce() -> R) -> R {
     struct Stop;

@@ -164,7 +164,8 @@ fn global_alloc_of_each_allocator() {
     source.assert_all_released();
 }
 
-/// Nothing reachable through `GlobalAlloc` panics: no bytes at the largest alignment are not one byte of a layout.
+/// Nothing reachable through `GlobalAlloc` panics: no bytes at the largest alignment are not one
+/// byte of a layout.
 #[test]
 fn no_bytes_at_the_largest_alignment_are_refused() {
     let adaptor = BumpAllocator::new(MmapSource::new()).adapt();
@@ -242,7 +243,8 @@ macro_rules! through_the_trait {
                 }
             }
 
-            /// What is behind our trait does not unwind: a global allocator that did would be undefined behaviour.
+            /// What is behind our trait does not unwind: a global allocator that did would be
+            /// undefined behaviour.
             #[test]
             fn a_panic_of_a_foreign_allocator_ends_the_process() {
                 const CHILD: &str = "PANICS_IN_AN_ALLOCATOR";
@@ -283,7 +285,8 @@ macro_rules! through_the_trait {
                     for zeroed in [false, true] {
                         let block = allocator.allocate(small).expect("nothing is always there").cast();
                         let grown = if zeroed {
-                            // SAFETY: The block of no bytes was allocated here; the new layout is larger.
+                            // SAFETY: The block of no bytes was allocated here; the new layout is
+                            // larger.
                             unsafe { allocator.grow_zeroed(block, small, large) }
                         } else {
                             // SAFETY: As above.
@@ -306,7 +309,8 @@ macro_rules! through_the_trait {
                     }
                 }
                 let huge = black_box(layout(isize::MAX as usize - 7, 8));
-                // What comes out must be looked at by nobody the optimiser knows, or it removes the calls.
+                // What comes out must be looked at by nobody the optimiser knows, or it removes the
+                // calls.
                 assert!(black_box(allocator.allocate(huge)).is_err());
                 assert!(black_box(allocator.allocate_zeroed(huge)).is_err());
                 let nothing = allocator.allocate(layout(0, 8)).expect("nothing is always there").cast();

@@ -61,7 +61,8 @@ fn locked_conforms() {
     conformance::reset(shared::<SizeClassAllocator<_>>);
 }
 
-/// Every class fits a region of 64 KiB, the largest at its own alignment too: the default arena serves a tier.
+/// Every class fits a region of 64 KiB, the largest at its own alignment too: the default arena
+/// serves a tier.
 #[test]
 fn size_class_serves_its_largest_from_blocks_of_64_kib() {
     let arena: ArenaSource<_> = ArenaSource::new(MmapSource::new());
@@ -87,8 +88,8 @@ fn allocators_conform_over_an_arena() {
     assert_eq!(usage.obtained, usage.unused, "an allocator kept a block of the arena");
 }
 
-/// Runs the model in rounds, with `reset` between them so that memory which is not reused stays bounded, and checks
-/// that every region comes back.
+/// Runs the model in rounds, with `reset` between them so that memory which is not reused stays
+/// bounded, and checks that every region comes back.
 fn model_of<A: LocalAllocator + Reset>(profile: Profile, rounds: usize)
 where
     for<'a> A::WithSource<&'a CountingSource<MmapSource>>: Reset,

@@ -1,4 +1,5 @@
-//! The bit-set allocators against the conformance suite, the model, refusing sources, and their own documentation.
+//! The bit-set allocators against the conformance suite, the model, refusing sources, and their own
+//! documentation.
 
 #![cfg(feature = "std")]
 
@@ -140,7 +141,8 @@ fn a_region_that_runs_out_against_the_model() {
     }
 }
 
-/// Fills what a source gives to the last block: how many there were, and what part of the bytes held.
+/// Fills what a source gives to the last block: how many there were, and what part of the bytes
+/// held.
 fn fill<S: MemorySource, B: BlockSize>(source: S, regions: usize) -> (usize, f64) {
     let allocator = BitSetAllocator::<S, B>::new(source);
     let mut ledger = Ledger::new(&allocator);
@@ -368,7 +370,8 @@ fn every_refusal_is_survived() {
     assert!(requests >= 3);
 }
 
-/// A region is obtained for the first allocation, and a smaller one where the preferred length is refused.
+/// A region is obtained for the first allocation, and a smaller one where the preferred length is
+/// refused.
 #[test]
 fn a_refused_region_is_asked_for_again_smaller() {
     let arena = ArenaSource::<_, U65536, U65536>::new(MmapSource::new());
@@ -466,8 +469,8 @@ fn fixed_in_a_static() {
     assert!(SHARED.allocate(layout(4096 * 64, 8)).is_ok(), "blocks were lost");
 }
 
-/// The region that is emptied is the spare one, was used again, and the one at hand has nothing live
-/// either: both go or stay, once each.
+/// The region that is emptied is the spare one, was used again, and the one at hand has nothing
+/// live either: both go or stay, once each.
 #[test]
 fn the_spare_region_and_the_one_at_hand_are_empty_at_once() {
     let source = CountingSource::new(MmapSource::new());
@@ -491,7 +494,8 @@ fn the_spare_region_and_the_one_at_hand_are_empty_at_once() {
     source.assert_all_released();
 }
 
-/// Regions are filled, drained and kept in every order, by single blocks and by runs as long as they are.
+/// Regions are filled, drained and kept in every order, by single blocks and by runs as long as
+/// they are.
 #[test]
 fn regions_come_to_an_end_in_every_order() {
     for seed in 0..30 {

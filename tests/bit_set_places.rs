@@ -22,7 +22,8 @@ use support::sources::CountingSource;
 const FIELD: usize = 16 << 20;
 const ROOM: usize = 64 << 30;
 
-/// A source whose next region is where the test says: so many bytes behind a multiple of 16 MiB, and so much longer than asked.
+/// A source whose next region is where the test says: so many bytes behind a multiple of 16 MiB,
+/// and so much longer than asked.
 struct Placed<F, const MAX: usize = { isize::MAX as usize }> {
     room: NonNull<[u8]>,
     used: Cell<usize>,
@@ -47,7 +48,8 @@ impl<F, const MAX: usize> Drop for Placed<F, MAX> {
     }
 }
 
-// SAFETY: Each region is a part of the room of its own, since `used` only grows; addresses are rounded up to what was asked for.
+// SAFETY: Each region is a part of the room of its own, since `used` only grows; addresses are
+// rounded up to what was asked for.
 unsafe impl<F: FnMut() -> (usize, usize), const MAX: usize> MemorySource for Placed<F, MAX> {
     const MAX_REGION: usize = MAX;
 
@@ -71,7 +73,8 @@ unsafe impl<F: FnMut() -> (usize, usize), const MAX: usize> MemorySource for Pla
     unsafe fn release(&self, _region: NonNull<[u8]>, _layout: NonZeroLayout) {}
 }
 
-/// A region that begins in the middle of a window, and so is used from the next one on, has what was asked for behind that.
+/// A region that begins in the middle of a window, and so is used from the next one on, has what
+/// was asked for behind that.
 #[test]
 fn a_run_fits_the_region_that_was_obtained_for_it() {
     let mut places = [(0, 0), (FIELD - (960 << 10), 0)].into_iter();

@@ -1,4 +1,5 @@
-//! What a bump allocator promises beyond the traits: where blocks lie, checkpoints, scopes, which region is kept.
+//! What a bump allocator promises beyond the traits: where blocks lie, checkpoints, scopes, which
+//! region is kept.
 
 #![cfg(feature = "std")]
 
@@ -104,8 +105,8 @@ fn rewinding_frees_what_came_after() {
     assert!(source.counts().held > held + 2);
     later.verify();
     later.take_all();
-    // SAFETY: The checkpoint is this allocator's, nothing older was freed or resized, and the later blocks are not
-    // used again.
+    // SAFETY: The checkpoint is this allocator's, nothing older was freed or resized, and the later
+    // blocks are not used again.
     unsafe { bump.rewind(middle) };
     source.assert_sound();
     assert_eq!(source.counts().held, held + 1, "one of those obtained since is kept");
@@ -287,7 +288,8 @@ fn regions_are_few() {
     ledger.verify();
 }
 
-/// A block that needs a region of its own leaves the allocator usable, and its region as large as needed.
+/// A block that needs a region of its own leaves the allocator usable, and its region as large as
+/// needed.
 #[test]
 fn a_large_block_takes_what_it_needs() {
     let source = Source::new(MmapSource::new());

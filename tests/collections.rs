@@ -25,8 +25,8 @@ use support::sources::CountingSource;
 type Source = CountingSource<MmapSource>;
 type Map<K, V, A> = HashMap<K, V, DefaultHashBuilder, A>;
 
-/// Works with vectors, boxes and maps that borrow `allocator`, of elements with and without a size. Nothing in it
-/// needs more than `most` bytes at once.
+/// Works with vectors, boxes and maps that borrow `allocator`, of elements with and without a size.
+/// Nothing in it needs more than `most` bytes at once.
 fn use_collections<A: Allocator>(allocator: &A, most: usize) {
     let lent = AllocatorAdaptor::new(allocator);
     let count = most / 64;
@@ -141,7 +141,8 @@ fn collections_on_each_allocator() {
     );
 }
 
-/// A collection may own its allocator, move with it to another thread, and take it along when it is dropped.
+/// A collection may own its allocator, move with it to another thread, and take it along when it is
+/// dropped.
 #[test]
 fn a_collection_owns_its_allocator() {
     let source = Arc::new(Source::new(MmapSource::new()));

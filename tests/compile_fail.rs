@@ -1,8 +1,9 @@
 //! What must not compile, and the sentences that say why.
 //!
-//! Each program of `tests/ui` whose first comments have lines `// says: ...` must not compile, and the compiler must say each
-//! of those sentences; a program without such lines must compile. Only the sentences are pinned: what surrounds them (other
-//! implementors, spans, their order) depends on the compiler and on the directory it runs in.
+//! Each program of `tests/ui` whose first comments have lines `// says: ...` must not compile, and
+//! the compiler must say each of those sentences; a program without such lines must compile. Only
+//! the sentences are pinned: what surrounds them (other implementors, spans, their order) depends
+//! on the compiler and on the directory it runs in.
 
 #![cfg(feature = "std")]
 

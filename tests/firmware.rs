@@ -1,4 +1,5 @@
-//! The example without an operating system: it is built without the standard library, runs, and takes no memory but its own.
+//! The example without an operating system: it is built without the standard library, runs, and
+//! takes no memory but its own.
 
 #![cfg(feature = "std")]
 
@@ -12,7 +13,8 @@ fn a_device_runs_on_the_memory_that_the_linker_set_aside() {
     let (example, copy) =
         (this.join("examples/firmware"), Path::new(env!("CARGO_TARGET_TMPDIR")).join("firmware"));
     let target = copy.join("target");
-    // A copy, so that nothing is written beside the sources, with the versions that are there already.
+    // A copy, so that nothing is written beside the sources, with the versions that are there
+    // already.
     fs::create_dir_all(copy.join("src")).unwrap();
     fs::copy(example.join("src/main.rs"), copy.join("src/main.rs")).unwrap();
     fs::copy(this.join("Cargo.lock"), copy.join("Cargo.lock")).unwrap();

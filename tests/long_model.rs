@@ -1,5 +1,5 @@
-//! Ten million generated operations on each allocator that its own tests give fewer: run by `.ci/run`, and by
-//! `cargo test --features full --test long_model -- --ignored`.
+//! Ten million generated operations on each allocator that its own tests give fewer: run by
+//! `.ci/run`, and by `cargo test --features full --test long_model -- --ignored`.
 
 #![cfg(feature = "std")]
 

@@ -1,4 +1,5 @@
-//! Memory maps with options: what each does, as the kernel itself tells, and what happens where it cannot be had.
+//! Memory maps with options: what each does, as the kernel itself tells, and what happens where it
+//! cannot be had.
 
 #![cfg(feature = "std")]
 
@@ -187,14 +188,16 @@ fn locked_pages_stay() {
     }
 }
 
-/// A process that may lock nothing: an error, or pages that are not locked, as asked; and nothing is left behind.
+/// A process that may lock nothing: an error, or pages that are not locked, as asked; and nothing
+/// is left behind.
 #[test]
 fn locks_that_are_forbidden() {
     in_a_child(|| {
         limit(libc::RLIMIT_MEMLOCK, 0);
         // Other tests may have mapped much just now.
         limit(libc::RLIMIT_AS, mapped_bytes() + (64 << 30));
-        // SAFETY: Always callable; it fails where the process is not root, which then has no right to lock either.
+        // SAFETY: Always callable; it fails where the process is not root, which then has no right
+        // to lock either.
         unsafe { libc::setresuid(65534, 65534, 65534) };
         for lock in [PageLock::Now, PageLock::OnTouch] {
             let required = options().lock(lock).guard_pages().build();
@@ -322,7 +325,8 @@ fn guards_stop_who_runs_over_the_ends() {
 fn guards_and_slack_go_with_the_region() {
     for source in [options().guard_pages().build(), options().guard_pages().pages(PageLadder::LADDER).build()]
     {
-        // Of many sizes and alignments, so that what is left behind is not just what the next one needs.
+        // Of many sizes and alignments, so that what is left behind is not just what the next one
+        // needs.
         let mut random = fastrand::Rng::with_seed(5);
         let mut held = Vec::new();
         for _ in 0..20_000 {
@@ -435,7 +439,8 @@ fn decommit_goes_through_pointers() {
     through(&std::sync::Arc::new(MmapSource::new()));
 }
 
-/// Every system call that maps is refused in turn: a limit on addresses that each source meets at another of its calls.
+/// Every system call that maps is refused in turn: a limit on addresses that each source meets at
+/// another of its calls.
 #[test]
 fn a_full_address_space_is_an_error() {
     in_a_child(|| {

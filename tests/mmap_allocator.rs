@@ -1,4 +1,5 @@
-//! `MmapAllocator`: the contract over several sources, and that what it resizes is moved, not copied.
+//! `MmapAllocator`: the contract over several sources, and that what it resizes is moved, not
+//! copied.
 
 #![cfg(feature = "std")]
 
@@ -122,7 +123,8 @@ fn frames(block: NonNull<u8>, pages: usize) -> Option<Vec<u64>> {
     frames.iter().all(|&frame| frame != 0).then_some(frames)
 }
 
-/// Where a process may not see frames, that the new pages were not touched says as much: nothing was written.
+/// Where a process may not see frames, that the new pages were not touched says as much: nothing
+/// was written.
 #[test]
 fn growing_and_shrinking_moves_pages_and_copies_nothing() {
     for (name, options) in kinds() {
@@ -272,7 +274,8 @@ fn a_block_that_cannot_grow_stays_as_it_was() {
     });
 }
 
-/// Whoever protects or advises part of a block splits its map, which `mremap` refuses: then the block is copied.
+/// Whoever protects or advises part of a block splits its map, which `mremap` refuses: then the
+/// block is copied.
 #[test]
 fn a_block_whose_map_was_split_still_grows() {
     let allocator = MmapAllocator::new();

@@ -1,4 +1,5 @@
-//! `MmapAllocator` as the `#[global_allocator]`, and in the global tier of the switchable allocator.
+//! `MmapAllocator` as the `#[global_allocator]`, and in the global tier of the switchable
+//! allocator.
 
 #![cfg(feature = "std")]
 

@@ -101,7 +101,8 @@ fn pages_of_the_pool_between_guards_and_at_any_alignment() {
     assert!(region.all_are(0..2 * MIB, 1) && region.all_are(4 * MIB..8 * MIB, 1));
 }
 
-/// What does not go with pages of the pool is refused, or makes the ladder go down, rather than left out.
+/// What does not go with pages of the pool is refused, or makes the ladder go down, rather than
+/// left out.
 #[test]
 fn options_that_the_pool_does_not_have() {
     let Some(_pool) = Pool::of(2 * MIB, 2) else { return };

@@ -18,8 +18,8 @@ fn resident() -> usize {
     (pages(1).expect("a number") - pages(2).expect("a number")) * 4096
 }
 
-/// The kernel joins neighbours into one map; to cut one out of the middle takes a further map, of which a process may have 65,530. The
-/// addresses are then lost, but not the memory.
+/// The kernel joins neighbours into one map; to cut one out of the middle takes a further map, of
+/// which a process may have 65,530. The addresses are then lost, but not the memory.
 #[test]
 fn what_cannot_be_unmapped_takes_no_memory() {
     let most: usize = fs::read_to_string("/proc/sys/vm/max_map_count")

@@ -1,4 +1,5 @@
-//! The example `parse_sources` as a person or a script meets it: its arguments, messages, exit codes and figures.
+//! The example `parse_sources` as a person or a script meets it: its arguments, messages, exit
+//! codes and figures.
 
 #![cfg(all(feature = "std", not(miri)))]
 

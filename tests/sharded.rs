@@ -1,4 +1,5 @@
-//! `Sharded`: the conformance suite, the model, a source that refuses, and what it promises of locks.
+//! `Sharded`: the conformance suite, the model, a source that refuses, and what it promises of
+//! locks.
 
 #![cfg(feature = "std")]
 
@@ -111,7 +112,8 @@ fn sharded_against_the_model_on_eight_threads() {
     on_threads::<SlabAllocator<MmapSource>, U64>();
 }
 
-/// Each thread frees and resizes what another allocated, all at once, with more threads than shards.
+/// Each thread frees and resizes what another allocated, all at once, with more threads than
+/// shards.
 #[test]
 fn blocks_pass_between_threads() {
     pass_between_threads::<SizeClassAllocator<MmapSource>>();
@@ -212,7 +214,8 @@ fn blocks_cross_the_border_of_what_is_large() {
     source.assert_all_released();
 }
 
-/// The largest of a bit-set is not a multiple of its block: the length returned must not be taken for a large one's.
+/// The largest of a bit-set is not a multiple of its block: the length returned must not be taken
+/// for a large one's.
 #[test]
 fn the_length_returned_is_a_length_to_free_with() {
     fn freed_as_returned<A: LocalAllocator>() {
@@ -311,7 +314,8 @@ unsafe impl MemorySource for Gate {
     }
 }
 
-/// A thread stays in its shard, one of two. Another frees and resizes blocks of that shard, and allocates, without waiting; what it freed is used again.
+/// A thread stays in its shard, one of two. Another frees and resizes blocks of that shard, and
+/// allocates, without waiting; what it freed is used again.
 #[test]
 fn nobody_waits_for_a_shard_that_is_taken() {
     let gate = Gate::new();

@@ -85,11 +85,13 @@ unsafe extern "C" fn before_fork() {
 }
 
 unsafe extern "C" fn after_fork() {
-    // SAFETY: The C library calls `before_fork` before each fork, and this once in the parent and once in the child.
+    // SAFETY: The C library calls `before_fork` before each fork, and this once in the parent and
+    // once in the child.
     unsafe { GLOBAL.inner().after_fork() };
 }
 
-/// An allocator that stands alone does not know of forks: its hooks are given to the C library here. (In the switchable allocator that is done.)
+/// An allocator that stands alone does not know of forks: its hooks are given to the C library
+/// here. (In the switchable allocator that is done.)
 #[test]
 fn a_child_has_the_memory_of_all_threads() {
     static SLOTS: Slots = Slots::new();

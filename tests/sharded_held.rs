@@ -1,4 +1,5 @@
-//! What shards hold after nearly all of their slabs went back one by one, but not those that are current.
+//! What shards hold after nearly all of their slabs went back one by one, but not those that are
+//! current.
 
 #![cfg(feature = "std")]
 

@@ -1,4 +1,5 @@
-//! `Rc` and `Arc` over an allocator: each value is dropped once, each block freed once, with the layout it was allocated with.
+//! `Rc` and `Arc` over an allocator: each value is dropped once, each block freed once, with the
+//! layout it was allocated with.
 
 #![cfg(all(feature = "std", feature = "collections"))]
 
@@ -19,7 +20,8 @@ use context_allocator::{
 use std::alloc::System;
 use std::ptr::NonNull;
 
-/// The system's allocator, with a check at each free: as many bytes as were allocated, of the same alignment.
+/// The system's allocator, with a check at each free: as many bytes as were allocated, of the same
+/// alignment.
 #[derive(Default)]
 struct Checked {
     blocks: RefCell<std::vec::Vec<(NonNull<u8>, NonZeroLayout)>>,
@@ -195,7 +197,8 @@ fn values_compare_and_print_as_what_they_hold() {
     assert_eq!(*pinned, 5);
 }
 
-/// What was pinned once is never moved: not by an owner that is not pinned either, after the pinned one is gone.
+/// What was pinned once is never moved: not by an owner that is not pinned either, after the pinned
+/// one is gone.
 #[test]
 fn a_value_with_other_owners_cannot_be_pinned() {
     struct Stays(PhantomPinned);

@@ -1,4 +1,5 @@
-//! A pool of slices: what it gives, what it keeps books of, and that memory leaves when nobody wants it.
+//! A pool of slices: what it gives, what it keeps books of, and that memory leaves when nobody
+//! wants it.
 
 #![cfg(feature = "std")]
 
@@ -27,7 +28,8 @@ fn pools_conform() {
     conformance::forwarded_source(|| SliceSource::<_>::new(MmapSource::new()), MIB / 4);
 }
 
-/// Random requests, with a model of which slices are held; everything else that can be asked of a pool in between.
+/// Random requests, with a model of which slices are held; everything else that can be asked of a
+/// pool in between.
 fn random_runs<C: BlockSize>(purge: Purge, seed: u64, rounds: usize) {
     let pool = SliceSource::<_, C>::with_purge(Checked::new(), purge);
     let slices = C::BYTES / SLICE;
@@ -429,7 +431,8 @@ fn a_hundred_threads() {
     assert_eq!(MANY.reclaim(&mut |_| ()), usage.obtained);
 }
 
-/// What is asked for while everything else is being purged is neither refused nor costs a chunk each time.
+/// What is asked for while everything else is being purged is neither refused nor costs a chunk
+/// each time.
 #[test]
 fn who_asks_during_a_purge_gets_something() {
     let purge = Purge::at_once();

@@ -229,7 +229,8 @@ fn a_cache_gives_regions_back_as_they_were_obtained() {
     }
 }
 
-/// What the cache keeps counts against a limit behind it, and must not be what keeps others from being served.
+/// What the cache keeps counts against a limit behind it, and must not be what keeps others from
+/// being served.
 #[test]
 fn a_cache_gives_everything_back_before_it_refuses() {
     let source: CachingSource<_> = CachingSource::new(LimitSource::new(MmapSource::new(), 4 * 4096));
@@ -296,7 +297,8 @@ fn regions_go_back_to_the_source_they_came_from() {
     assert!(neither.owns(high.cast()) && !neither.owns(first.cast()));
 }
 
-/// The second source's regions may be cut from one that somebody obtained from the first: they must not go back there.
+/// The second source's regions may be cut from one that somebody obtained from the first: they must
+/// not go back there.
 #[test]
 fn what_the_second_cut_from_the_first_does_not_go_back_to_the_first() {
     let shared = region(10_000);
@@ -323,7 +325,8 @@ fn errors_of_an_allocator_keep_their_reason() {
     assert_eq!(obtain(&AllocatorSource::new(classes), 8), Err(SourceError::Exhausted));
 }
 
-/// A bump over blocks of a size-class allocator over a cache over a limit: whatever fails inside, nothing is lost.
+/// A bump over blocks of a size-class allocator over a cache over a limit: whatever fails inside,
+/// nothing is lost.
 #[test]
 fn a_stack_of_sources_loses_nothing() {
     let books = CountingSource::new(MmapSource::new());

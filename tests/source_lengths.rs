@@ -199,7 +199,8 @@ fn the_default_halves() {
     assert_eq!(len(MIB, 100, usize::MAX), (Ok(len(MIB, 100, usize::MAX).0.expect("memory")), 1));
 }
 
-/// A length need not be a multiple of the alignment: a request that is aligned far beyond its size gets the preferred length.
+/// A length need not be a multiple of the alignment: a request that is aligned far beyond its size
+/// gets the preferred length.
 #[test]
 fn a_large_alignment_does_not_shorten_a_region() {
     fn check<S: MemorySource>(source: &S) {

@@ -1,4 +1,5 @@
-//! Sources made of sources keep the contract towards what is behind them, over a source that gives odd lengths, more than asked.
+//! Sources made of sources keep the contract towards what is behind them, over a source that gives
+//! odd lengths, more than asked.
 
 #![cfg(feature = "std")]
 
@@ -31,14 +32,16 @@ impl Generous {
     const SYSTEM: GlobalAllocToAllocatorAdaptor<'static, System> =
         GlobalAllocToAllocatorAdaptor::new(&System);
 
-    /// The layout of the region: the same for every length from the one asked for to the one returned.
+    /// The layout of the region: the same for every length from the one asked for to the one
+    /// returned.
     fn whole(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
         let len = layout.size().checked_next_multiple_of(STEP).ok_or(SourceError::TooLarge)?;
         Ok(layout.with_size(len)?)
     }
 }
 
-// SAFETY: Regions are blocks of the system, which go back with the layout that they were allocated with.
+// SAFETY: Regions are blocks of the system, which go back with the layout that they were allocated
+// with.
 unsafe impl MemorySource for Generous {
     const SHARES_SLICES: bool = true;
 
@@ -57,7 +60,8 @@ unsafe impl MemorySource for Generous {
 
 type Books = CountingSource<Generous>;
 
-/// Runs the source's conformance, and every allocator's model, on what `make` puts around a source with books.
+/// Runs the source's conformance, and every allocator's model, on what `make` puts around a source
+/// with books.
 fn stack<'a, S: MemorySource>(books: &'a Books, make: impl Fn(&'a Books) -> S) {
     conformance::source(|| make(books), 100_000);
     books.assert_all_released();
@@ -92,7 +96,8 @@ fn what_stands_around_a_source_keeps_its_contract() {
     });
 }
 
-/// Allocates all kinds of sizes and alignments until little is left, frees every second one, and does it again.
+/// Allocates all kinds of sizes and alignments until little is left, frees every second one, and
+/// does it again.
 fn use_up<A: Allocator>(allocator: &A, (low, high): (usize, usize)) {
     let mut ledger = Ledger::new(allocator);
     let mut random = fastrand::Rng::with_seed(high as u64);
@@ -136,7 +141,8 @@ fn regions_of_every_length_at_every_address() {
         };
         (0..7).for_each(&mut over);
         let outside = bytes[..skew].iter().chain(&bytes[skew + len..]);
-        // SAFETY: Every byte was initialised, and what lies outside of the region was not lent to anybody.
+        // SAFETY: Every byte was initialised, and what lies outside of the region was not lent to
+        // anybody.
         assert!(outside.map(|byte| unsafe { byte.assume_init() }).all(|byte| byte == 0x5A));
     }
     static NONE: InlineRegion<typenum::U0> = InlineRegion::new();

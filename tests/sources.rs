@@ -46,7 +46,8 @@ fn memory_maps_are_whole_pages_at_any_alignment() {
     source.assert_all_released();
 }
 
-/// What is cut off to align a region goes back at once: kept, it would use up the address space here.
+/// What is cut off to align a region goes back at once: kept, it would use up the address space
+/// here.
 #[test]
 fn memory_maps_keep_nothing_beside_a_region() {
     let source = MmapSource::new();
@@ -98,7 +99,8 @@ fn a_region_is_given_to_one_at_a_time_and_whole() {
     assert_eq!(region(100, 1).obtain(layout(38, 64)), Err(SourceError::TooLarge));
     assert_eq!(RegionSource::new(&mut []).obtain(layout(1, 1)), Err(SourceError::TooLarge));
     let mut memory = 0_u64;
-    // SAFETY: The bytes are those of `memory`, which is used through the source alone while that lives.
+    // SAFETY: The bytes are those of `memory`, which is used through the source alone while that
+    // lives.
     let raw = unsafe { RegionSource::from_raw(NonNull::from(&mut memory).cast(), 8) };
     assert_eq!(raw.obtain(layout(8, 8)).expect("eight bytes are there").len(), 8);
 }
@@ -141,8 +143,8 @@ fn arenas_conform() {
     arena_conforms::<U2097152, U2097152>();
 }
 
-/// Four threads obtain, fill, check and release at once, while a fifth reclaims; some blocks are released by a
-/// thread that did not obtain them.
+/// Four threads obtain, fill, check and release at once, while a fifth reclaims; some blocks are
+/// released by a thread that did not obtain them.
 fn threads<B: BlockSize, C: BlockSize>() {
     let source = CountingSource::new(MmapSource::new());
     let arena = ArenaSource::<_, B, C>::new(&source);
@@ -213,7 +215,8 @@ impl Block {
 
     fn release(self, arena: &impl MemorySource) {
         self.verify();
-        // SAFETY: `obtain` got the block from this arena with this layout, and it is not used again.
+        // SAFETY: `obtain` got the block from this arena with this layout, and it is not used
+        // again.
         unsafe { arena.release(self.region, self.layout) };
     }
 }
@@ -243,7 +246,8 @@ fn reclaim_returns_wholly_free_chunks_only() {
     left.dedup();
     assert_eq!(left.len(), 5);
     kept.iter().for_each(Block::verify);
-    // What is left is still handed out: seven blocks of each chunk, cut or not, without another chunk.
+    // What is left is still handed out: seven blocks of each chunk, cut or not, without another
+    // chunk.
     let again: Vec<_> = (0..42).map(|number| Block::obtain(&arena, wanted, 100 + number)).collect();
     assert_eq!(source.counts().held, 6);
     assert_eq!(arena.usage().unused, 0);

@@ -29,7 +29,8 @@ enum Flaw {
     LosesBytesWhenShrinking,
 }
 
-/// An allocator that breaks one line of the contract, inside memory that it owns, so that the test stays sound.
+/// An allocator that breaks one line of the contract, inside memory that it owns, so that the test
+/// stays sound.
 struct Broken {
     flaw: Flaw,
     inner: BumpAllocator<MmapSource>,
@@ -37,8 +38,8 @@ struct Broken {
     some: Cell<Option<NonNull<[u8]>>>,
 }
 
-// SAFETY: None. It breaks the contract on purpose, and only for a ledger, which stops at the first breach; all
-// memory that it gives is mapped and writable.
+// SAFETY: None. It breaks the contract on purpose, and only for a ledger, which stops at the first
+// breach; all memory that it gives is mapped and writable.
 unsafe impl Allocator for Broken {
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
         self.calls.set(self.calls.get() + 1);

@@ -1,7 +1,8 @@
 //! Scopes across stack switches: saved, moved between threads, forgotten, or not saved at all.
 //!
-//! A coroutine of `corosensei` has a stack of its own. Where `switch` stands around the switches of stacks, each coroutine keeps
-//! its own context; where it does not, memory must stay sound all the same.
+//! A coroutine of `corosensei` has a stack of its own. Where `switch` stands around the switches of
+//! stacks, each coroutine keeps its own context; where it does not, memory must stay sound all the
+//! same.
 
 #![cfg(feature = "std")]
 
@@ -41,7 +42,8 @@ struct Task {
     context: Option<SavedContext<ALLOC>>,
 }
 
-// SAFETY: What the tests capture in their jobs may be sent: heaps, strings and numbers. The stack goes with the coroutine.
+// SAFETY: What the tests capture in their jobs may be sent: heaps, strings and numbers. The stack
+// goes with the coroutine.
 unsafe impl Send for Task {}
 
 impl Task {
@@ -161,7 +163,8 @@ fn the_thread_tier_is_that_of_the_thread_that_resumes() {
         words
     });
     let words = loop {
-        // A thread that has no heap of the thread tier until it allocates: its first allocation is the coroutine's.
+        // A thread that has no heap of the thread tier until it allocates: its first allocation is
+        // the coroutine's.
         let result;
         (task, result) = std::thread::spawn(move || {
             let result = task.resume();
@@ -177,7 +180,8 @@ fn the_thread_tier_is_that_of_the_thread_that_resumes() {
     assert_eq!(words.len(), 5);
 }
 
-/// Runs `f` on a thread of the C library, which allocates nothing of its own: its first allocation is the one in `f`.
+/// Runs `f` on a thread of the C library, which allocates nothing of its own: its first allocation
+/// is the one in `f`.
 fn on_a_thread_without_a_heap(f: fn()) {
     static NEXT: Mutex<Option<fn()>> = Mutex::new(None);
     extern "C" fn start(_: *mut libc::c_void) -> *mut libc::c_void {
@@ -256,7 +260,8 @@ fn a_scope_suspended_and_forgotten() {
     let heap = heap();
     let place: *const Heap<ALLOC> = &raw const heap;
     let mut forgotten = job(move |yields| {
-        // SAFETY: The handle is there as long as this coroutine runs; when it is dropped, this frame is never resumed.
+        // SAFETY: The handle is there as long as this coroutine runs; when it is dropped, this
+        // frame is never resumed.
         let heap = unsafe { &*place };
         heap.enter(|| {
             let words = vec![word(0), word(1)];
@@ -385,7 +390,8 @@ fn a_suspended_coroutine_is_unwound() {
         for _ in 0..5 {
             assert!(task.resume().is_none());
         }
-        // Dropped here, it unwinds on this thread, in the host's context, and its own context is left afterwards.
+        // Dropped here, it unwinds on this thread, in the host's context, and its own context is
+        // left afterwards.
         drop(task);
         let before = host.statistics().live_blocks;
         let text = ALLOC.with_thread(|| word(0));

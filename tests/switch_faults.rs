@@ -1,7 +1,8 @@
-//! Sources that refuse, under both tiers and for large objects: each request of a workload in turn, alone and with all that follow.
+//! Sources that refuse, under both tiers and for large objects: each request of a workload in turn,
+//! alone and with all that follow.
 //!
-//! What must hold: an allocation that has no memory fails, nothing is lost or changed by it, when the sources give again everything
-//! works, and in the end every region is back.
+//! What must hold: an allocation that has no memory fails, nothing is lost or changed by it, when
+//! the sources give again everything works, and in the end every region is back.
 
 #![cfg(feature = "std")]
 
@@ -119,7 +120,8 @@ impl<D: Declaration> Work<'_, D> {
     }
 }
 
-/// The workload in every tier, with heaps that are made, entered, and dropped before their blocks. Gives the number of failures.
+/// The workload in every tier, with heaps that are made, entered, and dropped before their blocks.
+/// Gives the number of failures.
 fn workload<D: Declaration>(allocator: &'static SwitchableAllocator<D>) -> usize
 where
     <D::Tiers as TierSet>::Coroutine: PresentTier,

@@ -1,4 +1,5 @@
-//! As `switch_fork_locked`, with shards in the global tier: all of their locks must be held around the fork.
+//! As `switch_fork_locked`, with shards in the global tier: all of their locks must be held around
+//! the fork.
 
 #![cfg(feature = "std")]
 

@@ -1,5 +1,6 @@
-//! A process that forks where both tiers, and two switchable allocators, take their memory from one arena: its lock is asked for
-//! more than once around the fork. So is that of a global tier that two share.
+//! A process that forks where both tiers, and two switchable allocators, take their memory from one
+//! arena: its lock is asked for more than once around the fork. So is that of a global tier that
+//! two share.
 
 #![cfg(feature = "std")]
 

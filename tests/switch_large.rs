@@ -1,4 +1,5 @@
-//! Large objects that are resized: what they hold stays, the limit of their heap is kept exactly, and who else frees or resizes does not matter.
+//! Large objects that are resized: what they hold stays, the limit of their heap is kept exactly,
+//! and who else frees or resizes does not matter.
 
 #![cfg(feature = "std")]
 
@@ -168,7 +169,8 @@ fn random_resizes_keep_contents_and_charge_exactly() {
                 }
                 let expected: usize = ledger.iter().map(|held| taken(held.layout().size())).sum();
                 let held = heap.statistics().held_bytes - empty;
-                // What cannot be cut, from beyond a chunk to less than that, keeps at most as much again.
+                // What cannot be cut, from beyond a chunk to less than that, keeps at most as much
+                // again.
                 assert!(held >= expected && held <= 2 * expected, "{held} {expected}");
             }
             ledger.verify();
@@ -234,7 +236,8 @@ fn the_limit_of_a_heap_holds_for_what_is_resized() {
     assert_eq!(heap.statistics().held_bytes, 0);
 }
 
-/// Objects go from thread to thread, each of which resizes them without using their heap, while their heaps are dropped.
+/// Objects go from thread to thread, each of which resizes them without using their heap, while
+/// their heaps are dropped.
 #[test]
 fn objects_are_resized_by_threads_that_do_not_use_their_heap() {
     let _alone = alone();
@@ -398,7 +401,8 @@ impl Policy for FromPool {
 
 context_allocator::switchable_allocator!(static FAULTY: TiersWith<FromPool> = tiers());
 
-/// Every request of the workload refused in turn: what could not be resized is as it was, and in the end nothing is lost.
+/// Every request of the workload refused in turn: what could not be resized is as it was, and in
+/// the end nothing is lost.
 #[test]
 fn every_refusal_leaves_an_object_as_it_was() {
     let _alone = alone();

@@ -1,4 +1,5 @@
-//! The model's generated operations through the switch, with the recommended thread tier: blocks of all sizes, from slabs to maps of their own.
+//! The model's generated operations through the switch, with the recommended thread tier: blocks of
+//! all sizes, from slabs to maps of their own.
 
 #![cfg(feature = "std")]
 

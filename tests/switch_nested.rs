@@ -69,7 +69,8 @@ fn blocks_of_the_inner_thread_tier() {
         .join()
         .unwrap();
         assert_eq!(INNER.statistics().thread_blocks, 1 + blocks.len());
-        // Their heap is parked in the inner allocator; the last block empties it, and the next thread adopts it.
+        // Their heap is parked in the inner allocator; the last block empties it, and the next
+        // thread adopts it.
         free_all(blocks);
         assert_eq!(INNER.statistics().thread_blocks, 1);
     }
@@ -117,8 +118,8 @@ fn zeroed_memory_is_zeroed_by_whoever_allocated_it() {
     }
 }
 
-/// Both have slabs of the process's pool in their thread tiers: what one of them releases the other obtains, on the same thread, which must then forget
-/// that it was its own.
+/// Both have slabs of the process's pool in their thread tiers: what one of them releases the other
+/// obtains, on the same thread, which must then forget that it was its own.
 #[test]
 fn slabs_that_pass_from_one_to_the_other() {
     context_allocator::switchable_allocator!(

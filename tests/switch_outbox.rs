@@ -17,7 +17,8 @@ use support::ledger::Ledger;
 
 type Contexts = BumpAllocator<ArenaSource<MmapSource>>;
 
-/// A thread frees blocks of a heap whose thread ended, and after each of the steps others look how many are not counted as freed.
+/// A thread frees blocks of a heap whose thread ended, and after each of the steps others look how
+/// many are not counted as freed.
 fn sends<D: Declaration>(allocator: &'static SwitchableAllocator<D>) {
     let (to_other, work) =
         mpsc::sync_channel::<Box<dyn FnOnce(&mut Ledger<'_, SwitchableAllocator<D>>) + Send>>(0);

@@ -1,6 +1,7 @@
 //! What a policy decides: what becomes of orphans, and what is counted.
 //!
-//! The policy that aborts does so in a process of its own: this binary again, told by an environment variable.
+//! The policy that aborts does so in a process of its own: this binary again, told by an
+//! environment variable.
 
 #![cfg(feature = "std")]
 

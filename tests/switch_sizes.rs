@@ -1,4 +1,5 @@
-//! Sizes and alignments beyond what the tiers' allocators hold, no size at all, and sizes that nobody can have.
+//! Sizes and alignments beyond what the tiers' allocators hold, no size at all, and sizes that
+//! nobody can have.
 
 #![cfg(feature = "std")]
 
@@ -151,7 +152,8 @@ fn no_bytes_through_global_alloc() {
             // SAFETY: As above.
             let zeroed = NonNull::new(unsafe { ALLOC.alloc_zeroed(none) }).unwrap();
             assert!(block.addr().get().is_multiple_of(align) && zeroed.addr().get().is_multiple_of(align));
-            // SAFETY: Just allocated with this layout; the size is one of a layout of that alignment.
+            // SAFETY: Just allocated with this layout; the size is one of a layout of that
+            // alignment.
             let grown = NonNull::new(unsafe { ALLOC.realloc(block.as_ptr(), none, 100) }).unwrap();
             // SAFETY: The block has 100 bytes.
             unsafe { grown.write_bytes(1, 100) };

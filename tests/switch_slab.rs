@@ -1,5 +1,5 @@
-//! Slabs in the thread tier, behind the front that a thread keeps near: every kind of source and of slab, and blocks that are zeroed, resized, freed
-//! elsewhere, and freed while their thread ends.
+//! Slabs in the thread tier, behind the front that a thread keeps near: every kind of source and of
+//! slab, and blocks that are zeroed, resized, freed elsewhere, and freed while their thread ends.
 
 #![cfg(feature = "std")]
 
@@ -106,7 +106,8 @@ fn short_slabs_share_a_slice() {
     nothing_is_held(&ALLOC, &SOURCE);
 }
 
-/// Blocks that were written come back as zeros, in their class and in others that took over the slab.
+/// Blocks that were written come back as zeros, in their class and in others that took over the
+/// slab.
 #[test]
 fn zeroed_blocks_of_slabs_that_were_used_before() {
     slabs!(ALLOC over SOURCE: SlabAllocator<&'static Counting>, &SOURCE);
@@ -182,7 +183,8 @@ fn blocks_are_resized_within_and_across_classes_in_any_tier() {
     nothing_is_held(&ALLOC, &SOURCE);
 }
 
-/// More slabs than a thread knows, so that some push others out of its table, and come back through the owner map.
+/// More slabs than a thread knows, so that some push others out of its table, and come back through
+/// the owner map.
 #[test]
 fn more_slabs_than_a_thread_knows() {
     slabs!(ALLOC over SOURCE: SlabAllocator<&'static Counting>, &SOURCE);
@@ -311,7 +313,8 @@ fn key() -> libc::pthread_key_t {
     key
 }
 
-/// Destructors of thread-locals run before the thread's heap is parked, those of keys before or after.
+/// Destructors of thread-locals run before the thread's heap is parked, those of keys before or
+/// after.
 #[test]
 fn destructors_of_a_thread_free_blocks_of_its_heap() {
     thread_local!(static LATE: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) });

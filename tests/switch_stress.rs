@@ -1,7 +1,8 @@
-//! Many threads in all tiers at once, over the recommended tiers with a source that counts beneath them.
+//! Many threads in all tiers at once, over the recommended tiers with a source that counts beneath
+//! them.
 //!
-//! The other `switch_stress_*` binaries run the same body over other tiers. `STRESS_OPERATIONS` sets the number of
-//! operations of each thread.
+//! The other `switch_stress_*` binaries run the same body over other tiers. `STRESS_OPERATIONS`
+//! sets the number of operations of each thread.
 
 #![cfg(feature = "std")]
 

@@ -1,4 +1,5 @@
-//! As `switch_stress`, with bit-set allocators in both tiers: over blocks of an arena in one, over memory maps in the other.
+//! As `switch_stress`, with bit-set allocators in both tiers: over blocks of an arena in one, over
+//! memory maps in the other.
 
 #![cfg(feature = "std")]
 

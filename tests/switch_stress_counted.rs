@@ -1,4 +1,5 @@
-//! As `switch_stress`, with every block and byte counted by tier; the counts are exact once the threads have ended.
+//! As `switch_stress`, with every block and byte counted by tier; the counts are exact once the
+//! threads have ended.
 
 #![cfg(feature = "std")]
 

@@ -20,7 +20,8 @@ static GLOBAL: Counting = CountingSource::new(MmapSource::new());
 
 type CoroutineTier = BumpAllocator<ArenaSource<&'static Counting, U65536, U1048576>>;
 type ThreadTier = SizeClassAllocator<ArenaSource<&'static Counting, U262144, U4194304>>;
-// One that serves every size: a `SizeClassAllocator` refuses large blocks, and nothing stands behind it here.
+// One that serves every size: a `SizeClassAllocator` refuses large blocks, and nothing stands
+// behind it here.
 type GlobalTier = Locked<SpinFutexLock, MultipleBinarySearchTreeAllocator<&'static Counting>>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(

@@ -1,4 +1,5 @@
-//! As `switch_stress`, with small arena blocks (sixteen to a slice of the owner map) in the coroutine tier, and no thread tier.
+//! As `switch_stress`, with small arena blocks (sixteen to a slice of the owner map) in the
+//! coroutine tier, and no thread tier.
 
 #![cfg(feature = "std")]
 

@@ -1,4 +1,5 @@
-//! As `switch_stress`, with the tree allocator in both tiers: over an arena in the coroutine tier, over memory maps in the thread tier.
+//! As `switch_stress`, with the tree allocator in both tiers: over an arena in the coroutine tier,
+//! over memory maps in the thread tier.
 
 #![cfg(feature = "std")]
 

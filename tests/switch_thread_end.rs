@@ -1,4 +1,5 @@
-//! A policy's `orphaned` that uses the allocator while its thread ends: the thread must be as one without a heap afterwards.
+//! A policy's `orphaned` that uses the allocator while its thread ends: the thread must be as one
+//! without a heap afterwards.
 
 #![cfg(feature = "std")]
 

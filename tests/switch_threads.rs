@@ -1,4 +1,5 @@
-//! Threads that come and go: their heaps are parked and adopted, and what runs at their very end can still allocate.
+//! Threads that come and go: their heaps are parked and adopted, and what runs at their very end
+//! can still allocate.
 
 #![cfg(feature = "std")]
 
@@ -216,7 +217,8 @@ fn destructors_of_keys_made_before_and_after_the_allocators() {
                 assert_eq!(unsafe { libc::pthread_setspecific(key, without_provenance(1)) }, 0);
             }
         });
-        // A scope ends when its closures have returned, so the thread may not be gone yet: `join` waits for that.
+        // A scope ends when its closures have returned, so the thread may not be gone yet: `join`
+        // waits for that.
         assert_eq!(ENDED.load(Relaxed), 2 * (round + 1));
     }
     for statistics in [QUIET.statistics(), LATE.statistics()] {

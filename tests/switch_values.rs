@@ -1,4 +1,5 @@
-//! Values that leave their heap, in every way that safe code allows. The switchable allocator is the global one.
+//! Values that leave their heap, in every way that safe code allows. The switchable allocator is
+//! the global one.
 
 #![cfg(feature = "std")]
 

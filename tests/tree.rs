@@ -1,4 +1,5 @@
-//! The tree allocator against the conformance suites, the model, sources that refuse, and its own promises.
+//! The tree allocator against the conformance suites, the model, sources that refuse, and its own
+//! promises.
 
 #![cfg(feature = "std")]
 
@@ -194,7 +195,8 @@ fn a_region_at_its_edge_is_kept() {
     ledger.free_all();
 }
 
-/// Random sizes from 16 bytes to 4 KiB, allocated and freed at random until a request fails: live bytes by bytes of the region.
+/// Random sizes from 16 bytes to 4 KiB, allocated and freed at random until a request fails: live
+/// bytes by bytes of the region.
 fn usable<A: Allocator>(allocator: &A, region: usize, seed: u64) -> f64 {
     let mut random = Rng::with_seed(seed);
     let mut blocks: Vec<(NonNull<u8>, NonZeroLayout)> = Vec::new();

@@ -2,13 +2,16 @@
 //!
 //! Three patterns that lose memory in allocators which keep blocks by thread, all at once:
 //! - a thread that only allocates, and one that only frees what the first one made;
-//! - threads that come and go, with 100 blocks each, some of which are handed on and freed by later threads;
+//! - threads that come and go, with 100 blocks each, some of which are handed on and freed by later
+//!   threads;
 //! - a thread that sleeps while others free its blocks.
 //!
-//! How many blocks are alive is bounded in each, and each does the same over and over, of the same sizes: what memory grows by is lost, not a new record of chance.
+//! How many blocks are alive is bounded in each, and each does the same over and over, of the same
+//! sizes: what memory grows by is lost, not a new record of chance.
 //!
-//! Memory does grow in the beginning: a block that is freed is used again for its own size and heap, and it takes a while until each has had its largest share. With
-//! 20,000 blocks that is less than the first minute, and 2 % of the process are more than a region.
+//! Memory does grow in the beginning: a block that is freed is used again for its own size and
+//! heap, and it takes a while until each has had its largest share. With 20,000 blocks that is less
+//! than the first minute, and 2 % of the process are more than a region.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,7 +30,8 @@ pub struct Plan {
     pub total: Duration,
     /// How many blocks are handed on from thread to thread, and how many the sleeper has.
     pub blocks: usize,
-    /// The allowance beside the 2 %, in KiB: short runs end before each size and heap has had its largest share.
+    /// The allowance beside the 2 %, in KiB: short runs end before each size and heap has had its
+    /// largest share.
     pub allowance: usize,
     /// Whether each thread that goes forgets some blocks: to see that it is noticed.
     pub leak: bool,
@@ -45,7 +49,8 @@ const GROWTH: usize = 2;
 /// How a run went.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Resident memory in KiB: the median of the end of each part of the run, the first one to compare with.
+    /// Resident memory in KiB: the median of the end of each part of the run, the first one to
+    /// compare with.
     pub medians: Vec<usize>,
     /// Blocks that the pairs of producer and consumer passed on.
     pub passed: u64,

@@ -1,7 +1,8 @@
-//! Whether memory grows when a program runs for long: `cargo run --release --example endurance -- 60` (minutes).
+//! Whether memory grows when a program runs for long:
+//! `cargo run --release --example endurance -- 60` (minutes).
 //!
-//! Ends with an error where it does: where resident memory at the end of any minute is more than 2 % above that at the end of the first one.
-//! `scripts/endurance.sh` builds and runs it.
+//! Ends with an error where it does: where resident memory at the end of any minute is more than 2
+//! % above that at the end of the first one. `scripts/endurance.sh` builds and runs it.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

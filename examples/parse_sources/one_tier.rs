@@ -1,7 +1,7 @@
 //! In place of `tiers` for an allocator that has no tiers: every request runs in the global one.
 //!
-//! Nothing is counted, since counting would slow these allocators down; the time and the resident memory, which the
-//! program itself measures, are what can be compared.
+//! Nothing is counted, since counting would slow these allocators down; the time and the resident
+//! memory, which the program itself measures, are what can be compared.
 
 use crate::app::{Figures, Tier};
 

@@ -10,7 +10,8 @@ context_allocator::global_thread_and_coroutine_switchable_allocator!(
 /// The tiers that this build can run in.
 pub const AVAILABLE: &[Tier] = &[Tier::Global, Tier::Thread, Tier::Coroutine];
 
-/// Runs one request in `tier`; in the coroutine tier, in a heap of its own whose handle is dropped right after.
+/// Runs one request in `tier`; in the coroutine tier, in a heap of its own whose handle is dropped
+/// right after.
 pub fn run_in<R>(tier: Tier, request: impl FnOnce() -> R) -> R {
     match tier {
         Tier::Global => ALLOC.with_global(request),
@@ -19,7 +20,8 @@ pub fn run_in<R>(tier: Tier, request: impl FnOnce() -> R) -> R {
     }
 }
 
-/// Runs what is no request: outside the tiers that have heaps, so that it shows in no figure of theirs.
+/// Runs what is no request: outside the tiers that have heaps, so that it shows in no figure of
+/// theirs.
 pub fn aside<R>(f: impl FnOnce() -> R) -> R {
     ALLOC.with_global(f)
 }

@@ -1,4 +1,5 @@
-//! In place of `tiers`, the same tiers without counting by tier, as a program that wants speed would install them.
+//! In place of `tiers`, the same tiers without counting by tier, as a program that wants speed
+//! would install them.
 
 use crate::app::{Figures, Tier};
 
@@ -7,7 +8,8 @@ context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLO
 /// The tiers that this build can run in.
 pub const AVAILABLE: &[Tier] = &[Tier::Global, Tier::Thread, Tier::Coroutine];
 
-/// Runs one request in `tier`; in the coroutine tier, in a heap of its own whose handle is dropped right after.
+/// Runs one request in `tier`; in the coroutine tier, in a heap of its own whose handle is dropped
+/// right after.
 pub fn run_in<R>(tier: Tier, request: impl FnOnce() -> R) -> R {
     match tier {
         Tier::Global => ALLOC.with_global(request),

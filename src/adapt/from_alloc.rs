@@ -4,8 +4,9 @@ use core::marker::PhantomData;
 
 /// An allocator of allocator-api2 or of nightly as our [`Allocator`](crate::Allocator).
 ///
-/// The second parameter says which trait is meant: [`Api02`] by default, [`Api03`], [`Api04`] or [`Nightly`], each with the feature of
-/// that name (`allocator-api2-02`, `allocator-api2-03`, `allocator-api2-04`, `nightly`).
+/// The second parameter says which trait is meant: [`Api02`] by default, [`Api03`], [`Api04`] or
+/// [`Nightly`], each with the feature of that name (`allocator-api2-02`, `allocator-api2-03`,
+/// `allocator-api2-04`, `nightly`).
 ///
 /// Those traits let an allocator panic, ours does not: a panic in the one inside ends the process.
 ///
@@ -28,7 +29,8 @@ pub struct AllocToAllocatorAdaptor<A, T = Api02> {
     by: PhantomData<T>,
 }
 
-/// Names the trait of allocator-api2 0.2 (as of hashbrown, bumpalo and bump-scope) for [`AllocToAllocatorAdaptor`].
+/// Names the trait of allocator-api2 0.2 (as of hashbrown, bumpalo and bump-scope) for
+/// [`AllocToAllocatorAdaptor`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Api02;
 
@@ -36,7 +38,8 @@ pub struct Api02;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Api03;
 
-/// Names the trait of allocator-api2 0.4 (as of talc, blink-alloc and bump-scope) for [`AllocToAllocatorAdaptor`].
+/// Names the trait of allocator-api2 0.4 (as of talc, blink-alloc and bump-scope) for
+/// [`AllocToAllocatorAdaptor`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Api04;
 

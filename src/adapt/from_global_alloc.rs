@@ -7,8 +7,9 @@ use crate::{AllocError, Allocator, NonZeroLayout, ptr};
 
 /// Any [`GlobalAlloc`], such as `std::alloc::System`, as our [`Allocator`].
 ///
-/// It borrows the `GlobalAlloc`, which in const context and for a static is `&System` or `&STATIC`: an [`Allocator`] may be moved and
-/// cloned while its blocks are in use, and of a `GlobalAlloc` nobody promises that.
+/// It borrows the `GlobalAlloc`, which in const context and for a static is `&System` or `&STATIC`:
+/// an [`Allocator`] may be moved and cloned while its blocks are in use, and of a `GlobalAlloc`
+/// nobody promises that.
 ///
 /// # Examples
 /// ```
@@ -51,9 +52,10 @@ fn block(start: *mut u8, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocEr
     NonNull::new(start).map(|start| ptr::bytes(start, layout.size())).ok_or(AllocError::Refused)
 }
 
-// SAFETY: `GlobalAlloc` promises what `Allocator` asks for, of an allocator that stays where it is, as one that is borrowed does; a
-// clone borrows the same one. It has no real sizes, so a block's length is what was asked
-// for, and the one layout that fits is the one of the last call, as `GlobalAlloc` needs.
+// SAFETY: `GlobalAlloc` promises what `Allocator` asks for, of an allocator that stays where it is,
+// as one that is borrowed does; a clone borrows the same one. It has no real sizes, so a block's
+// length is what was asked for, and the one layout that fits is the one of the last call, as
+// `GlobalAlloc` needs.
 unsafe impl<G: GlobalAlloc> Allocator for GlobalAllocToAllocatorAdaptor<'_, G> {
     #[inline(always)]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
@@ -109,7 +111,8 @@ impl<G: GlobalAlloc> GlobalAllocToAllocatorAdaptor<'_, G> {
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
         if old.align() == new.align() {
-            // SAFETY: The block was allocated here with `old`; `new.size()` is a size of a layout of that alignment.
+            // SAFETY: The block was allocated here with `old`; `new.size()` is a size of a layout
+            // of that alignment.
             return block(unsafe { self.global.realloc(old_block.as_ptr(), old.layout(), new.size()) }, new);
         }
         // SAFETY: The caller's promises.

@@ -12,9 +12,9 @@ fn start(block: Result<NonNull<[u8]>, AllocError>) -> *mut u8 {
     block.map_or(null_mut(), |block| block.cast().as_ptr())
 }
 
-// SAFETY: `Allocator` promises what `GlobalAlloc` asks for: blocks as large and aligned as asked that nothing else
-// uses, no unwinding. Requests for no bytes, which `GlobalAlloc` leaves undefined, are served as one byte, at
-// allocation and at free alike.
+// SAFETY: `Allocator` promises what `GlobalAlloc` asks for: blocks as large and aligned as asked
+// that nothing else uses, no unwinding. Requests for no bytes, which `GlobalAlloc` leaves
+// undefined, are served as one byte, at allocation and at free alike.
 unsafe impl<A: Allocator> GlobalAlloc for AllocatorAdaptor<A> {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -1,7 +1,8 @@
 //! To and from the other allocator traits.
 //!
-//! Each adaptor settles requests for no bytes, which our [`Allocator`](crate::Allocator) never sees. Where the other trait allows them, a
-//! dangling pointer stands for them, and freeing it does nothing; `GlobalAlloc`, which leaves them undefined, gets one byte.
+//! Each adaptor settles requests for no bytes, which our [`Allocator`](crate::Allocator) never
+//! sees. Where the other trait allows them, a dangling pointer stands for them, and freeing it does
+//! nothing; `GlobalAlloc`, which leaves them undefined, gets one byte.
 
 #[cfg(any(
     feature = "allocator-api2-02",
@@ -17,11 +18,13 @@ mod global_alloc;
 pub use from_alloc::{AllocToAllocatorAdaptor, Api02, Api03, Api04, Nightly};
 pub use from_global_alloc::GlobalAllocToAllocatorAdaptor;
 
-/// One of our allocators, as the other traits want it: made by [`Allocator::adapt`](crate::Allocator::adapt).
+/// One of our allocators, as the other traits want it: made by
+/// [`Allocator::adapt`](crate::Allocator::adapt).
 ///
-/// It is a [`GlobalAlloc`](core::alloc::GlobalAlloc); with the features `allocator-api2-02`, `-03` and `-04` it is the `Allocator` of that
-/// version of allocator-api2, and with the feature `nightly` it is `core::alloc::Allocator`, so that collections take it. To lend an allocator to several
-/// collections, adapt a reference to it.
+/// It is a [`GlobalAlloc`](core::alloc::GlobalAlloc); with the features `allocator-api2-02`, `-03`
+/// and `-04` it is the `Allocator` of that version of allocator-api2, and with the feature
+/// `nightly` it is `core::alloc::Allocator`, so that collections take it. To lend an allocator to
+/// several collections, adapt a reference to it.
 ///
 /// # Examples
 /// As the global allocator:

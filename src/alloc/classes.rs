@@ -5,7 +5,8 @@
 //!   bytes     16  32  48  .. 1024| 1280  1536  1792  2048| 2560 .. 32768      four classes a doubling
 //! ```
 //!
-//! Four classes a doubling is the spacing of jemalloc (J. Evans, 2006): at most a fifth of a block is wasted.
+//! Four classes a doubling is the spacing of jemalloc (J. Evans, 2006): at most a fifth of a block
+//! is wasted.
 
 #![forbid(unsafe_code)]
 

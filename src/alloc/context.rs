@@ -8,17 +8,19 @@ use super::{
 };
 use crate::{AllocError, MemorySource, NonZeroLayout};
 
-/// How long the blocks of a context live: a hint from which an allocator is chosen, at run time with
-/// [`ContextAllocator::new`], at compile time with [`AllocatorFor`].
+/// How long the blocks of a context live: a hint from which an allocator is chosen, at run time
+/// with [`ContextAllocator::new`], at compile time with [`AllocatorFor`].
 ///
 /// A wrong hint costs memory or time, never more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Lifetime {
-    /// As long as the context, which ends soon: a request, a frame, a parser's tree. Little is freed on the way.
+    /// As long as the context, which ends soon: a request, a frame, a parser's tree. Little is
+    /// freed on the way.
     /// [`BumpAllocator`]: the fastest to allocate; a freed block's memory is used again only if it was the last.
     Short,
     /// Some freed on the way, in small blocks: a session, a connection, a cache of small values.
-    /// [`BitSetAllocator`] with blocks of 64 bytes: every free block is used again, for any run that it is part of.
+    /// [`BitSetAllocator`] with blocks of 64 bytes: every free block is used again, for any run
+    /// that it is part of.
     #[default]
     Medium,
     /// As long as the program, of any size: documents, indexes, a thread's own heap.
@@ -63,8 +65,8 @@ impl LivedAs for LongLived {
     type Allocator<S: MemorySource + Send> = MultipleBinarySearchTreeAllocator<S>;
 }
 
-/// The allocator for blocks that live as `L` says, over a source `S`: the choice of [`ContextAllocator`] made at compile time, which costs nothing
-/// at run time.
+/// The allocator for blocks that live as `L` says, over a source `S`: the choice of
+/// [`ContextAllocator`] made at compile time, which costs nothing at run time.
 ///
 /// # Examples
 /// ```
@@ -77,11 +79,12 @@ pub type AllocatorFor<L, S> = <L as LivedAs>::Allocator<S>;
 
 /// A bump, a bit-set or a tree allocator, chosen at run time by how long its blocks live.
 ///
-/// Each call tests which one it is, a few instructions in a branch that is predicted as long as contexts of one kind are served one after
-/// the other. Where the choice is known when the program is written, take [`AllocatorFor`].
+/// Each call tests which one it is, a few instructions in a branch that is predicted as long as
+/// contexts of one kind are served one after the other. Where the choice is known when the program
+/// is written, take [`AllocatorFor`].
 ///
-/// In a tier of the switchable allocator all heaps are made alike, so that there it is a [`MediumLived`] one. It is for one thread at a
-/// time: it can be sent, not shared.
+/// In a tier of the switchable allocator all heaps are made alike, so that there it is a
+/// [`MediumLived`] one. It is for one thread at a time: it can be sent, not shared.
 ///
 /// # Held memory
 /// What the allocator inside holds: see there.
@@ -144,15 +147,16 @@ impl<S: MemorySource> ContextAllocator<S> {
     }
 }
 
-/// What is asked of the allocator inside: at least 16 bytes, as the heap of a tier needs where freed blocks are used again. All but the bump
-/// give no less in any case.
+/// What is asked of the allocator inside: at least 16 bytes, as the heap of a tier needs where
+/// freed blocks are used again. All but the bump give no less in any case.
 #[inline(always)]
 fn padded(layout: NonZeroLayout) -> NonZeroLayout {
     if layout.size() < 16 { layout.with_size(16).unwrap_or(layout) } else { layout }
 }
 
-// SAFETY: Each call goes to the one allocator inside, which keeps the contract. Layouts are padded alike wherever a block is given,
-// resized or taken back, so that one which fits a block fits it inside too.
+// SAFETY: Each call goes to the one allocator inside, which keeps the contract. Layouts are padded
+// alike wherever a block is given, resized or taken back, so that one which fits a block fits it
+// inside too.
 unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
@@ -176,7 +180,8 @@ unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises, of the allocator inside; padded, the new size is still no less than the old.
+        // SAFETY: The caller's promises, of the allocator inside; padded, the new size is still no
+        // less than the old.
         whichever!(self, allocator => unsafe { allocator.grow(block, padded(old), padded(new)) })
     }
 
@@ -203,7 +208,8 @@ unsafe impl<S: MemorySource> Allocator for ContextAllocator<S> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises, of the allocator inside; padded, the new size is still no more than the old.
+        // SAFETY: The caller's promises, of the allocator inside; padded, the new size is still no
+        // more than the old.
         whichever!(self, allocator => unsafe { allocator.shrink(block, padded(old), padded(new)) })
     }
 
@@ -267,8 +273,8 @@ const fn least<S: MemorySource + Send>() -> usize {
     if smaller < long { smaller } else { long }
 }
 
-// SAFETY: All that is asked for holds of each of the three. Blocks are at least 16 bytes, since requests are padded, at a multiple of 8, as
-// all three align them.
+// SAFETY: All that is asked for holds of each of the three. Blocks are at least 16 bytes, since
+// requests are padded, at a multiple of 8, as all three align them.
 unsafe impl<S: MemorySource + Send> LocalAllocator for ContextAllocator<S> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = ContextAllocator<S2>;

@@ -1,19 +1,23 @@
 //! The part of an allocator that a thread keeps in its own static storage.
 //!
-//! What is there costs neither a pointer to find it nor a test whether it was made: an allocation pops a list whose address is known
-//! when the program is linked, and a list that is empty, not yet filled, or closed looks the same.
+//! What is there costs neither a pointer to find it nor a test whether it was made: an allocation
+//! pops a list whose address is known when the program is linked, and a list that is empty, not yet
+//! filled, or closed looks the same.
 
 use core::ptr::NonNull;
 
-/// What a [`LocalAllocator`](super::LocalAllocator) keeps near the thread that uses it, if it serves the thread tier.
+/// What a [`LocalAllocator`](super::LocalAllocator) keeps near the thread that uses it, if it
+/// serves the thread tier.
 ///
-/// An allocator *uses* a front from the first time that one of its methods is given it, until [`leave`](super::LocalAllocator::leave). Meanwhile
-/// no other allocator uses that front, the allocator uses no other, and it is neither dropped nor reset, recycled, trimmed or asked for its live blocks; nor does it allocate or
-/// free but through the front.
+/// An allocator *uses* a front from the first time that one of its methods is given it, until
+/// [`leave`](super::LocalAllocator::leave). Meanwhile no other allocator uses that front, the
+/// allocator uses no other, and it is neither dropped nor reset, recycled, trimmed or asked for its
+/// live blocks; nor does it allocate or free but through the front.
 ///
 /// # Safety
 /// For the implementor:
-/// - A block that [`pop`](Self::pop) gives was put there by the allocator that uses the front, and is given once.
+/// - A block that [`pop`](Self::pop) gives was put there by the allocator that uses the front, and
+///   is given once.
 /// - [`push`](Self::push) takes a block only if it belongs to that allocator.
 /// - While the front is closed, `pop` gives nothing.
 /// - None of the methods unwinds.
@@ -27,8 +31,8 @@ pub unsafe trait Front: 'static {
     /// Opens or closes it for [`pop`](Self::pop).
     fn open(&self, open: bool);
 
-    /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two, if one is at hand for a size and an alignment that are
-    /// common; null otherwise, and for no bytes.
+    /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two, if one is
+    /// at hand for a size and an alignment that are common; null otherwise, and for no bytes.
     ///
     /// # Safety
     /// The front was used as is said [above](Self).
@@ -37,11 +41,12 @@ pub unsafe trait Front: 'static {
     /// Whether [`push`](Self::push) would take the block.
     fn knows(&self, block: NonNull<u8>) -> bool;
 
-    /// Gives a block back, if it can be told in a few instructions that it belongs to the allocator that uses the front.
+    /// Gives a block back, if it can be told in a few instructions that it belongs to the allocator
+    /// that uses the front.
     ///
     /// # Safety
-    /// The front was used as is said [above](Self). The block is allocated, by whichever allocator. Where the answer is not [`Pushed::Elsewhere`], the
-    /// caller gave it up.
+    /// The front was used as is said [above](Self). The block is allocated, by whichever allocator.
+    /// Where the answer is not [`Pushed::Elsewhere`], the caller gave it up.
     unsafe fn push(&self, block: NonNull<u8>) -> Pushed;
 }
 
@@ -50,7 +55,8 @@ pub unsafe trait Front: 'static {
 pub enum Pushed {
     /// It was taken.
     Taken,
-    /// It was taken, and the allocator is to be told: [`LocalAllocator::tell`](super::LocalAllocator::tell) with what is inside.
+    /// It was taken, and the allocator is to be told:
+    /// [`LocalAllocator::tell`](super::LocalAllocator::tell) with what is inside.
     Tell(NonNull<()>),
     /// It was not.
     Elsewhere,

@@ -10,8 +10,8 @@ use crate::{AllocError, NonZeroLayout};
 
 /// An allocator of one thread, shared by many through a lock.
 ///
-/// It is `Sync` where the allocator is `Send`, works behind `.adapt()` as a `#[global_allocator]`, and as the global
-/// tier of the switchable allocator.
+/// It is `Sync` where the allocator is `Send`, works behind `.adapt()` as a `#[global_allocator]`,
+/// and as the global tier of the switchable allocator.
 ///
 /// # Held memory
 /// What the allocator inside holds: see there.
@@ -36,8 +36,9 @@ pub struct Locked<L, A> {
     allocator: UnsafeCell<A>,
 }
 
-// SAFETY: The allocator is reached only by who holds the lock, one thread at a time, and a thread's use of it happens
-// before the next one's (`RawLock`); passing it on like that is sending it, which `A: Send` allows.
+// SAFETY: The allocator is reached only by who holds the lock, one thread at a time, and a thread's
+// use of it happens before the next one's (`RawLock`); passing it on like that is sending it, which
+// `A: Send` allows.
 unsafe impl<L: RawLock + Sync, A: Send> Sync for Locked<L, A> {}
 
 impl<L: RawLock, A> Locked<L, A> {
@@ -72,14 +73,15 @@ impl<L: RawLock, A> Locked<L, A> {
             #[inline(always)]
             fn drop(&mut self) {
                 if self.1 {
-                    // SAFETY: `with` took the lock before it made this, and only this drop gives it back.
+                    // SAFETY: `with` took the lock before it made this, and only this drop gives it
+                    // back.
                     unsafe { self.0.unlock() };
                 }
             }
         }
         let _unlock = Unlock(&self.lock, self.fork.lock(&self.lock));
-        // SAFETY: The lock is held until `_unlock` drops, so no other thread has a reference; `f` is given a
-        // shared one, and this function is the only place that makes one.
+        // SAFETY: The lock is held until `_unlock` drops, so no other thread has a reference; `f`
+        // is given a shared one, and this function is the only place that makes one.
         f(unsafe { &*self.allocator.get() })
     }
 }
@@ -150,7 +152,8 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
     unsafe fn after_fork(&self) {
         // SAFETY: `before_fork` took the lock, and nothing has given it back.
         let allocator = unsafe { &*self.allocator.get() };
-        // SAFETY: `before_fork` called the allocator's, and the caller promises that this call follows it.
+        // SAFETY: `before_fork` called the allocator's, and the caller promises that this call
+        // follows it.
         unsafe { allocator.after_fork() };
         // SAFETY: `before_fork` took the lock, and the caller promises that this call follows it.
         unsafe { self.fork.release(&self.lock) };

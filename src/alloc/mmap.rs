@@ -7,9 +7,10 @@
 //!   +----------------------+----------+
 //! ```
 //!
-//! There is no state beside the source: a block's length is not written down anywhere, because `MemorySource::release` takes any size
-//! between the one asked for and the one returned, and that is what the layout at free is. So blocks may be freed and resized by any
-//! thread, as far as the source allows.
+//! There is no state beside the source: a block's length is not written down anywhere, because
+//! `MemorySource::release` takes any size between the one asked for and the one returned, and that
+//! is what the layout at free is. So blocks may be freed and resized by any thread, as far as the
+//! source allows.
 
 use core::ptr::NonNull;
 
@@ -20,15 +21,18 @@ use crate::{AllocError, MemorySource, MmapSource, NonZeroLayout, ptr};
 
 /// An allocator that obtains a region for each block, and releases it with the block.
 ///
-/// For large blocks: with [`MmapSource`] each one takes whole pages and a system call or two, grows and shrinks by `mremap`, which moves
-/// pages and copies nothing, and leaves nothing behind when it is freed. All options of the source hold for each block: its NUMA policy, its
-/// kinds of pages, its guards. Over a source that cannot [`remap`](MemorySource::remap) its regions (and over huge pages of the pool), what is
-/// resized is copied.
+/// For large blocks: with [`MmapSource`] each one takes whole pages and a system call or two, grows
+/// and shrinks by `mremap`, which moves pages and copies nothing, and leaves nothing behind when it
+/// is freed. All options of the source hold for each block: its NUMA policy, its kinds of pages,
+/// its guards. Over a source that cannot [`remap`](MemorySource::remap) its regions (and over huge
+/// pages of the pool), what is resized is copied.
 ///
-/// It keeps no list of its blocks, so it is [`Sync`] where its source is, `Copy` likewise, and lets go of nothing when it is dropped. For the same reason it
-/// is no [`LocalAllocator`](crate::LocalAllocator), which must give back every region however many blocks are alive: in the switchable allocator it
-/// can be the global tier (`.global_tier_allocator(MmapAllocator::new())`), and large blocks of the other tiers have maps of their own
-/// already.
+/// It keeps no list of its blocks, so it is [`Sync`] where its source is, `Copy` likewise, and lets
+/// go of nothing when it is dropped. For the same reason it is no
+/// [`LocalAllocator`](crate::LocalAllocator), which must give back every region however many blocks
+/// are alive: in the switchable allocator it can be the global tier
+/// (`.global_tier_allocator(MmapAllocator::new())`), and large blocks of the other tiers have maps
+/// of their own already.
 ///
 /// # Held memory
 /// What is live, each block rounded up to what the source gives: whole pages of memory maps.
@@ -50,7 +54,8 @@ use crate::{AllocError, MemorySource, MmapSource, NonZeroLayout, ptr};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Placed on the node of the thread, as the memory of any collection that takes an allocator (here by `GlobalAlloc`):
+/// Placed on the node of the thread, as the memory of any collection that takes an allocator (here
+/// by `GlobalAlloc`):
 /// ```
 /// use std::alloc::{GlobalAlloc, Layout};
 /// use context_allocator::{Allocator, MmapAllocator, MmapSource, NodeSet, NumaPolicy};
@@ -95,7 +100,8 @@ impl<S: MemorySource> MmapAllocator<S> {
     /// As [`Allocator::grow`] or [`Allocator::shrink`].
     unsafe fn remap(&self, block: NonNull<u8>, old: NonZeroLayout, new: NonZeroLayout) -> Option<Remapped> {
         let region = ptr::bytes(block, old.size());
-        // SAFETY: The block is a region that the source holds, and `old` fits both alike, as the caller promises.
+        // SAFETY: The block is a region that the source holds, and `old` fits both alike, as the
+        // caller promises.
         unsafe { self.source.remap(region, old, new) }.ok()
     }
 
@@ -118,16 +124,17 @@ impl<S: MemorySource> MmapAllocator<S> {
     }
 }
 
-// SAFETY: A block is a region that the source gave for that layout, and vouches for; it is held until it is released or remapped.
-// A clone has a clone of the source, which is the same source. Errors are the source's, which change nothing.
+// SAFETY: A block is a region that the source gave for that layout, and vouches for; it is held
+// until it is released or remapped. A clone has a clone of the source, which is the same source.
+// Errors are the source's, which change nothing.
 unsafe impl<S: MemorySource> Allocator for MmapAllocator<S> {
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
         Ok(request::obtain(&self.source, layout)?)
     }
 
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The block is a region that the source holds, nobody uses it any more, and the layout fits, so that its size lies between what
-        // was asked for and what was returned.
+        // SAFETY: The block is a region that the source holds, nobody uses it any more, and the
+        // layout fits, so that its size lies between what was asked for and what was returned.
         unsafe { self.source.release(ptr::bytes(block, layout.size()), layout) };
     }
 
@@ -165,7 +172,8 @@ unsafe impl<S: MemorySource> Allocator for MmapAllocator<S> {
         let dirty = if zeroed { kept } else { grown.len() };
         // SAFETY: The block is at least `new.size()` bytes, which is at least `old.size()`.
         let tail = unsafe { grown.cast::<u8>().add(old.size()) };
-        // SAFETY: What is kept of a region is at least what was asked for and at most its length now.
+        // SAFETY: What is kept of a region is at least what was asked for and at most its length
+        // now.
         unsafe { tail.write_bytes(0, dirty - old.size()) };
         Ok(grown)
     }

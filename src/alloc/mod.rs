@@ -2,10 +2,12 @@
 //!
 //! Terms that every contract here uses:
 //!
-//! - A block is **currently allocated** by an allocator from the call (of `allocate`, `grow`, `shrink` or one of their
-//!   kin) that returned it to the call that gives it back: a `deallocate`, or a `grow` or `shrink` that succeeded.
-//! - A layout **fits** a block where its alignment is the one that was asked for, and its size lies between the size
-//!   that was asked for and the length that was returned, in the last call that returned the block.
+//! - A block is **currently allocated** by an allocator from the call (of `allocate`, `grow`,
+//!   `shrink` or one of their kin) that returned it to the call that gives it back: a `deallocate`,
+//!   or a `grow` or `shrink` that succeeded.
+//! - A layout **fits** a block where its alignment is the one that was asked for, and its size lies
+//!   between the size that was asked for and the length that was returned, in the last call that
+//!   returned the block.
 
 mod bit_set;
 mod bump;
@@ -51,17 +53,19 @@ use crate::{AllocError, NonZeroLayout};
 ///
 /// # Safety
 /// For the implementor:
-/// - A block that is returned is readable and writable, at least as large and as aligned as asked, overlaps no other
-///   block that is currently allocated and nothing else that is live, and stays so until it is given back or the
-///   allocator (with all its clones and borrows) is gone, [reset](Reset) or taken back to a checkpoint. Moving the allocator does not move its
-///   blocks.
-/// - A clone, where the type has them, is the same allocator: what one allocated, the other may free. Safe code cannot reset it, or take it
-///   back, while another clone is there: collections hold clones, and rely on theirs to keep their blocks.
+/// - A block that is returned is readable and writable, at least as large and as aligned as asked,
+///   overlaps no other block that is currently allocated and nothing else that is live, and stays
+///   so until it is given back or the allocator (with all its clones and borrows) is gone,
+///   [reset](Reset) or taken back to a checkpoint. Moving the allocator does not move its blocks.
+/// - A clone, where the type has them, is the same allocator: what one allocated, the other may
+///   free. Safe code cannot reset it, or take it back, while another clone is there: collections
+///   hold clones, and rely on theirs to keep their blocks.
 /// - Each method that returns an error has changed nothing.
-/// - No method unwinds, or allocates through Rust's global allocator (the adaptor for one excepted).
+/// - No method unwinds, or allocates through Rust's global allocator (the adaptor for one
+///   excepted).
 pub unsafe trait Allocator {
-    /// Allocates a block of at least `layout.size()` bytes at a multiple of `layout.align()`; its real length is
-    /// returned, its bytes are uninitialised.
+    /// Allocates a block of at least `layout.size()` bytes at a multiple of `layout.align()`; its
+    /// real length is returned, its bytes are uninitialised.
     ///
     /// # Errors
     /// The reason why there is none.
@@ -70,7 +74,8 @@ pub unsafe trait Allocator {
     /// Gives a block back.
     ///
     /// # Safety
-    /// `block` is currently allocated by this allocator and `layout` fits it (see the [module](self)).
+    /// `block` is currently allocated by this allocator and `layout` fits it (see the
+    /// [module](self)).
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout);
 
     /// As [`allocate`](Self::allocate), with every byte of the block zero.
@@ -84,15 +89,15 @@ pub unsafe trait Allocator {
         Ok(block)
     }
 
-    /// Makes a block larger, in place or elsewhere; the bytes of `old.size()` keep their values, the rest is
-    /// uninitialised.
+    /// Makes a block larger, in place or elsewhere; the bytes of `old.size()` keep their values,
+    /// the rest is uninitialised.
     ///
     /// # Errors
     /// As [`allocate`](Self::allocate); `block` is then unchanged and still allocated.
     ///
     /// # Safety
-    /// `block` is currently allocated by this allocator, `old` fits it, and `new.size()` is at least `old.size()`. The
-    /// alignment may change.
+    /// `block` is currently allocated by this allocator, `old` fits it, and `new.size()` is at
+    /// least `old.size()`. The alignment may change.
     unsafe fn grow(
         &self,
         block: NonNull<u8>,
@@ -132,8 +137,8 @@ pub unsafe trait Allocator {
     /// As [`allocate`](Self::allocate); `block` is then unchanged and still allocated.
     ///
     /// # Safety
-    /// `block` is currently allocated by this allocator, `old` fits it, and `new.size()` is at most `old.size()`. The
-    /// alignment may change.
+    /// `block` is currently allocated by this allocator, `old` fits it, and `new.size()` is at most
+    /// `old.size()`. The alignment may change.
     unsafe fn shrink(
         &self,
         block: NonNull<u8>,
@@ -164,30 +169,31 @@ pub unsafe trait Allocator {
     }
 
     /// Takes the locks of the allocator and its source, so that a fork finds nothing half done; as
-    /// [`MemorySource::before_fork`](crate::MemorySource::before_fork), perhaps more than once, and the calling thread may go on using the
-    /// allocator.
+    /// [`MemorySource::before_fork`](crate::MemorySource::before_fork), perhaps more than once, and
+    /// the calling thread may go on using the allocator.
     ///
     /// # Safety
-    /// This thread calls [`after_fork`](Self::after_fork) as often, and the allocator is not moved before.
+    /// This thread calls [`after_fork`](Self::after_fork) as often, and the allocator is not moved
+    /// before.
     ///
-    /// For the implementor: while this call waits for one lock, those that it took before are given back
-    /// for a moment, to be taken again before it returns. So it reads nothing that other methods change
-    /// but through locks, and borrows nothing meanwhile.
+    /// For the implementor: while this call waits for one lock, those that it took before are given
+    /// back for a moment, to be taken again before it returns. So it reads nothing that other
+    /// methods change but through locks, and borrows nothing meanwhile.
     unsafe fn before_fork(&self) {}
 
     /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.
     ///
     /// # Safety
-    /// This thread, or in a child the thread that forked it, called `before_fork`, and in this process this call is
-    /// not called more often than that was.
+    /// This thread, or in a child the thread that forked it, called `before_fork`, and in this
+    /// process this call is not called more often than that was.
     unsafe fn after_fork(&self) {}
 }
 
 /// An allocator that knows its own addresses.
 ///
 /// # Safety
-/// `owns` is `true` for every address in a block that is currently allocated by this allocator, and `false` for every
-/// address in a live object that is not; routing trusts it.
+/// `owns` is `true` for every address in a block that is currently allocated by this allocator, and
+/// `false` for every address in a live object that is not; routing trusts it.
 pub unsafe trait Owns: Allocator {
     /// Whether `address` lies in memory of this allocator.
     fn owns(&self, address: NonNull<u8>) -> bool;
@@ -197,16 +203,16 @@ pub unsafe trait Owns: Allocator {
 pub trait Reset: Allocator {
     /// Gives every block back; the allocator may keep memory for what comes next.
     ///
-    /// Blocks are raw pointers, so this is safe; but a collection that was told to use `&self` borrows it, and so
-    /// keeps it from being reset.
+    /// Blocks are raw pointers, so this is safe; but a collection that was told to use `&self`
+    /// borrows it, and so keeps it from being reset.
     fn reset(&mut self);
 }
 
 /// An allocator that can resize some blocks where they are.
 ///
 /// # Safety
-/// A call that succeeds returns the block at the same address, with the real length that it now has; one that fails
-/// has changed nothing.
+/// A call that succeeds returns the block at the same address, with the real length that it now
+/// has; one that fails has changed nothing.
 pub unsafe trait ResizeInPlace: Allocator {
     /// Makes a block larger where it is.
     ///
@@ -225,8 +231,8 @@ pub unsafe trait ResizeInPlace: Allocator {
     /// Makes a block smaller where it is.
     ///
     /// # Errors
-    /// [`AllocError::NotInPlace`] where it cannot be, as with an alignment that the block does not have; the block is
-    /// unchanged.
+    /// [`AllocError::NotInPlace`] where it cannot be, as with an alignment that the block does not
+    /// have; the block is unchanged.
     ///
     /// # Safety
     /// As [`Allocator::shrink`].

@@ -48,8 +48,9 @@ unsafe fn move_to<A: Allocator + ?Sized>(
     moved: NonNull<[u8]>,
 ) -> NonNull<[u8]> {
     let len = old.size().min(new.size());
-    // SAFETY: Both blocks are allocated, so they do not overlap, and each has at least `len` bytes: `block` because
-    // `old` fits it, as the caller promises, `moved` because `allocate` returned it for `new`.
+    // SAFETY: Both blocks are allocated, so they do not overlap, and each has at least `len` bytes:
+    // `block` because `old` fits it, as the caller promises, `moved` because `allocate` returned it
+    // for `new`.
     unsafe { moved.cast::<u8>().copy_from_nonoverlapping(block, len) };
     // SAFETY: The caller promises it, and `block` is not used again.
     unsafe { allocator.deallocate(block, old) };
@@ -94,8 +95,8 @@ pub(crate) unsafe fn shrink_or_move<A: ResizeInPlace + ?Sized>(
     unsafe { relocate(allocator, block, old, new) }
 }
 
-/// The methods of an [`Allocator`] that resizes in place where it can, and moves the block where not; and the fork methods, which are those of
-/// what it has in the field.
+/// The methods of an [`Allocator`] that resizes in place where it can, and moves the block where
+/// not; and the fork methods, which are those of what it has in the field.
 macro_rules! in_place_or_elsewhere {
     ($field:ident) => {
         #[inline]
@@ -126,7 +127,8 @@ macro_rules! in_place_or_elsewhere {
         }
 
         unsafe fn after_fork(&self) {
-            // SAFETY: `before_fork` called that of the field, and the caller promises that this call follows it.
+            // SAFETY: `before_fork` called that of the field, and the caller promises that this
+            // call follows it.
             unsafe { self.$field.after_fork() };
         }
     };

@@ -1,15 +1,16 @@
 //! Segregated fit: one free list for each class of sizes.
 //!
-//! The layout at free is the layout at allocation, so the class is computed, never looked up, and a block has no header.
+//! The layout at free is the layout at allocation, so the class is computed, never looked up, and a
+//! block has no header.
 //!
 //! ```text
 //!   class      0   1   2  ..  63 | 64 ..  83      classes.rs
 //!   aligned   32  64  128 .. 32768                alignment beyond 16
 //! ```
 //!
-//! A class whose list is empty takes a new block from the region obtained last, upward as a bump allocator does. Always: a
-//! block on the list of class `c` is `bytes(c)` long, at a multiple of 16 (of its own size, in an aligned class), free, and
-//! in a region of this allocator.
+//! A class whose list is empty takes a new block from the region obtained last, upward as a bump
+//! allocator does. Always: a block on the list of class `c` is `bytes(c)` long, at a multiple of 16
+//! (of its own size, in an aligned class), free, and in a region of this allocator.
 
 use core::cell::Cell;
 use core::fmt;
@@ -28,11 +29,13 @@ const ALIGNED_CLASSES: usize = (LARGEST / STEP).ilog2() as usize;
 #[inline(always)]
 const fn aligned_bytes(layout: NonZeroLayout) -> usize {
     let larger = if layout.size() > layout.align() { layout.size() } else { layout.align() };
-    // `larger` is more than 1 and at most 2^(BITS - 1), so this is the next power of two and does not overflow.
+    // `larger` is more than 1 and at most 2^(BITS - 1), so this is the next power of two and does
+    // not overflow.
     1 << (usize::BITS - (larger - 1).leading_zeros())
 }
 
-/// Where a layout belongs: the number of its list, and the size and alignment in bytes of the blocks there.
+/// Where a layout belongs: the number of its list, and the size and alignment in bytes of the
+/// blocks there.
 #[inline(always)]
 const fn list_of(layout: NonZeroLayout) -> Option<(usize, usize, usize)> {
     if layout.align() <= STEP {
@@ -55,12 +58,14 @@ struct FreeBlock {
     next: *mut FreeBlock,
 }
 
-/// An allocator with a free list for each of 84 sizes from 16 bytes to 32 KiB, for one thread at a time.
+/// An allocator with a free list for each of 84 sizes from 16 bytes to 32 KiB, for one thread at a
+/// time.
 ///
-/// Allocating and freeing take a few instructions each. Blocks are at least 16 bytes and waste at most 15 bytes up to 1 KiB and
-/// a fifth of their size beyond; alignments beyond 16 round the size up to a power of two. A freed block is used again for its
-/// own class only; regions are released when the allocator is dropped or [reset](Reset). Larger requests are refused: the
-/// switchable allocator gives those memory maps of their own.
+/// Allocating and freeing take a few instructions each. Blocks are at least 16 bytes and waste at
+/// most 15 bytes up to 1 KiB and a fifth of their size beyond; alignments beyond 16 round the size
+/// up to a power of two. A freed block is used again for its own class only; regions are released
+/// when the allocator is dropped or [reset](Reset). Larger requests are refused: the switchable
+/// allocator gives those memory maps of their own.
 ///
 /// # Held memory
 /// For each class the most of its blocks that were ever live at a time, all classes together, and
@@ -98,8 +103,8 @@ impl<S: MemorySource> SizeClassAllocator<S> {
 
     #[inline(always)]
     fn list(&self, number: usize) -> &Cell<*mut FreeBlock> {
-        // SAFETY: `number` comes from `list_of`, whose classes number fewer than the lists; a test asks it for all sizes and
-        // alignments.
+        // SAFETY: `number` comes from `list_of`, whose classes number fewer than the lists; a test
+        // asks it for all sizes and alignments.
         unsafe { self.lists.get_unchecked(number) }
     }
 
@@ -107,12 +112,14 @@ impl<S: MemorySource> SizeClassAllocator<S> {
     fn pop(&self, number: usize) -> Option<NonNull<u8>> {
         let list = self.list(number);
         let block = NonNull::new(list.get())?;
-        // SAFETY: What is on a list is free, ours, and begins with its link, which `deallocate` wrote.
+        // SAFETY: What is on a list is free, ours, and begins with its link, which `deallocate`
+        // wrote.
         list.set(unsafe { block.as_ref() }.next);
         Some(block.cast())
     }
 
-    /// Takes a block of `bytes` bytes at a multiple of `align` from the regions, obtaining one if need be.
+    /// Takes a block of `bytes` bytes at a multiple of `align` from the regions, obtaining one if
+    /// need be.
     #[cold]
     #[inline(never)]
     fn cut(&self, bytes: usize, align: usize) -> Result<NonNull<u8>, AllocError> {
@@ -121,10 +128,11 @@ impl<S: MemorySource> SizeClassAllocator<S> {
     }
 }
 
-// SAFETY: A block comes from a list or is cut from a region by the bump allocator, which gives each byte out once; it is as long
-// as its class and at a multiple of the class's alignment, which `list_of` makes sufficient for the layout. It
-// returns to the list of the same class, since every layout that fits it has that class: the length returned is the
-// class's, and sizes between the one asked for and that are of the same class.
+// SAFETY: A block comes from a list or is cut from a region by the bump allocator, which gives each
+// byte out once; it is as long as its class and at a multiple of the class's alignment, which
+// `list_of` makes sufficient for the layout. It returns to the list of the same class, since every
+// layout that fits it has that class: the length returned is the class's, and sizes between the one
+// asked for and that are of the same class.
 unsafe impl<S: MemorySource> Allocator for SizeClassAllocator<S> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
@@ -186,7 +194,8 @@ unsafe impl<S: MemorySource> ResizeInPlace for SizeClassAllocator<S> {
     }
 }
 
-// SAFETY: Every block lies in a region of the bump allocator, which belongs to this allocator alone.
+// SAFETY: Every block lies in a region of the bump allocator, which belongs to this allocator
+// alone.
 unsafe impl<S: MemorySource> Owns for SizeClassAllocator<S> {
     /// Looks through all regions: takes time in proportion to their number.
     fn owns(&self, address: NonNull<u8>) -> bool {
@@ -201,7 +210,8 @@ impl<S: MemorySource> Reset for SizeClassAllocator<S> {
     }
 }
 
-// SAFETY: As the bump allocator, which holds the regions; every class is at least 16 bytes at a multiple of 16.
+// SAFETY: As the bump allocator, which holds the regions; every class is at least 16 bytes at a
+// multiple of 16.
 unsafe impl<S: MemorySource + Send> LocalAllocator for SizeClassAllocator<S> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = SizeClassAllocator<S2>;

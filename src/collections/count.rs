@@ -6,8 +6,8 @@ use crate::sync::atomic::{AtomicUsize, Ordering, fence};
 use crate::sync::spin_hint;
 use crate::unwind::no_unwind;
 
-/// More owners than this are a mistake, and the counts abort before they could wrap round: half of what a count can hold, so that as many
-/// threads as there are can count up at once.
+/// More owners than this are a mistake, and the counts abort before they could wrap round: half of
+/// what a count can hold, so that as many threads as there are can count up at once.
 const MOST: usize = isize::MAX as usize;
 /// What a count of weak owners holds while [`Count::lock_if_one`] has it.
 const LOCKED: usize = usize::MAX;
@@ -26,8 +26,9 @@ pub struct Unshared(Cell<usize>);
 
 /// The counts of values that threads share.
 ///
-/// The protocol is that of the standard library's `Arc`: counting up needs no order, since whoever does so has an owner already; counting
-/// down releases what the owner did, and the last acquires what all others did.
+/// The protocol is that of the standard library's `Arc`: counting up needs no order, since whoever
+/// does so has an owner already; counting down releases what the owner did, and the last acquires
+/// what all others did.
 #[derive(Debug)]
 pub struct Atomic(AtomicUsize);
 
@@ -141,7 +142,8 @@ impl sealed::Count for Atomic {
             if count > MOST {
                 too_many();
             }
-            // Acquire goes with the release of `unlock`: what an owner did alone comes before what a second one sees.
+            // Acquire goes with the release of `unlock`: what an owner did alone comes before what
+            // a second one sees.
             match self.0.compare_exchange_weak(count, count + 1, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => count = now,

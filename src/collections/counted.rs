@@ -5,7 +5,8 @@
 //!   Counted ----+---> | strong | weak | value |   one block
 //!   WeakCounted-/     +--------+------+-------+
 //! ```
-//! All strong owners together count as one weak owner. The last strong owner drops the value, the last weak owner frees the block.
+//! All strong owners together count as one weak owner. The last strong owner drops the value, the
+//! last weak owner frees the block.
 
 use core::alloc::Layout;
 use core::borrow::Borrow;
@@ -40,8 +41,8 @@ struct Inner<T: ?Sized, C> {
 
 /// One of the owners of a value in an allocator; named [`Rc`] or [`Arc`].
 ///
-/// Each owner has a clone of the allocator, which with a borrowed one is a reference. A panic in the value's drop leaks nothing but
-/// what that value kept.
+/// Each owner has a clone of the allocator, which with a borrowed one is a reference. A panic in
+/// the value's drop leaks nothing but what that value kept.
 ///
 /// # Examples
 /// ```
@@ -68,10 +69,12 @@ pub struct WeakCounted<T: ?Sized, A: Allocator, C: Count> {
     allocator: A,
 }
 
-// SAFETY: Owners on several threads reach the value by shared reference, and the last of them, on any thread, drops it; the
-// counts are atomic; the allocator frees the block on the thread of the last.
+// SAFETY: Owners on several threads reach the value by shared reference, and the last of them, on
+// any thread, drops it; the counts are atomic; the allocator frees the block on the thread of the
+// last.
 unsafe impl<T: ?Sized + Send + Sync, A: Allocator + Send> Send for Counted<T, A, Atomic> {}
-// SAFETY: A shared owner can be cloned on another thread, with its allocator, and then be the last there.
+// SAFETY: A shared owner can be cloned on another thread, with its allocator, and then be the last
+// there.
 unsafe impl<T: ?Sized + Send + Sync, A: Allocator + Sync> Sync for Counted<T, A, Atomic> {}
 // SAFETY: It becomes an owner on its thread; else as above.
 unsafe impl<T: ?Sized + Send + Sync, A: Allocator + Send> Send for WeakCounted<T, A, Atomic> {}
@@ -80,7 +83,8 @@ unsafe impl<T: ?Sized + Send + Sync, A: Allocator + Sync> Sync for WeakCounted<T
 
 impl<T: ?Sized + Unpin, A: Allocator, C: Count> Unpin for Counted<T, A, C> {}
 
-/// Where the value lies in a block that lives. No reference is made, so that the pointer may be used for the counts again.
+/// Where the value lies in a block that lives. No reference is made, so that the pointer may be
+/// used for the counts again.
 fn value_of<T: ?Sized, C>(inner: NonNull<Inner<T, C>>) -> NonNull<T> {
     // SAFETY: The block lives, so the place lies in it.
     let value = unsafe { &raw mut (*inner.as_ptr()).value };
@@ -128,7 +132,8 @@ impl<T, A: Allocator, C: Count> Counted<T, A, C> {
             return Err(this);
         }
         let this = ManuallyDrop::new(this);
-        // SAFETY: No strong owner is left, so nobody reaches the value but this thread, and nobody drops it.
+        // SAFETY: No strong owner is left, so nobody reaches the value but this thread, and nobody
+        // drops it.
         let value = unsafe { value_of(this.inner).read() };
         // SAFETY: `this` is not used again, and is not dropped.
         let allocator = unsafe { ptr::read(&raw const this.allocator) };
@@ -138,7 +143,8 @@ impl<T, A: Allocator, C: Count> Counted<T, A, C> {
 }
 
 impl<T: Clone, A: Allocator + Clone, C: Count> Counted<T, A, C> {
-    /// The value, to be changed: the one in place if this is its only owner, and otherwise a clone, which this then owns.
+    /// The value, to be changed: the one in place if this is its only owner, and otherwise a clone,
+    /// which this then owns.
     ///
     /// # Panics
     /// As [`new_in`](Self::new_in), or as the value's `clone` does; this owner is then as it was.
@@ -155,7 +161,8 @@ impl<T: Copy, A: Allocator, C: Count> Counted<[T], A, C> {
     /// Copies `values` into a block of `allocator`.
     ///
     /// # Panics
-    /// As a `Vec` does where there is no memory; see [`try_from_slice_in`](Self::try_from_slice_in).
+    /// As a `Vec` does where there is no memory; see
+    /// [`try_from_slice_in`](Self::try_from_slice_in).
     pub fn from_slice_in(values: &[T], allocator: A) -> Self {
         match Self::try_from_slice_in(values, allocator) {
             Ok(new) => new,
@@ -213,8 +220,8 @@ impl<A: Allocator, C: Count> Counted<str, A, C> {
 
 impl<T: ?Sized, A: Allocator, C: Count> Counted<T, A, C> {
     fn inner(&self) -> &Inner<T, C> {
-        // SAFETY: The block lives and is initialised for as long as it has an owner, and is changed only through the counts or
-        // while this is the only owner and borrowed mutably.
+        // SAFETY: The block lives and is initialised for as long as it has an owner, and is changed
+        // only through the counts or while this is the only owner and borrowed mutably.
         unsafe { self.inner.as_ref() }
     }
 
@@ -260,8 +267,9 @@ impl<T: ?Sized, A: Allocator, C: Count> Counted<T, A, C> {
         WeakCounted { inner: this.inner, allocator }
     }
 
-    /// A pointer to the value, and the allocator, without giving the value up: [`from_raw_in`](Self::from_raw_in) makes an owner of
-    /// them again. In between the pointer may be unsized, to a `*const dyn Trait` for instance.
+    /// A pointer to the value, and the allocator, without giving the value up:
+    /// [`from_raw_in`](Self::from_raw_in) makes an owner of them again. In between the pointer may
+    /// be unsized, to a `*const dyn Trait` for instance.
     pub fn into_raw_with_allocator(this: Self) -> (*const T, A) {
         let this = ManuallyDrop::new(this);
         // SAFETY: `this` is not used again, and is not dropped.
@@ -272,14 +280,15 @@ impl<T: ?Sized, A: Allocator, C: Count> Counted<T, A, C> {
     /// The owner that [`into_raw_with_allocator`](Self::into_raw_with_allocator) took apart.
     ///
     /// # Safety
-    /// Both came out of one call of it, of the same kind of owner, for the same type or one that it was unsized from with the pointer, and
-    /// are used once.
+    /// Both came out of one call of it, of the same kind of owner, for the same type or one that it
+    /// was unsized from with the pointer, and are used once.
     pub unsafe fn from_raw_in(value: *const T, allocator: A) -> Self {
         // SAFETY: The value is alive, as the caller promises.
         let align = align_of_val(unsafe { &*value });
         let counts = Layout::new::<Inner<(), C>>().size();
         let offset = counts + crate::ptr::padding(counts, align);
-        // SAFETY: The counts lie before the value in the same block, `block_for` having put it at this offset.
+        // SAFETY: The counts lie before the value in the same block, `block_for` having put it at
+        // this offset.
         let inner = unsafe { value.byte_sub(offset) }.cast_mut() as *mut Inner<T, C>;
         // SAFETY: The address is that of a block.
         let inner = unsafe { NonNull::new_unchecked(inner) };
@@ -289,8 +298,8 @@ impl<T: ?Sized, A: Allocator, C: Count> Counted<T, A, C> {
     /// As `this`, pinned: the value stays in its block until it is dropped.
     ///
     /// # Errors
-    /// This owner, as it was, where it is not the only one, strong or weak: another could take the value out once the pinned ones are
-    /// gone. Clones of the pinned owner are pinned too.
+    /// This owner, as it was, where it is not the only one, strong or weak: another could take the
+    /// value out once the pinned ones are gone. Clones of the pinned owner are pinned too.
     pub fn into_pin(mut this: Self) -> Result<Pin<Self>, Self>
     where
         A: 'static,
@@ -298,9 +307,10 @@ impl<T: ?Sized, A: Allocator, C: Count> Counted<T, A, C> {
         if Self::get_mut(&mut this).is_none() {
             return Err(this);
         }
-        // SAFETY: The value is moved out of its block by an owner that is not pinned only (`try_unwrap`, `get_mut`, `make_mut`). This was
-        // the only owner, and of a pinned one none is made but pinned ones. The allocator lives as long as the pin may be leaked, so
-        // that the block is not used again before the value is dropped.
+        // SAFETY: The value is moved out of its block by an owner that is not pinned only
+        // (`try_unwrap`, `get_mut`, `make_mut`). This was the only owner, and of a pinned one none
+        // is made but pinned ones. The allocator lives as long as the pin may be leaked, so that
+        // the block is not used again before the value is dropped.
         Ok(unsafe { Pin::new_unchecked(this) })
     }
 }
@@ -362,11 +372,12 @@ impl<T: ?Sized, A: Allocator, C: Count> Drop for LastWeak<'_, T, A, C> {
         if !unsafe { &(*inner).weak }.down() {
             return;
         }
-        // SAFETY: The block is there still; what the value was is not looked at, only its length or vtable in the pointer.
+        // SAFETY: The block is there still; what the value was is not looked at, only its length or
+        // vtable in the pointer.
         let layout = Layout::for_value(unsafe { &*inner });
         if let Some(layout) = NonZeroLayout::new(layout) {
-            // SAFETY: The block was allocated by this allocator, or one that it is a clone of, with the layout of what it holds, and the
-            // last owner was just counted down.
+            // SAFETY: The block was allocated by this allocator, or one that it is a clone of, with
+            // the layout of what it holds, and the last owner was just counted down.
             unsafe { self.allocator.deallocate(self.inner.cast(), layout) };
         }
     }
@@ -378,7 +389,8 @@ impl<T: ?Sized, A: Allocator, C: Count> Drop for Counted<T, A, C> {
             return;
         }
         let _weak = LastWeak { inner: self.inner, allocator: &self.allocator };
-        // SAFETY: The last strong owner was just counted down, so nobody reaches the value any more.
+        // SAFETY: The last strong owner was just counted down, so nobody reaches the value any
+        // more.
         unsafe { value_of(self.inner).drop_in_place() };
     }
 }

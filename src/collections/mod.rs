@@ -1,7 +1,8 @@
 //! Collections in this library's allocators (feature `collections`).
 //!
-//! Aliases for those of allocator-api2 and hashbrown with the adaptor written out, and [`Rc`], [`Arc`] and [`String`], for which stable Rust has no
-//! well-kept crate. To make one, adapt an allocator, or a reference to one:
+//! Aliases for those of allocator-api2 and hashbrown with the adaptor written out, and [`Rc`],
+//! [`Arc`] and [`String`], for which stable Rust has no well-kept crate. To make one, adapt an
+//! allocator, or a reference to one:
 //!
 //! ```
 //! use context_allocator::collections::{HashMap, String, Vec};
@@ -16,7 +17,8 @@
 //! }
 //! assert_eq!((words["the"], order.len()), (2, 7));
 //! ```
-//! With the feature `nightly`, `collections::nightly` has the same for the collections of the standard library.
+//! With the feature `nightly`, `collections::nightly` has the same for the collections of the
+//! standard library.
 
 mod count;
 mod counted;

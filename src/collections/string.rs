@@ -10,7 +10,8 @@ use core::str::Utf8Error;
 use super::{TryReserveError, Vec};
 use crate::Allocator;
 
-/// A growable string in an [`Allocator`]: the `String` of the standard library, which has no allocator of its own on stable Rust.
+/// A growable string in an [`Allocator`]: the `String` of the standard library, which has no
+/// allocator of its own on stable Rust.
 ///
 /// What is not here is on [`str`], or on the [`Vec`] that [`into_bytes`](Self::into_bytes) gives.
 ///
@@ -41,7 +42,8 @@ impl<A: Allocator> String<A> {
     /// An empty string with room for `capacity` bytes.
     ///
     /// # Panics
-    /// As a `Vec` does where there is no memory; so does every method here that may grow the string.
+    /// As a `Vec` does where there is no memory; so does every method here that may grow the
+    /// string.
     pub fn with_capacity_in(capacity: usize, allocator: A) -> Self {
         Self { bytes: Vec::with_capacity_in(capacity, allocator.adapt()) }
     }
@@ -209,8 +211,8 @@ impl<A: Allocator> String<A> {
     }
 }
 
-/// What `retain` works on: the characters kept, bytes that mean nothing, and from `at` on the characters not yet looked at. Where it
-/// ends, also by a panic, the string is what was kept.
+/// What `retain` works on: the characters kept, bytes that mean nothing, and from `at` on the
+/// characters not yet looked at. Where it ends, also by a panic, the string is what was kept.
 struct Sieve<'a, A: Allocator> {
     bytes: &'a mut Vec<u8, A>,
     kept: usize,
@@ -221,7 +223,8 @@ impl<A: Allocator> Sieve<'_, A> {
     /// The character at `at`.
     fn next(&self) -> Option<char> {
         let rest = self.bytes.get(self.at..)?;
-        // SAFETY: The bytes from `at` on are those of the string, which is UTF-8, and `at` is the boundary of a character.
+        // SAFETY: The bytes from `at` on are those of the string, which is UTF-8, and `at` is the
+        // boundary of a character.
         unsafe { core::str::from_utf8_unchecked(rest) }.chars().next()
     }
 }

@@ -1,8 +1,9 @@
 //! Blocks of one size, for many threads.
 //!
-//! The arena obtains *chunks* from its own source, each `C` bytes at a multiple of `C`, and cuts them into blocks of
-//! `B` bytes. Blocks that are free form a list, linked through their first word; the chunk obtained last is cut
-//! only as far as needed, so that no page of it is touched before its block is used.
+//! The arena obtains *chunks* from its own source, each `C` bytes at a multiple of `C`, and cuts
+//! them into blocks of `B` bytes. Blocks that are free form a list, linked through their first
+//! word; the chunk obtained last is cut only as far as needed, so that no page of it is touched
+//! before its block is used.
 //!
 //! ```text
 //!   chunk (C bytes, multiple of C)           free list
@@ -12,10 +13,11 @@
 //!                                 ^ uncut.start
 //! ```
 //!
-//! Always: each block of each chunk that was obtained is either held by a user, on the list, or uncut. `free` counts
-//! the list. Everything is reached under one lock, held for a few instructions (and for the call to the source
-//! where a chunk is obtained). Since a chunk keeps no books of its own, wholly free chunks are found by sorting
-//! the list by address (a merge sort in place, O(n log n) in the number of free blocks), only when somebody asks.
+//! Always: each block of each chunk that was obtained is either held by a user, on the list, or
+//! uncut. `free` counts the list. Everything is reached under one lock, held for a few instructions
+//! (and for the call to the source where a chunk is obtained). Since a chunk keeps no books of its
+//! own, wholly free chunks are found by sorting the list by address (a merge sort in place, O(n log
+//! n) in the number of free blocks), only when somebody asks.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -29,13 +31,13 @@ use crate::{NonZeroLayout, SourceError, ptr};
 
 /// A source of blocks of `B` bytes, cut from chunks of `C` bytes that it obtains from `S`.
 ///
-/// Any thread may obtain and release; both take a fixed number of steps. Released blocks are kept for the next
-/// request, last in first out; [`reclaim`](MemorySource::reclaim) and dropping the arena give wholly free chunks back
-/// to `S`. Only blocks that
-/// nobody had before may be known to be zero. Requests beyond `B` bytes are refused.
+/// Any thread may obtain and release; both take a fixed number of steps. Released blocks are kept
+/// for the next request, last in first out; [`reclaim`](MemorySource::reclaim) and dropping the
+/// arena give wholly free chunks back to `S`. Only blocks that nobody had before may be known to be
+/// zero. Requests beyond `B` bytes are refused.
 ///
-/// `C` must be at least `B`, which is checked when the program is compiled. Where `C` is less than 64 KiB the arena
-/// cannot stand in a tier of the switchable allocator.
+/// `C` must be at least `B`, which is checked when the program is compiled. Where `C` is less than
+/// 64 KiB the arena cannot stand in a tier of the switchable allocator.
 ///
 /// # Examples
 /// ```
@@ -110,9 +112,11 @@ where
     };
 
     const_fn! {
-        /// An arena that takes its chunks from `source`; it obtains none before its first block is asked for.
+        /// An arena that takes its chunks from `source`; it obtains none before its first block is
+        /// asked for.
         pub fn new(source: S) -> Self {
-            // Named here, so that sizes that do not go together are an error where the arena is made.
+            // Named here, so that sizes that do not go together are an error where the arena is
+            // made.
             let _ = Self::CHUNK;
             let (list, uncut) = (null_mut(), null_mut());
             let blocks = Blocks { list, free: 0, uncut, uncut_len: 0, uncut_zeroed: false, chunks: 0 };
@@ -204,8 +208,8 @@ where
 impl Blocks {
     fn push(&mut self, block: NonNull<u8>) {
         let block = block.cast::<FreeBlock>();
-        // SAFETY: The block is free, so the arena alone uses it; it is at least 8 bytes at a multiple of 8, which
-        // `BlockSize` guarantees, and so holds a link.
+        // SAFETY: The block is free, so the arena alone uses it; it is at least 8 bytes at a
+        // multiple of 8, which `BlockSize` guarantees, and so holds a link.
         unsafe { block.write(FreeBlock { next: self.list }) };
         self.list = block.as_ptr();
         self.free += 1;
@@ -220,10 +224,11 @@ impl Blocks {
     }
 }
 
-// SAFETY: A block lies in a chunk that the arena holds, is `B::BYTES` at a multiple of that (chunks are cut from a
-// multiple of `C::BYTES`, which `B::BYTES` divides, both being powers of two), and is given to one user at a time, because
-// the lock makes each `pop` and `cut` remove it. Chunks are multiples of slices where `BLOCK` is not zero, and leave
-// only through `reclaim`, which names them, or the drop of the arena, which ends every borrow.
+// SAFETY: A block lies in a chunk that the arena holds, is `B::BYTES` at a multiple of that (chunks
+// are cut from a multiple of `C::BYTES`, which `B::BYTES` divides, both being powers of two), and
+// is given to one user at a time, because the lock makes each `pop` and `cut` remove it. Chunks are
+// multiples of slices where `BLOCK` is not zero, and leave only through `reclaim`, which names
+// them, or the drop of the arena, which ends every borrow.
 unsafe impl<S, B, C> MemorySource for ArenaSource<S, B, C>
 where
     S: MemorySource,
@@ -285,15 +290,16 @@ where
     }
 
     unsafe fn after_fork(&self) {
-        // SAFETY: `before_fork` called the source's, and the caller promises that this is the call behind it.
+        // SAFETY: `before_fork` called the source's, and the caller promises that this is the call
+        // behind it.
         unsafe { self.source.after_fork() };
         // SAFETY: `before_fork` held the lock, likewise.
         unsafe { self.blocks.release_after_fork() };
     }
 }
 
-/// Counts the blocks from `first` on (a list sorted by address) that lie in the chunk at `chunk`: that run's first
-/// block, its length, and the first block behind it.
+/// Counts the blocks from `first` on (a list sorted by address) that lie in the chunk at `chunk`:
+/// that run's first block, its length, and the first block behind it.
 fn split_run(
     first: *mut FreeBlock,
     chunk: *mut FreeBlock,
@@ -309,8 +315,8 @@ fn split_run(
     (first, len, block)
 }
 
-/// Sorts the first `len` blocks of a list by address, the last one's link becoming null: a top-down merge sort on
-/// links (D. Knuth, The Art of Computer Programming 3, section 5.2.4).
+/// Sorts the first `len` blocks of a list by address, the last one's link becoming null: a top-down
+/// merge sort on links (D. Knuth, The Art of Computer Programming 3, section 5.2.4).
 fn sort(list: *mut FreeBlock, len: usize) -> *mut FreeBlock {
     if len == 0 {
         return null_mut();

@@ -15,15 +15,17 @@ use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped}
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
 
-/// A source that keeps up to `N` released regions of another and gives them again to who asks for the same length and alignment.
+/// A source that keeps up to `N` released regions of another and gives them again to who asks for
+/// the same length and alignment.
 ///
-/// For allocators that are made and dropped often: a region out of the cache costs a lock and a look through `N` places, not a system
-/// call and the page faults behind it. The cache is a queue: where it is full, the region that has been in it longest goes back to the
-/// other source; where that refuses a request, the whole cache does, and it is asked again.
+/// For allocators that are made and dropped often: a region out of the cache costs a lock and a
+/// look through `N` places, not a system call and the page faults behind it. The cache is a queue:
+/// where it is full, the region that has been in it longest goes back to the other source; where
+/// that refuses a request, the whole cache does, and it is asked again.
 ///
 /// A region is as long as was asked for, rounded up to the other source's least alignment: what a
-/// [`RegionSource`](crate::RegionSource) gives beyond goes unused. Alignments up to that least one are the same. Regions out of the cache
-/// still hold what was written to them.
+/// [`RegionSource`](crate::RegionSource) gives beyond goes unused. Alignments up to that least one
+/// are the same. Regions out of the cache still hold what was written to them.
 ///
 /// # Examples
 /// ```
@@ -76,8 +78,8 @@ impl<N: ArrayLength> Cache<N> {
     /// Takes out the longest region that was obtained with this alignment and has one of these
     /// lengths, of equals the one that came last.
     ///
-    /// One that merely happens to be as aligned will not do: it must go back with the alignment that was asked for, which its
-    /// next user does not know.
+    /// One that merely happens to be as aligned will not do: it must go back with the alignment
+    /// that was asked for, which its next user does not know.
     fn find(&mut self, align: usize, lens: RangeInclusive<usize>) -> Option<Kept> {
         let fits = |layout: NonZeroLayout| layout.align() == align && lens.contains(&layout.size());
         let places = self.kept().iter().enumerate().filter(|(_, kept)| fits(kept.layout));
@@ -85,7 +87,8 @@ impl<N: ArrayLength> Cache<N> {
         self.take(place)
     }
 
-    /// Puts a region in; one that has no room there comes out, the oldest or, in a cache without places, itself.
+    /// Puts a region in; one that has no room there comes out, the oldest or, in a cache without
+    /// places, itself.
     fn put(&mut self, kept: Kept) -> Option<Kept> {
         let leaving = if self.len < N::USIZE { None } else { self.take(0) };
         match self.places.get_mut(self.len) {
@@ -99,7 +102,8 @@ impl<N: ArrayLength> Cache<N> {
     }
 }
 
-/// What to ask `S` for: as [`exact`], with every alignment that all regions have in any case made one.
+/// What to ask `S` for: as [`exact`], with every alignment that all regions have in any case made
+/// one.
 fn asked<S: MemorySource>(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
     Ok(exact::<S>(layout)?.align_to(S::MIN_ALIGN)?)
 }
@@ -130,8 +134,8 @@ impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
     /// Gives the whole cache back, and returns how many bytes that was.
     fn empty(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let mut bytes = 0;
-        // As many as there are now: a release meanwhile, by `leaving` perhaps, does not keep this from
-        // ending.
+        // As many as there are now: a release meanwhile, by `leaving` perhaps, does not keep this
+        // from ending.
         let regions = self.cache.lock().len;
         for _ in 0..regions {
             let kept = self.cache.lock().take(0);
@@ -146,14 +150,15 @@ impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
     /// Gives a region of the cache back.
     fn give_back(&self, kept: Kept) {
         let region = ptr::bytes(kept.start, kept.layout.size());
-        // SAFETY: The region was obtained with this layout, and nobody uses it since it was released to the cache, of which it
-        // was just taken out.
+        // SAFETY: The region was obtained with this layout, and nobody uses it since it was
+        // released to the cache, of which it was just taken out.
         unsafe { release(&self.source, region, kept.layout) };
     }
 }
 
-// SAFETY: A region is one of the source behind, cut to a length that was asked of it, or one out of the cache, which only holds
-// what was released and loses what it gives, under a lock. What is in the cache is held of the source behind until `give_back`.
+// SAFETY: A region is one of the source behind, cut to a length that was asked of it, or one out of
+// the cache, which only holds what was released and loses what it gives, under a lock. What is in
+// the cache is held of the source behind until `give_back`.
 unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N> {
     const MIN_ALIGN: usize = S::MIN_ALIGN;
     const MAX_REGION: usize = S::MAX_REGION;

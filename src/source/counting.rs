@@ -13,8 +13,9 @@ use crate::{NonZeroLayout, SourceError};
 
 /// A source that counts what another gives.
 ///
-/// It costs an atomic addition or two for each region, not for each block. A region is as long as was asked for, rounded up to
-/// the other source's least alignment or block: what a [`RegionSource`](crate::RegionSource) gives beyond goes unused.
+/// It costs an atomic addition or two for each region, not for each block. A region is as long as
+/// was asked for, rounded up to the other source's least alignment or block: what a
+/// [`RegionSource`](crate::RegionSource) gives beyond goes unused.
 ///
 /// # Examples
 /// ```
@@ -69,7 +70,8 @@ impl<S> CountingSource<S> {
         }
     }
 
-    /// The counts. While other threads use the source, each is right at some moment of this call, not all at the same.
+    /// The counts. While other threads use the source, each is right at some moment of this call,
+    /// not all at the same.
     pub fn counts(&self) -> SourceCounts {
         let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         SourceCounts {

@@ -28,29 +28,35 @@ use crate::{NonZeroLayout, SourceError};
 /// # Safety
 /// For the implementor:
 /// - `decommit_unit` is a power of two, and always the same.
-/// - After [`decommit`](Self::decommit) succeeded every byte of the range is zero, until somebody writes there.
-/// - After [`decommit_lazily`](Self::decommit_lazily) succeeded, each byte is what it was or zero, until somebody writes to its page; what
-///   is written from then on stays.
-/// - After [`take_out`](Self::take_out) succeeded, a new region is held that begins with the contents of the range, and every byte of the range is zero.
+/// - After [`decommit`](Self::decommit) succeeded every byte of the range is zero, until somebody
+///   writes there.
+/// - After [`decommit_lazily`](Self::decommit_lazily) succeeded, each byte is what it was or zero,
+///   until somebody writes to its page; what is written from then on stays.
+/// - After [`take_out`](Self::take_out) succeeded, a new region is held that begins with the
+///   contents of the range, and every byte of the range is zero.
 /// - The range stays part of the region: readable, writable, to be released with it.
 /// - No method unwinds or allocates through Rust's global allocator.
 pub unsafe trait Decommit: MemorySource {
     /// What start and length of a range must be multiples of, in bytes.
     fn decommit_unit(&self) -> usize;
 
-    /// Gives the physical memory of a range up, at once. The range then reads as zero: it may be handed out again where zeroed memory is
-    /// asked for, such as [`ZEROED`](MemorySource::ZEROED) promises of a whole region.
+    /// Gives the physical memory of a range up, at once. The range then reads as zero: it may be
+    /// handed out again where zeroed memory is asked for, such as [`ZEROED`](MemorySource::ZEROED)
+    /// promises of a whole region.
     ///
     /// # Errors
-    /// [`SourceError::System`] with `EINVAL` where the range is not whole units, [`SourceError::Unsupported`] where this memory cannot be given
-    /// up; contents are then unchanged or zero.
+    /// [`SourceError::System`] with `EINVAL` where the range is not whole units,
+    /// [`SourceError::Unsupported`] where this memory cannot be given up; contents are then
+    /// unchanged or zero.
     ///
     /// # Safety
-    /// The range lies in one region that this source holds, and nobody else accesses it meanwhile or needs its contents.
+    /// The range lies in one region that this source holds, and nobody else accesses it meanwhile
+    /// or needs its contents.
     unsafe fn decommit(&self, range: NonNull<[u8]>) -> Result<(), SourceError>;
 
-    /// Allows the physical memory of a range to be taken when somebody needs it. Cheaper than [`decommit`](Self::decommit) where the range is soon
-    /// used again; the range reads as before or as zero, so it is not zeroed memory.
+    /// Allows the physical memory of a range to be taken when somebody needs it. Cheaper than
+    /// [`decommit`](Self::decommit) where the range is soon used again; the range reads as before
+    /// or as zero, so it is not zeroed memory.
     ///
     /// # Errors
     /// As `decommit`.
@@ -60,12 +66,15 @@ pub unsafe trait Decommit: MemorySource {
     #[doc(alias = "reset")]
     unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError>;
 
-    /// Moves the memory of a range to a new region for `new`, without copying; the range is then as [`decommit`](Self::decommit) leaves it. What the new region has beyond is
-    /// zero where the source's regions are. The default is to refuse, always: whoever asks then obtains and copies.
+    /// Moves the memory of a range to a new region for `new`, without copying; the range is then as
+    /// [`decommit`](Self::decommit) leaves it. What the new region has beyond is zero where the
+    /// source's regions are. The default is to refuse, always: whoever asks then obtains and
+    /// copies.
     ///
     /// # Errors
-    /// [`SourceError::Unsupported`] where the source cannot do it, [`SourceError::System`] with `EINVAL` where the range is not whole units or `new` is smaller, or why it failed;
-    /// nothing has changed then.
+    /// [`SourceError::Unsupported`] where the source cannot do it, [`SourceError::System`] with
+    /// `EINVAL` where the range is not whole units or `new` is smaller, or why it failed; nothing
+    /// has changed then.
     ///
     /// # Safety
     /// The range lies in one region that this source holds, and nobody else accesses it meanwhile.

@@ -76,9 +76,10 @@ const fn larger(a: usize, b: usize) -> usize {
     if a < b { b } else { a }
 }
 
-// SAFETY: Each region is one of the two sources', passed on as it is, and goes back to the one that gave it: the first owns what it gave
-// for as long as it is held, and did not own what the second gave, since that is then refused; nor does it later, since what is held is not
-// in a region obtained meanwhile. The constants promise what both keep.
+// SAFETY: Each region is one of the two sources', passed on as it is, and goes back to the one that
+// gave it: the first owns what it gave for as long as it is held, and did not own what the second
+// gave, since that is then refused; nor does it later, since what is held is not in a region
+// obtained meanwhile. The constants promise what both keep.
 unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, F> {
     const ZEROED: bool = P::ZEROED && F::ZEROED;
     const MIN_ALIGN: usize = smaller(P::MIN_ALIGN, F::MIN_ALIGN);
@@ -86,8 +87,9 @@ unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, 
     const SHARES_SLICES: bool = P::SHARES_SLICES || P::BLOCK != 0 || F::SHARES_SLICES || F::BLOCK != 0;
 
     /// # Errors
-    /// Why the second refused; [`SourceError::Exhausted`] also where the second's region is part of one that somebody obtained from the
-    /// first, as that of an arena over the same bytes is: it could not be told from the first's own.
+    /// Why the second refused; [`SourceError::Exhausted`] also where the second's region is part of
+    /// one that somebody obtained from the first, as that of an arena over the same bytes is: it
+    /// could not be told from the first's own.
     #[inline]
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         self.first.obtain(layout).or_else(|_| {
@@ -116,11 +118,12 @@ unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, 
     #[inline]
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         if self.first.owns(region.cast()) {
-            // SAFETY: The first owns the region, and no region of the second's is passed on that it owns, so it gave it; the caller promises
-            // the rest.
+            // SAFETY: The first owns the region, and no region of the second's is passed on that it
+            // owns, so it gave it; the caller promises the rest.
             unsafe { self.first.release(region, layout) };
         } else {
-            // SAFETY: The first does not own the region, so the second gave it; the caller promises the rest.
+            // SAFETY: The first does not own the region, so the second gave it; the caller promises
+            // the rest.
             unsafe { self.second.release(region, layout) };
         }
     }

@@ -5,10 +5,12 @@ use core::ptr::NonNull;
 use super::{MemorySource, OwnsRegions};
 use crate::{AllocError, Allocator, GlobalAllocToAllocatorAdaptor, NonZeroLayout, Owns, SourceError};
 
-/// A source whose regions are blocks of an [`Allocator`], or with [`of_global`](Self::of_global) of a `GlobalAlloc`.
+/// A source whose regions are blocks of an [`Allocator`], or with [`of_global`](Self::of_global) of
+/// a `GlobalAlloc`.
 ///
-/// For an allocator inside another: a bump over a few large blocks of the system's allocator, a bit-set over a block of a bump. It
-/// cannot stand in a tier, since its regions share slices with other blocks.
+/// For an allocator inside another: a bump over a few large blocks of the system's allocator, a
+/// bit-set over a block of a bump. It cannot stand in a tier, since its regions share slices with
+/// other blocks.
 ///
 /// # Examples
 /// ```
@@ -38,20 +40,22 @@ impl<A> AllocatorSource<A> {
 impl<'a, G> AllocatorSource<GlobalAllocToAllocatorAdaptor<'a, G>> {
     /// A source of blocks of a `GlobalAlloc`, such as `&std::alloc::System`.
     ///
-    /// Under the program's own global allocator it must be another one that is named here, or that would call itself.
+    /// Under the program's own global allocator it must be another one that is named here, or that
+    /// would call itself.
     pub const fn of_global(global: &'a G) -> Self {
         Self::new(GlobalAllocToAllocatorAdaptor::new(global))
     }
 }
 
-// SAFETY: A block that is currently allocated is readable and writable, as large and as aligned as asked, overlaps nothing
-// live, and moving the allocator does not move it. It fits where the region fits, both being defined alike.
+// SAFETY: A block that is currently allocated is readable and writable, as large and as aligned as
+// asked, overlaps nothing live, and moving the allocator does not move it. It fits where the region
+// fits, both being defined alike.
 unsafe impl<A: Allocator> MemorySource for AllocatorSource<A> {
     const SHARES_SLICES: bool = true;
 
     /// # Errors
-    /// [`SourceError::TooLarge`] where the allocator says so, the reason where its own source refused, and otherwise
-    /// [`SourceError::Exhausted`].
+    /// [`SourceError::TooLarge`] where the allocator says so, the reason where its own source
+    /// refused, and otherwise [`SourceError::Exhausted`].
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         self.allocator.allocate(layout).map_err(|error| match error {
             AllocError::Source(error) => error,
@@ -61,7 +65,8 @@ unsafe impl<A: Allocator> MemorySource for AllocatorSource<A> {
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        // SAFETY: The region is a block that `obtain` allocated here and the layout fits it, as the caller promises.
+        // SAFETY: The region is a block that `obtain` allocated here and the layout fits it, as the
+        // caller promises.
         unsafe { self.allocator.deallocate(region.cast(), layout) };
     }
 

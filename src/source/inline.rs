@@ -15,9 +15,9 @@ use crate::{NonZeroLayout, SourceError};
 
 /// `N` bytes at a multiple of 64, which a reference to them gives whole to the first who asks.
 ///
-/// For firmware: as a `static` it is memory that the linker sets aside, and needs no operating system and no `unsafe` code. A second
-/// request is refused until the first region was released. The source is `&InlineRegion`, since the bytes
-/// may not move while they are used.
+/// For firmware: as a `static` it is memory that the linker sets aside, and needs no operating
+/// system and no `unsafe` code. A second request is refused until the first region was released.
+/// The source is `&InlineRegion`, since the bytes may not move while they are used.
 ///
 /// # Examples
 /// ```
@@ -35,7 +35,8 @@ pub struct InlineRegion<N: ArrayLength> {
     taken: AtomicBool,
 }
 
-// SAFETY: The bytes are given to the one caller whose exchange found `taken` false, and to nobody else before the release.
+// SAFETY: The bytes are given to the one caller whose exchange found `taken` false, and to nobody
+// else before the release.
 unsafe impl<N: ArrayLength> Sync for InlineRegion<N> {}
 
 impl<N: ArrayLength> InlineRegion<N> {
@@ -63,8 +64,8 @@ impl<N: ArrayLength> fmt::Debug for InlineRegion<N> {
     }
 }
 
-// SAFETY: The region lies in the bytes, which stay where they are while they are borrowed, are reached through nothing but the cell
-// that holds them, and are given to one holder at a time.
+// SAFETY: The region lies in the bytes, which stay where they are while they are borrowed, are
+// reached through nothing but the cell that holds them, and are given to one holder at a time.
 unsafe impl<N: ArrayLength> MemorySource for &InlineRegion<N> {
     const MIN_ALIGN: usize = 1;
     const MAX_REGION: usize = N::USIZE;

@@ -93,7 +93,8 @@ impl<S: MemorySource> LimitSource<S> {
     }
 }
 
-// SAFETY: Regions are those of the source behind, cut to a length that was asked of it; the limit only refuses.
+// SAFETY: Regions are those of the source behind, cut to a length that was asked of it; the limit
+// only refuses.
 unsafe impl<S: MemorySource> MemorySource for LimitSource<S> {
     pass_on!(S.source);
     const BLOCK: usize = S::BLOCK;

@@ -1,7 +1,7 @@
 //! Where memory comes from.
 //!
-//! A [`MemorySource`] gives *regions*: ranges of bytes that belong to whoever obtained them until they are
-//! released. Allocators cut regions into blocks. Terms that every contract here uses:
+//! A [`MemorySource`] gives *regions*: ranges of bytes that belong to whoever obtained them until
+//! they are released. Allocators cut regions into blocks. Terms that every contract here uses:
 //!
 //! - A region is **held** from the `obtain` that returned it to the `release` that gives it back.
 //! - `region` and `layout` **fit** a held region where `region` starts where the region starts,
@@ -104,8 +104,8 @@ impl Remapped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IdleMemory {
-    /// The address of the source that keeps it, which tells two sources apart: one that stands in several places is reported from
-    /// each of them.
+    /// The address of the source that keeps it, which tells two sources apart: one that stands in
+    /// several places is reported from each of them.
     pub source: usize,
     /// Bytes that the source could give without asking for more.
     pub bytes: usize,
@@ -124,20 +124,23 @@ impl IdleMemory {
 ///
 /// # Safety
 /// For the implementor:
-/// - A region that `obtain` returned is readable and writable, at least as large and as aligned as asked,
-///   overlaps no other held region and no other live object, and stays so until it is released or the source
-///   (with all its clones and borrows) is gone. Moving the source does not move its regions.
+/// - A region that `obtain` returned is readable and writable, at least as large and as aligned as
+///   asked, overlaps no other held region and no other live object, and stays so until it is
+///   released or the source (with all its clones and borrows) is gone. Moving the source does not
+///   move its regions.
 /// - With [`ZEROED`](Self::ZEROED), and if [`obtain_between`](Self::obtain_between) says so, every
 ///   byte of it is zero.
 /// - All of this holds for `obtain_between` too, with the least size as what was asked for. For
 ///   each power of two up to `MIN_ALIGN`: if the least size is a multiple of it, so is the length
 ///   that is returned.
 /// - It starts at a multiple of [`MIN_ALIGN`](Self::MIN_ALIGN).
-/// - With [`BLOCK`](Self::BLOCK) not zero: each region is `BLOCK` bytes at a multiple of `BLOCK`; and from the
-///   moment that a region in some slice (of [`SLICE`] bytes) was returned, the whole of that slice is
-///   accessed by nobody but through regions of this source, until [`reclaim`](Self::reclaim) named it; a region's pointer may
-///   access all of the slices that the region touches; and `reclaim` names whole slices.
-/// - `BLOCK` (if not zero) and `MIN_ALIGN` are powers of two, and no region is longer than `isize::MAX` bytes.
+/// - With [`BLOCK`](Self::BLOCK) not zero: each region is `BLOCK` bytes at a multiple of `BLOCK`;
+///   and from the moment that a region in some slice (of [`SLICE`] bytes) was returned, the whole
+///   of that slice is accessed by nobody but through regions of this source, until
+///   [`reclaim`](Self::reclaim) named it; a region's pointer may access all of the slices that the
+///   region touches; and `reclaim` names whole slices.
+/// - `BLOCK` (if not zero) and `MIN_ALIGN` are powers of two, and no region is longer than
+///   `isize::MAX` bytes.
 /// - A clone, where the type has them, is the same source: what one gave, the other may take back.
 /// - No method uses an allocator that is made over this source: it may be in the middle of a call.
 /// - No method unwinds or allocates through Rust's global allocator.
@@ -151,12 +154,12 @@ pub unsafe trait MemorySource {
     /// The largest region in bytes; larger requests always fail.
     const MAX_REGION: usize = isize::MAX as usize;
 
-    /// For a source of equal blocks that keeps what it was given back, the size of a block in bytes, a power of
-    /// two; otherwise 0.
+    /// For a source of equal blocks that keeps what it was given back, the size of a block in
+    /// bytes, a power of two; otherwise 0.
     const BLOCK: usize = 0;
 
-    /// Whether regions may share a slice (of [`SLICE`] bytes) with memory of somebody else, even if whole slices
-    /// are asked for. Such a source cannot stand in a tier.
+    /// Whether regions may share a slice (of [`SLICE`] bytes) with memory of somebody else, even if
+    /// whole slices are asked for. Such a source cannot stand in a tier.
     const SHARES_SLICES: bool = false;
 
     /// Obtains a region of at least `layout.size()` bytes at a multiple of `layout.align()`.
@@ -205,21 +208,24 @@ pub unsafe trait MemorySource {
     /// Gives a region back.
     ///
     /// # Safety
-    /// This source holds the region, `region` and `layout` fit it (see the [module](self)), and nobody accesses it
-    /// any more.
+    /// This source holds the region, `region` and `layout` fit it (see the [module](self)), and
+    /// nobody accesses it any more.
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout);
 
-    /// Makes a region larger or smaller, in place or elsewhere, without copying its bytes; those that both have keep their values.
+    /// Makes a region larger or smaller, in place or elsewhere, without copying its bytes; those
+    /// that both have keep their values.
     ///
-    /// A source that succeeds here must find the region from `new` and its new length when it is released. The default is to refuse,
-    /// always: whoever asks then obtains, copies and releases.
+    /// A source that succeeds here must find the region from `new` and its new length when it is
+    /// released. The default is to refuse, always: whoever asks then obtains, copies and releases.
     ///
     /// # Errors
-    /// [`SourceError::Unsupported`] where the source cannot do it for this region, or why it failed; nothing has changed then.
+    /// [`SourceError::Unsupported`] where the source cannot do it for this region, or why it
+    /// failed; nothing has changed then.
     ///
     /// # Safety
-    /// This source holds the region, `region` and `old` fit it (see the [module](self)), and nobody accesses it meanwhile, nor afterwards
-    /// where it was before. The region is then one that was asked for with `new`.
+    /// This source holds the region, `region` and `old` fit it (see the [module](self)), and nobody
+    /// accesses it meanwhile, nor afterwards where it was before. The region is then one that was
+    /// asked for with `new`.
     unsafe fn remap(
         &self,
         region: NonNull<[u8]>,
@@ -230,8 +236,8 @@ pub unsafe trait MemorySource {
         Err(SourceError::Unsupported)
     }
 
-    /// Gives the memory of what this source keeps for later requests back to the operating system, and keeps the ranges; returns
-    /// how many bytes may have had memory.
+    /// Gives the memory of what this source keeps for later requests back to the operating system,
+    /// and keeps the ranges; returns how many bytes may have had memory.
     ///
     /// The default is to keep it. A source around others passes the call on.
     fn purge(&self) -> usize {
@@ -240,14 +246,14 @@ pub unsafe trait MemorySource {
 
     /// Reports what this source keeps for later requests: memory that it obtained and nobody holds.
     ///
-    /// `report` is called once for each source that keeps some: for this one, and for those that it is made over. It is called
-    /// without a lock.
+    /// `report` is called once for each source that keeps some: for this one, and for those that it
+    /// is made over. It is called without a lock.
     fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
         let _ = report;
     }
 
-    /// Gives memory that was released to this source back to where it came from, as far as that is possible, and
-    /// returns how many bytes that was.
+    /// Gives memory that was released to this source back to where it came from, as far as that is
+    /// possible, and returns how many bytes that was.
     ///
     /// `leaving` is called with each range before it leaves, without any lock of this source: it
     /// may use the source, and what is made over it. If it unwinds, memory may be lost, nothing
@@ -259,10 +265,12 @@ pub unsafe trait MemorySource {
 
     /// Takes the source's locks, so that a fork finds nothing half done.
     ///
-    /// A source that stands in several places, behind a reference, gets this call from each of them, on one thread, and as
-    /// many calls of [`after_fork`](Self::after_fork): the first takes the locks, the last gives them back. Meanwhile the calling thread
-    /// may go on using the source, and what is made over it: the fork handlers of other libraries may allocate. The sources of this
-    /// library let that thread pass through the locks that it holds; a source whose lock does not would wait for itself.
+    /// A source that stands in several places, behind a reference, gets this call from each of
+    /// them, on one thread, and as many calls of [`after_fork`](Self::after_fork): the first takes
+    /// the locks, the last gives them back. Meanwhile the calling thread may go on using the
+    /// source, and what is made over it: the fork handlers of other libraries may allocate. The
+    /// sources of this library let that thread pass through the locks that it holds; a source whose
+    /// lock does not would wait for itself.
     ///
     /// # Safety
     /// This thread calls `after_fork` as often, and the source is not moved before.
@@ -271,19 +279,21 @@ pub unsafe trait MemorySource {
     /// Gives back what [`before_fork`](Self::before_fork) took, in the parent and in the child.
     ///
     /// # Safety
-    /// This thread, or in a child the thread that forked it, called `before_fork`, and in this process this call is
-    /// not called more often than that was.
+    /// This thread, or in a child the thread that forked it, called `before_fork`, and in this
+    /// process this call is not called more often than that was.
     unsafe fn after_fork(&self) {}
 }
 
 /// A source that knows its own regions.
 ///
-/// A region of another source may be part of one that somebody obtained from this one, as the blocks of an arena over a reference to
-/// this source are: who routes by `owns` must tell the two apart, as [`FallbackSource`] does.
+/// A region of another source may be part of one that somebody obtained from this one, as the
+/// blocks of an arena over a reference to this source are: who routes by `owns` must tell the two
+/// apart, as [`FallbackSource`] does.
 ///
 /// # Safety
-/// `owns` is `true` for every address in a region that is held of this source, and `false` for every address in a live object that is not
-/// in a region held of it or of the one that it passes requests on to; routing trusts it.
+/// `owns` is `true` for every address in a region that is held of this source, and `false` for
+/// every address in a live object that is not in a region held of it or of the one that it passes
+/// requests on to; routing trusts it.
 pub unsafe trait OwnsRegions: MemorySource {
     /// Whether `address` lies in memory of this source.
     fn owns(&self, address: NonNull<u8>) -> bool;

@@ -11,11 +11,13 @@ use crate::{NonZeroLayout, SourceError};
 /// The pool behind [`PooledSource`].
 static POOL: SliceSource = SliceSource::for_static(&POOL, MmapSource::new(), Purge::new());
 
-/// The process's pool of slices: a [`SliceSource`] over memory maps, with the default [`Purge`], as a source without state.
+/// The process's pool of slices: a [`SliceSource`] over memory maps, with the default [`Purge`], as
+/// a source without state.
 ///
-/// The recommended thread tier takes its slabs from it, and large objects are made of it, so that memory which one leaves serves the
-/// other, and what neither uses goes back to the operating system. For another policy, or a pool of its own, a program declares a static
-/// `SliceSource` and uses a reference to it.
+/// The recommended thread tier takes its slabs from it, and large objects are made of it, so that
+/// memory which one leaves serves the other, and what neither uses goes back to the operating
+/// system. For another policy, or a pool of its own, a program declares a static `SliceSource` and
+/// uses a reference to it.
 ///
 /// # Examples
 /// ```

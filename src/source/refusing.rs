@@ -10,8 +10,8 @@ use crate::{NonZeroLayout, SourceError};
 
 /// A source that refuses some requests, by their number from 0 on, and passes on the others.
 ///
-/// To find out what a program does when memory runs out, run it with [`never`](Self::never) and read how many
-/// [`requests`](Self::requests) there are, then once with each of them refused.
+/// To find out what a program does when memory runs out, run it with [`never`](Self::never) and
+/// read how many [`requests`](Self::requests) there are, then once with each of them refused.
 ///
 /// # Examples
 /// ```

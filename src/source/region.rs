@@ -9,7 +9,8 @@ use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::const_fn;
 use crate::{NonZeroLayout, SourceError, ptr};
 
-/// A source over one range of bytes, borrowed or static, which it gives whole to the first who asks.
+/// A source over one range of bytes, borrowed or static, which it gives whole to the first who
+/// asks.
 ///
 /// A second request is refused until the first region was released.
 ///
@@ -51,19 +52,20 @@ impl<'a> RegionSource<'a> {
     }
 
     const_fn! {
-        /// A source over `len` bytes at `start`, for memory that no reference stands for: a linker section, a range
-        /// that a boot loader left.
+        /// A source over `len` bytes at `start`, for memory that no reference stands for: a linker
+        /// section, a range that a boot loader left.
         ///
         /// # Safety
-        /// For as long as the source is used, the bytes are readable and writable and accessed by nobody else.
+        /// For as long as the source is used, the bytes are readable and writable and accessed by
+        /// nobody else.
         pub unsafe fn from_raw(start: NonNull<u8>, len: usize) -> Self {
             Self { start, len, taken: AtomicBool::new(false), borrowed: PhantomData }
         }
     }
 }
 
-/// What of `len` bytes at `start` is left from the first multiple of the alignment on, given to the one caller that finds `taken`
-/// false.
+/// What of `len` bytes at `start` is left from the first multiple of the alignment on, given to the
+/// one caller that finds `taken` false.
 ///
 /// # Safety
 /// The range lies in one object.
@@ -86,8 +88,8 @@ pub(super) unsafe fn whole(
     Ok(ptr::bytes(start, len))
 }
 
-// SAFETY: The region lies in bytes that only this source may give out (`new` borrows them mutably, `from_raw`'s
-// caller promises it), and `taken` lets one region be held at a time.
+// SAFETY: The region lies in bytes that only this source may give out (`new` borrows them mutably,
+// `from_raw`'s caller promises it), and `taken` lets one region be held at a time.
 unsafe impl MemorySource for RegionSource<'_> {
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         // SAFETY: The range at `start` has `len` bytes, and `taken` is its own.

@@ -4,8 +4,8 @@
 //!   file    | what was there | region | region |   hole   | region |
 //!                                              (released)           ^ end
 //! ```
-//! Each region is a range of the file of its own, behind all earlier ones; a range that was released becomes a hole, which takes no
-//! memory, and is not used again.
+//! Each region is a range of the file of its own, behind all earlier ones; a range that was
+//! released becomes a hole, which takes no memory, and is not used again.
 
 use core::ffi::CStr;
 use core::fmt;
@@ -26,7 +26,8 @@ struct Maps {
     end: Guarded<End>,
     /// Whether room on the disk is taken in advance.
     reserve: bool,
-    /// The process that may obtain regions: the child of a fork has the same file, and would give the same ranges.
+    /// The process that may obtain regions: the child of a fork has the same file, and would give
+    /// the same ranges.
     process: u64,
 }
 
@@ -60,15 +61,17 @@ impl Maps {
             end.len = new_end;
         }
         let start = self.map(offset, len, layout.align()).inspect_err(|_| {
-            // A file on a disk gives its room back; one in memory cannot be cut, and takes none before it is touched.
+            // A file on a disk gives its room back; one in memory cannot be cut, and takes none
+            // before it is touched.
             if sys::set_length(self.file.as_raw_fd(), offset).is_ok() {
                 end.len = offset;
             }
         })?;
         end.used = new_end;
-        // Still under the lock, so that a fork which takes it finds no region that the child would have.
-        // SAFETY: Just mapped; the advice changes no contents. Where the kernel refuses it, which it does for no such map, the
-        // region is given back.
+        // Still under the lock, so that a fork which takes it finds no region that the child would
+        // have.
+        // SAFETY: Just mapped; the advice changes no contents. Where the kernel refuses it, which
+        // it does for no such map, the region is given back.
         if let Err(errno) = unsafe { sys::advise(start, len, Advice::NoFork) } {
             // SAFETY: Just mapped, and nobody has seen it.
             unsafe { sys::unmap(start, len) };
@@ -93,7 +96,8 @@ impl Maps {
         let file = self.file.as_raw_fd();
         let page = sys::page_size();
         if align <= page {
-            // SAFETY: No place is given; the range is at the end of the file, which is this source's.
+            // SAFETY: No place is given; the range is at the end of the file, which is this
+            // source's.
             return unsafe { sys::map_file(file, offset, len, None) }.map_err(SourceError::System);
         }
         let total = len.checked_add(align - page).ok_or(SourceError::TooLarge)?;
@@ -115,7 +119,8 @@ impl Maps {
             // SAFETY: The pages behind the region are the room's.
             unsafe { sys::unmap(behind, tail) };
         }
-        // Where the call failed, what was mapped at `start` may be gone already and the addresses be somebody else's: they are left.
+        // Where the call failed, what was mapped at `start` may be gone already and the addresses
+        // be somebody else's: they are left.
         mapped.map_err(SourceError::System)
     }
 
@@ -130,7 +135,8 @@ impl Maps {
             return;
         }
         // What a file system without holes keeps is on its disk, behind nothing that is used.
-        // SAFETY: The pages are the region's, and nobody uses them any more, as the caller promises.
+        // SAFETY: The pages are the region's, and nobody uses them any more, as the caller
+        // promises.
         let _hole = unsafe { sys::advise(region.cast(), len, Advice::Remove) };
         // SAFETY: As above.
         unsafe { sys::unmap(region.cast(), len) };
@@ -140,9 +146,11 @@ impl Maps {
 /// The trait for a source with its maps in a field.
 macro_rules! source_of_maps {
     ($source:ty) => {
-        // SAFETY: A region is a map that `obtain` made, of a range of the file that no other region of this source has and that nobody
-        // else uses (the file is the source's own, or `new`'s caller promises it); new ranges of a file are zero. Other processes reach the
-        // file only through the descriptor, which only `unsafe` functions give, and children of a fork do not get the pages.
+        // SAFETY: A region is a map that `obtain` made, of a range of the file that no other region
+        // of this source has and that nobody else uses (the file is the source's own, or `new`'s
+        // caller promises it); new ranges of a file are zero. Other processes reach the file only
+        // through the descriptor, which only `unsafe` functions give, and children of a fork do not
+        // get the pages.
         unsafe impl MemorySource for $source {
             const ZEROED: bool = true;
             const MIN_ALIGN: usize = super::mmap::SMALLEST_PAGE;
@@ -167,7 +175,8 @@ macro_rules! source_of_maps {
         }
 
         impl $source {
-            /// Obtains a region, and says at how many bytes from the start of the file it is, so that another process can map it there.
+            /// Obtains a region, and says at how many bytes from the start of the file it is, so
+            /// that another process can map it there.
             ///
             /// # Errors
             /// As [`MemorySource::obtain`].
@@ -181,7 +190,8 @@ macro_rules! source_of_maps {
             /// The file, to pass it to another process.
             ///
             /// # Safety
-            /// Whoever gets it changes nothing in ranges whose users do not expect it, and makes the file neither shorter nor longer.
+            /// Whoever gets it changes nothing in ranges whose users do not expect it, and makes
+            /// the file neither shorter nor longer.
             pub unsafe fn file(&self) -> BorrowedFd<'_> {
                 use std::os::fd::AsFd;
                 self.maps.file.as_fd()
@@ -199,14 +209,16 @@ macro_rules! source_of_maps {
     };
 }
 
-/// A source of shared maps of a file in memory (`memfd_create`, Linux 3.17), which can be passed to other processes.
+/// A source of shared maps of a file in memory (`memfd_create`, Linux 3.17), which can be passed to
+/// other processes.
 ///
 /// Beyond the process's limit on the length of files (`RLIMIT_FSIZE`) a request is an error, and no
 /// signal.
 ///
-/// Regions are whole pages, zeroed, and use memory from the first touch of each page; it counts as shared memory. What is
-/// released becomes a hole in the file, whose length only grows. A child of a fork has none of the regions, and obtains none: it would
-/// share what it changes with its parent.
+/// Regions are whole pages, zeroed, and use memory from the first touch of each page; it counts as
+/// shared memory. What is released becomes a hole in the file, whose length only grows. A child of
+/// a fork has none of the regions, and obtains none: it would share what it changes with its
+/// parent.
 ///
 /// # Examples
 /// ```
@@ -221,7 +233,8 @@ pub struct MemfdSource {
 }
 
 impl MemfdSource {
-    /// A source of regions in a new file in memory, which `/proc/self/maps` and `/proc/self/fd` show with this name.
+    /// A source of regions in a new file in memory, which `/proc/self/maps` and `/proc/self/fd`
+    /// show with this name.
     ///
     /// # Errors
     /// [`SourceError::System`] with the error number of `memfd_create`.
@@ -235,14 +248,17 @@ impl MemfdSource {
 
 source_of_maps!(MemfdSource);
 
-/// A source of shared maps of a file on a disk: memory that the kernel can write out without swap, and that stays in the file.
+/// A source of shared maps of a file on a disk: memory that the kernel can write out without swap,
+/// and that stays in the file.
 ///
 /// Beyond the process's limit on the length of files (`RLIMIT_FSIZE`) a request is an error, and no
 /// signal.
 ///
-/// Regions are whole pages, zeroed, behind what the file holds already. Room on the disk is taken when a region is obtained
-/// (`fallocate`), as far as the file system can, so that a full disk is an error then and no signal later. What is released becomes a
-/// hole where the file system has holes; the file's length only grows. As with [`MemfdSource`], a child of a fork has no part in it.
+/// Regions are whole pages, zeroed, behind what the file holds already. Room on the disk is taken
+/// when a region is obtained (`fallocate`), as far as the file system can, so that a full disk is
+/// an error then and no signal later. What is released becomes a hole where the file system has
+/// holes; the file's length only grows. As with [`MemfdSource`], a child of a fork has no part in
+/// it.
 ///
 /// # Examples
 /// ```
@@ -269,7 +285,8 @@ impl FileSource {
     /// [`SourceError::System`] where the length of the file cannot be had.
     ///
     /// # Safety
-    /// As long as a region is held, nobody else changes the file from its present end on, or makes it shorter.
+    /// As long as a region is held, nobody else changes the file from its present end on, or makes
+    /// it shorter.
     pub unsafe fn new(file: File) -> Result<Self, SourceError> {
         let unknown = |error: std::io::Error| SourceError::System(error.raw_os_error().unwrap_or(libc::EIO));
         let len = file.metadata().map_err(unknown)?.len();

@@ -45,11 +45,12 @@ macro_rules! pass_on_kept {
 }
 pub(super) use pass_on_kept;
 
-/// A source owns what the one in its field `source` owns: its regions are held of that one, and so is
-/// what it keeps.
+/// A source owns what the one in its field `source` owns: its regions are held of that one, and so
+/// is what it keeps.
 macro_rules! pass_on_owns {
     ($type:ident < S $(, $parameter:ident: $bound:path)? >) => {
-        // SAFETY: The regions, and what is kept of them, are held of the source behind, which owns them.
+        // SAFETY: The regions, and what is kept of them, are held of the source behind, which owns
+        // them.
         unsafe impl<S: OwnsRegions $(, $parameter: $bound)?> OwnsRegions for $type<S $(, $parameter)?> {
             #[inline]
             fn owns(&self, address: NonNull<u8>) -> bool {
@@ -83,8 +84,9 @@ macro_rules! pass_on_decommit {
 }
 pub(super) use pass_on_decommit;
 
-/// What to ask `S` for, so that the same length comes out of any size that [fits](super) the region: a whole block, or a
-/// multiple of the least alignment. A source that gives regions of this length knows it again when they are released.
+/// What to ask `S` for, so that the same length comes out of any size that [fits](super) the
+/// region: a whole block, or a multiple of the least alignment. A source that gives regions of this
+/// length knows it again when they are released.
 pub(super) fn exact<S: MemorySource>(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
     let len = if S::BLOCK != 0 && layout.size() <= S::BLOCK {
         S::BLOCK

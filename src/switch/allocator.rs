@@ -1,8 +1,9 @@
 //! The switchable allocator: the paths that every allocation and every free take.
 //!
-//! Allocation asks the thread's context which tier is current. Free asks the owner map whose the block is, and never what is current:
-//! it only compares the owner with the heaps that this thread uses, to know whether the free is local or remote. What is
-//! not short is in [`slow`](super::slow), out of line.
+//! Allocation asks the thread's context which tier is current. Free asks the owner map whose the
+//! block is, and never what is current: it only compares the owner with the heaps that this thread
+//! uses, to know whether the free is local or remote. What is not short is in
+//! [`slow`](super::slow), out of line.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
@@ -23,21 +24,26 @@ use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, StateOf, Thread, 
 use crate::alloc::{Allocator, Front, LocalAllocator, Pushed};
 use crate::{AllocError, NonZeroLayout, ptr};
 
-/// An allocator that switches, per thread and at run time, between three tiers: a heap for each context, a heap for each thread, and
-/// a global allocator.
+/// An allocator that switches, per thread and at run time, between three tiers: a heap for each
+/// context, a heap for each thread, and a global allocator.
 ///
-/// It is declared by [`global_thread_and_coroutine_switchable_allocator!`](crate::global_thread_and_coroutine_switchable_allocator), which
-/// installs it as the `#[global_allocator]`, or by [`switchable_allocator!`](crate::switchable_allocator), which does not.
-/// What is allocated comes from the tier that is current in the calling thread:
+/// It is declared by
+/// [`global_thread_and_coroutine_switchable_allocator!`](crate::global_thread_and_coroutine_switchable_allocator),
+/// which installs it as the `#[global_allocator]`, or by
+/// [`switchable_allocator!`](crate::switchable_allocator), which does not. What is allocated comes
+/// from the tier that is current in the calling thread:
 ///
 /// - inside [`Heap::enter`](super::Heap::enter) from that heap,
 /// - inside [`with_thread`](Self::with_thread) or by default from the thread's own heap,
-/// - inside [`with_global`](Self::with_global), or where there is no thread tier, from the global tier.
+/// - inside [`with_global`](Self::with_global), or where there is no thread tier, from the global
+///   tier.
 ///
-/// A block may be freed, grown and shrunk anywhere: on any thread, in any tier, after the handle of its heap was dropped. Growing moves a
-/// block to the current tier if its heap is not in use on the calling thread.
+/// A block may be freed, grown and shrunk anywhere: on any thread, in any tier, after the handle of
+/// its heap was dropped. Growing moves a block to the current tier if its heap is not in use on the
+/// calling thread.
 ///
-/// Allocating in a signal handler is unsupported, as with every `malloc`: the handler may have interrupted the allocator.
+/// Allocating in a signal handler is unsupported, as with every `malloc`: the handler may have
+/// interrupted the allocator.
 #[doc(alias = "GlobalThreadAndCoroutineSwitchableAllocator")]
 pub struct SwitchableAllocator<D: Declaration> {
     tiers: D::Tiers,
@@ -67,8 +73,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         /// The allocator of a declaration: called by the macros.
         ///
         /// # Safety
-        /// This makes the static that `D::allocator()` gives, and is called for nothing else: heaps, owner map and thread-locals are the
-        /// declaration's, so a second allocator of it would share them without sharing their locks.
+        /// This makes the static that `D::allocator()` gives, and is called for nothing else:
+        /// heaps, owner map and thread-locals are the declaration's, so a second allocator of it
+        /// would share them without sharing their locks.
         #[doc(hidden)]
         pub unsafe fn declare(tiers: D::Tiers) -> Self {
             Self {
@@ -91,13 +98,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// The calling thread's state.
     ///
-    /// The compiler computes its address once in a function and keeps it, whatever that function calls. So the rule of this module: a
-    /// function that calls this is not inlined into a function that may suspend a coroutine, nor runs code that may. Entry points
-    /// are `#[inline(never)]`, and so is each function that needs the state again after the user's code ran.
+    /// The compiler computes its address once in a function and keeps it, whatever that function
+    /// calls. So the rule of this module: a function that calls this is not inlined into a function
+    /// that may suspend a coroutine, nor runs code that may. Entry points are `#[inline(never)]`,
+    /// and so is each function that needs the state again after the user's code ran.
     #[inline(always)]
     pub(super) fn state<'a>() -> &'a StateOf<D> {
-        // SAFETY: A `Declaration` gives a thread-local without destructor, which lives as long as the thread, and which only shared
-        // references are made of; no caller keeps it beyond its own straight-line code.
+        // SAFETY: A `Declaration` gives a thread-local without destructor, which lives as long as
+        // the thread, and which only shared references are made of; no caller keeps it beyond its
+        // own straight-line code.
         unsafe { &*D::thread_state() }
     }
 
@@ -108,7 +117,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if block.is_null() { self.allocate_behind_front(layout) } else { block }
     }
 
-    /// The entry point of `GlobalAlloc::alloc`. It takes what `__rust_alloc` is given, in the same registers, so that a jump leads here.
+    /// The entry point of `GlobalAlloc::alloc`. It takes what `__rust_alloc` is given, in the same
+    /// registers, so that a jump leads here.
     ///
     /// # Safety
     /// Size and alignment are those of a layout.
@@ -134,7 +144,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The entry point of `GlobalAlloc::dealloc`, as [`allocate_entry`](Self::allocate_entry).
     ///
     /// # Safety
-    /// As [`Allocator::deallocate`]; size and alignment are those of the layout, but for a size of zero, which stands for one byte.
+    /// As [`Allocator::deallocate`]; size and alignment are those of the layout, but for a size of
+    /// zero, which stands for one byte.
     #[inline(never)]
     unsafe fn free_entry(block: *mut u8, size: usize, align: usize) {
         let allocator = D::allocator();
@@ -158,7 +169,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// As [`allocate_behind_front`](Self::allocate_behind_front), out of line: size and alignment stay in the registers that they came in.
+    /// As [`allocate_behind_front`](Self::allocate_behind_front), out of line: size and alignment
+    /// stay in the registers that they came in.
     ///
     /// # Safety
     /// They are those of a layout.
@@ -172,11 +184,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Allocates from what the thread's heap keeps near the thread, if the thread tier is current; null where there is nothing.
+    /// Allocates from what the thread's heap keeps near the thread, if the thread tier is current;
+    /// null where there is nothing.
     #[inline(always)]
     fn allocate_from_front(&self, layout: Layout) -> *mut u8 {
         let state = Self::state();
-        // SAFETY: The front is used by the thread's heap alone, from when the thread has it until `detach`.
+        // SAFETY: The front is used by the thread's heap alone, from when the thread has it until
+        // `detach`.
         let block = unsafe { state.front.pop(layout.size(), layout.align()) };
         if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
             self.account_in_thread(state, layout.size().cast_signed());
@@ -189,7 +203,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     fn allocate_behind_front(&self, layout: NonZeroLayout) -> *mut u8 {
         let state = Self::state();
         let context = state.context.get();
-        // Two tests rather than a table of jumps: the first is nearly always decided as it was the last time.
+        // Two tests rather than a table of jumps: the first is nearly always decided as it was the
+        // last time.
         if present::<D, Coroutine>() && context.tier() == tier::COROUTINE {
             // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
             let heap = unsafe { HeapRef::from_shared(context.current_heap()) };
@@ -222,7 +237,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The calling thread uses the heap, which is fronted.
             return unsafe { self.allocate_through_front(heap.as_shared(), state, layout) };
         }
-        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+        // here.
         let Some(block) = (unsafe { heap.allocator() }).allocate_at_hand(layout) else {
             // SAFETY: The calling thread uses the heap.
             return unsafe { self.allocate_slowly(heap, layout) };
@@ -252,7 +268,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// What the calling thread counts, seen to it that it is added to the totals when the thread ends.
+    /// What the calling thread counts, seen to it that it is added to the totals when the thread
+    /// ends.
     #[inline(always)]
     pub(super) fn account<'a>(&self, state: &'a StateOf<D>) -> &'a Pending {
         if state.stage.get() == Stage::New {
@@ -281,8 +298,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// The global tier, to allocate from. If it has locks to be held around a fork, the hooks are set before its first use: a program
-    /// may never make a heap, which sets them otherwise.
+    /// The global tier, to allocate from. If it has locks to be held around a fork, the hooks are
+    /// set before its first use: a program may never make a heap, which sets them otherwise.
     #[inline]
     pub(super) fn global(&self, state: &StateOf<D>) -> &<D::Tiers as TierSet>::Global {
         if state.stage.get() == Stage::New && self.tiers.global_takes_part_in_forks() {
@@ -335,10 +352,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
         true
     }
 
-    /// As [`free_behind_front`](Self::free_behind_front), out of line: the arguments stay in the registers that they came in.
+    /// As [`free_behind_front`](Self::free_behind_front), out of line: the arguments stay in the
+    /// registers that they came in.
     ///
     /// # Safety
-    /// As [`Allocator::deallocate`]; size and alignment are those of the layout, but for a size of zero, which stands for one byte.
+    /// As [`Allocator::deallocate`]; size and alignment are those of the layout, but for a size of
+    /// zero, which stands for one byte.
     #[inline(never)]
     unsafe fn free_out_of_line(block: *mut u8, size: usize, align: usize) {
         // SAFETY: The caller's promises.
@@ -366,8 +385,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
             let heap = unsafe { HeapRef::<D, Coroutine>::from_shared(context.current_heap()) };
             // SAFETY: The heap is in this thread's context, so this thread uses it.
             if unsafe { heap.allocator() }.owns_at_hand(block) {
-                // SAFETY: As above; the block lies in a region of the heap, which therefore handed it out. An allocator that knows its
-                // blocks has no slabs, so that the region does not matter.
+                // SAFETY: As above; the block lies in a region of the heap, which therefore handed
+                // it out. An allocator that knows its blocks has no slabs, so that the region does
+                // not matter.
                 unsafe { self.free_locally(heap, state, block, block, layout) };
                 return;
             }
@@ -375,7 +395,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let entry = D::owners().find(block.addr().get());
         if entry.tag() == tag::MASKED {
             let header = entry.block_start(block.addr().get());
-            // SAFETY: The entry says that the slice consists of blocks with headers, whose address is not null.
+            // SAFETY: The entry says that the slice consists of blocks with headers, whose address
+            // is not null.
             let region = unsafe { NonNull::new_unchecked(header) };
             let owner = masked_owner(entry, block);
             // SAFETY: The owner is the heap that handed the block out, which the map says.
@@ -384,7 +405,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             if PolicyOf::<D>::ACCOUNTING {
                 self.account(Self::state()).freed(&self.totals, GLOBAL_INDEX, layout.size());
             }
-            // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this layout.
+            // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this
+            // layout.
             unsafe { self.tiers.global().dealloc(block.as_ptr(), layout.layout()) };
         } else {
             // SAFETY: The caller's promises; the entry is the block's.
@@ -410,8 +432,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Frees a block of a heap, locally or remotely.
     ///
     /// # Safety
-    /// As [`Allocator::deallocate`], and `owner` is the heap that handed out the block, which is no large object; `region` is as for
-    /// [`LocalAllocator::deallocate_in`].
+    /// As [`Allocator::deallocate`], and `owner` is the heap that handed out the block, which is no
+    /// large object; `region` is as for [`LocalAllocator::deallocate_in`].
     #[inline(always)]
     unsafe fn free_in(
         &self,
@@ -426,11 +448,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if present::<D, Coroutine>() && owner == state.context.get().heap() {
             // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
             let heap = unsafe { HeapRef::from_shared(shared) };
-            // SAFETY: The heap is in this thread's context, so this thread uses it; the caller gives the block up.
+            // SAFETY: The heap is in this thread's context, so this thread uses it; the caller
+            // gives the block up.
             unsafe { self.free_locally::<Coroutine>(heap, state, region, block, layout) };
         } else if present::<D, Thread>() && owner == state.thread_heap.get() {
-            // The same address, but not at the end of the look-up's three loads: the block goes on the heap's list without waiting for
-            // them. A plain read would let the compiler use `owner` after all.
+            // The same address, but not at the end of the look-up's three loads: the block goes on
+            // the heap's list without waiting for them. A plain read would let the compiler use
+            // `owner` after all.
             // SAFETY: The cell is the calling thread's.
             let own = unsafe { state.thread_heap.as_ptr().read_volatile() };
             // SAFETY: It equals `owner`, which is not null.
@@ -440,7 +464,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The thread's heap is used by its thread; the caller gives the block up.
             unsafe { self.free_locally::<Thread>(heap, state, region, block, layout) };
         } else {
-            // SAFETY: The caller gives the block up; places are for heaps of the thread tier, whose allocator reuses blocks.
+            // SAFETY: The caller gives the block up; places are for heaps of the thread tier, whose
+            // allocator reuses blocks.
             let kept = fronted::<D>() && unsafe { state.outbox.put_along(shared, block, layout) };
             if !kept {
                 // SAFETY: The caller's promises; the owner is a heap that this thread does not use.
@@ -452,8 +477,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Frees a block of a heap that the calling thread uses.
     ///
     /// # Safety
-    /// The calling thread uses the heap, which handed out the block, and the caller gives it up; `layout` fits it, and `region` is as for
-    /// [`LocalAllocator::deallocate_in`].
+    /// The calling thread uses the heap, which handed out the block, and the caller gives it up;
+    /// `layout` fits it, and `region` is as for [`LocalAllocator::deallocate_in`].
     #[inline(always)]
     pub(super) unsafe fn free_locally<K: Kind<D>>(
         &self,
@@ -468,7 +493,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             unsafe { self.free_through_front(heap.as_shared(), region, block, layout) };
             return;
         }
-        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+        // here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The heap's allocator handed out the block, and the layout fits it.
         unsafe { allocator.deallocate_in(region, block, layout) };
@@ -481,14 +507,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
 #[inline(always)]
 pub(super) fn masked_owner(entry: Entry, block: NonNull<u8>) -> *mut Shared {
     let header: *mut BlockHeader = entry.block_start(block.addr().get()).cast();
-    // SAFETY: The entry says that the slice consists of blocks with headers. The one at hand was written before any block in it was
-    // handed out, and is not written again while one is allocated.
+    // SAFETY: The entry says that the slice consists of blocks with headers. The one at hand was
+    // written before any block in it was handed out, and is not written again while one is
+    // allocated.
     unsafe { (*header).control }
 }
 
-// SAFETY: Blocks come from the global tier or from a heap's allocator or are large objects; each of these keeps the contract of
-// blocks that nothing else uses. The pointer decides where a block goes back to. Nothing unwinds or panics: tiers must not by
-// their own contracts, and this module's paths don't. Requests for no bytes are served as one byte.
+// SAFETY: Blocks come from the global tier or from a heap's allocator or are large objects; each of
+// these keeps the contract of blocks that nothing else uses. The pointer decides where a block goes
+// back to. Nothing unwinds or panics: tiers must not by their own contracts, and this module's
+// paths don't. Requests for no bytes are served as one byte.
 unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

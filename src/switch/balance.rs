@@ -1,20 +1,22 @@
 //! When is a heap's last block gone?
 //!
-//! The user of a heap counts, plainly, the blocks handed out minus the blocks freed by itself: `live`. Everybody else adds 1
-//! to the atomic `balance` for each block freed. Nobody needs the sum until the heap is *settled*: its handle was dropped (or its
-//! thread ended), and `live` can no longer change. Then `live` is subtracted from `balance`, once, and
+//! The user of a heap counts, plainly, the blocks handed out minus the blocks freed by itself:
+//! `live`. Everybody else adds 1 to the atomic `balance` for each block freed. Nobody needs the sum
+//! until the heap is *settled*: its handle was dropped (or its thread ended), and `live` can no
+//! longer change. Then `live` is subtracted from `balance`, once, and
 //!
 //! ```text
 //!   before:  balance =  remote frees         >= 0
 //!   after:   balance =  remote frees - live  <= 0,   and 0 exactly when every block is gone
 //! ```
 //!
-//! Before, an addition goes from n to n + 1 with n >= 0; after, from a negative number up, and only the last one goes from -1
-//! to 0. So who sees the old value -1, or settles to 0, is the last, and there is exactly one of them. A remote free costs one
-//! atomic addition and the last one learns that it is the last from that addition's result.
+//! Before, an addition goes from n to n + 1 with n >= 0; after, from a negative number up, and only
+//! the last one goes from -1 to 0. So who sees the old value -1, or settles to 0, is the last, and
+//! there is exactly one of them. A remote free costs one atomic addition and the last one learns
+//! that it is the last from that addition's result.
 //!
-//! Ordering: each addition releases what the thread did with the block, and the last one acquires all of that before it gives the
-//! memory to somebody else.
+//! Ordering: each addition releases what the thread did with the block, and the last one acquires
+//! all of that before it gives the memory to somebody else.
 
 use crate::sync::atomic::AtomicIsize;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -54,7 +56,8 @@ impl Balance {
         }
     }
 
-    /// Settles the heap with `live` blocks; gives the number of those that are not freed yet, 0 to the last.
+    /// Settles the heap with `live` blocks; gives the number of those that are not freed yet, 0 to
+    /// the last.
     #[inline]
     pub(crate) fn settle(&self, live: usize) -> usize {
         let live = live.cast_signed();
@@ -64,8 +67,9 @@ impl Balance {
 
     /// Undoes [`settle`](Self::settle), for a heap that is used again.
     ///
-    /// Relaxed, because the heap itself passes from user to user under the lock of the parking lot; and as it is an addition too, what
-    /// the frees before it released still reaches who settles the heap later.
+    /// Relaxed, because the heap itself passes from user to user under the lock of the parking lot;
+    /// and as it is an addition too, what the frees before it released still reaches who settles
+    /// the heap later.
     pub(crate) fn unsettle(&self, live: usize) {
         self.0.fetch_add(live.cast_signed(), Relaxed);
     }

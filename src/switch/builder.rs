@@ -38,8 +38,9 @@ impl<G: GlobalAlloc + Sync> ChosenGlobal for G {}
 
 /// Composes the tiers of a switchable allocator, in const context.
 ///
-/// Each of the three tiers is chosen once, in any order; then [`build`](Self::build) gives the [`Tiers`] that the macros take. An
-/// allocator for the coroutine or thread tier is a pattern: each heap gets one like it, over the same source.
+/// Each of the three tiers is chosen once, in any order; then [`build`](Self::build) gives the
+/// [`Tiers`] that the macros take. An allocator for the coroutine or thread tier is a pattern: each
+/// heap gets one like it, over the same source.
 ///
 /// # Examples
 /// ```
@@ -101,7 +102,8 @@ impl<T, G, P> Builder<Unchosen, T, G, P> {
 }
 
 impl<C, G, P> Builder<C, Unchosen, G, P> {
-    /// Gives every thread that allocates a heap like `allocator`, over its source, which is then the tier that is current by default.
+    /// Gives every thread that allocates a heap like `allocator`, over its source, which is then
+    /// the tier that is current by default.
     pub const fn thread_tier<T: TierAllocator>(self, allocator: T) -> Builder<C, T, G, P> {
         Builder {
             coroutine: self.coroutine,

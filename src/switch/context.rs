@@ -1,7 +1,8 @@
 //! What is current: a tier, over a chain of entered heaps.
 //!
-//! One word says both. The low two bits name the tier; the others are the control block of the heap entered last, whose
-//! [`outer`](super::control::Local::outer) is the context it was entered from, and so on to a context without a heap.
+//! One word says both. The low two bits name the tier; the others are the control block of the heap
+//! entered last, whose [`outer`](super::control::Local::outer) is the context it was entered from,
+//! and so on to a context without a heap.
 //!
 //! ```text
 //!   context = heap B | COROUTINE
@@ -9,8 +10,9 @@
 //!                               A.outer = DEFAULT
 //! ```
 //!
-//! A heap is in at most one chain, once, and a chain is in one place: a thread's state or one [`SavedContext`]. Moving a context
-//! moves all its heaps. That is what makes it safe to forget a guard or a saved context: the heaps in it just stay entered.
+//! A heap is in at most one chain, once, and a chain is in one place: a thread's state or one
+//! [`SavedContext`]. Moving a context moves all its heaps. That is what makes it safe to forget a
+//! guard or a saved context: the heaps in it just stay entered.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
@@ -28,7 +30,8 @@ pub(crate) struct Context(*mut u8);
 /// The tier bits of a [`Context`].
 pub(crate) mod tier {
     pub(crate) const BITS: usize = 3;
-    /// The thread tier, whose heap this thread may not have yet; without a thread tier, the global tier.
+    /// The thread tier, whose heap this thread may not have yet; without a thread tier, the global
+    /// tier.
     pub(crate) const DEFAULT: usize = 0;
     /// The heap entered last; there is one.
     pub(crate) const COROUTINE: usize = 1;
@@ -63,7 +66,8 @@ impl Context {
     pub(crate) fn current_heap(self) -> NonNull<Shared> {
         debug_assert!(self.tier() == tier::COROUTINE && !self.heap().is_null());
         let heap = ptr::down(self.0, tier::COROUTINE).cast();
-        // SAFETY: The tier is COROUTINE, so the word was made by `in_heap` or by `with_tier` over a heap.
+        // SAFETY: The tier is COROUTINE, so the word was made by `in_heap` or by `with_tier` over a
+        // heap.
         unsafe { NonNull::new_unchecked(heap) }
     }
 
@@ -80,7 +84,8 @@ impl Context {
 
 /// What a thread keeps for one switchable allocator: the macro declares one as a thread-local.
 ///
-/// It is const-initialised and has no destructor, so that it can be used for as long as the thread runs any code.
+/// It is const-initialised and has no destructor, so that it can be used for as long as the thread
+/// runs any code.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct ThreadState<F = NoFront> {
@@ -127,8 +132,8 @@ impl<F: Front> ThreadState<F> {
         }
     }
 
-    /// Makes a context current. One that was current on another thread may be in the thread tier, whose heap this thread may not
-    /// have yet.
+    /// Makes a context current. One that was current on another thread may be in the thread tier,
+    /// whose heap this thread may not have yet.
     #[inline(always)]
     pub(crate) fn activate(&self, context: Context) {
         let context = match context.tier() {

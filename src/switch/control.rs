@@ -9,11 +9,13 @@
 //!   +----------------------------------------------------------------+
 //! ```
 //!
-//! Control blocks live in slabs of the [pool](super::pool) that are never unmapped, so a reference to the shared part is good for
-//! ever; what it says belongs to the heap that the block stands for at the moment.
+//! Control blocks live in slabs of the [pool](super::pool) that are never unmapped, so a reference
+//! to the shared part is good for ever; what it says belongs to the heap that the block stands for
+//! at the moment.
 //!
-//! Who may touch the local part: the thread in whose context the heap is, or, while it is entered nowhere, the holder of its
-//! handle. [`Local::state`] tells which of the two; see [`HeapRef::begin_use`].
+//! Who may touch the local part: the thread in whose context the heap is, or, while it is entered
+//! nowhere, the holder of its handle. [`Local::state`] tells which of the two; see
+//! [`HeapRef::begin_use`].
 
 use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
@@ -41,15 +43,16 @@ pub(crate) struct Shared {
     pub(crate) remote_bytes: AtomicUsize,
     /// The first of the heap's large objects; guarded by the lock of the large objects.
     pub(crate) large: Cell<*mut Record>,
-    /// The next on the list that the control block is on: a thread's cache, the pool, or the parked heaps.
+    /// The next on the list that the control block is on: a thread's cache, the pool, or the parked
+    /// heaps.
     pub(crate) next: Cell<*mut Shared>,
     /// Which tier the heap serves; never changes.
     pub(crate) tier: HeapTier,
     phase: AtomicU8,
 }
 
-// SAFETY: The atomics may be shared. `large` and `next` are reached only by who holds the lock of the list that they link, or
-// owns the control block alone; each use says which.
+// SAFETY: The atomics may be shared. `large` and `next` are reached only by who holds the lock of
+// the list that they link, or owns the control block alone; each use says which.
 unsafe impl Sync for Shared {}
 
 /// The tiers that consist of heaps.
@@ -166,7 +169,8 @@ pub(crate) struct Local {
     state: AtomicU8,
     /// While the heap is entered: the context that it was entered from.
     pub(crate) outer: Cell<Context>,
-    /// Blocks handed out minus blocks freed by the heap's user. Written by plain stores; atomic so that statistics may read it.
+    /// Blocks handed out minus blocks freed by the heap's user. Written by plain stores; atomic so
+    /// that statistics may read it.
     live: AtomicUsize,
     /// The same in bytes, if they are counted.
     pub(crate) live_bytes: AtomicUsize,
@@ -194,7 +198,8 @@ impl Local {
 
     #[inline(always)]
     pub(crate) fn count_freed(&self) {
-        // Never below zero: each block freed here was counted when it was handed out. Wrapping only spares the test.
+        // Never below zero: each block freed here was counted when it was handed out. Wrapping only
+        // spares the test.
         self.live.store(self.live().wrapping_sub(1), Relaxed);
     }
 
@@ -216,8 +221,9 @@ impl Local {
         self.live_bytes.store(0, Relaxed);
     }
 
-    /// Whether the heap is in some context. Who holds the handle and sees that it is not may use the heap: Acquire, because a context
-    /// that was given up on another thread may have been the last to use it.
+    /// Whether the heap is in some context. Who holds the handle and sees that it is not may use
+    /// the heap: Acquire, because a context that was given up on another thread may have been the
+    /// last to use it.
     #[inline(always)]
     pub(crate) fn is_entered(&self) -> bool {
         self.state.load(Acquire) & ENTERED != 0
@@ -229,27 +235,29 @@ impl Local {
         self.state.store(ENTERED, Relaxed);
     }
 
-    /// Marks the heap as left, by a guard: the guard borrows the handle, so that the handle was not dropped, and nobody but the
-    /// guard's thread touches the state. A plain store, then, and Relaxed: who enters the heap next has the handle, which it got after
-    /// the guard had ended the borrow.
+    /// Marks the heap as left, by a guard: the guard borrows the handle, so that the handle was not
+    /// dropped, and nobody but the guard's thread touches the state. A plain store, then, and
+    /// Relaxed: who enters the heap next has the handle, which it got after the guard had ended the
+    /// borrow.
     #[inline(always)]
     pub(crate) fn set_left_by_guard(&self) {
         debug_assert_eq!(self.state.load(Relaxed), ENTERED);
         self.state.store(0, Relaxed);
     }
 
-    /// Marks the heap as left by a context that is given up, while anybody may hold or drop the handle; `true` where it was dropped
-    /// before, so that the caller settles the heap.
+    /// Marks the heap as left by a context that is given up, while anybody may hold or drop the
+    /// handle; `true` where it was dropped before, so that the caller settles the heap.
     ///
-    /// Release, for what was done in the heap: it is the holder's to enter or to settle now. Nothing comes the other way, because
-    /// what the holder did in the heap was before it was entered, and moving the context ordered that.
+    /// Release, for what was done in the heap: it is the holder's to enter or to settle now.
+    /// Nothing comes the other way, because what the holder did in the heap was before it was
+    /// entered, and moving the context ordered that.
     #[inline]
     pub(crate) fn set_left(&self) -> bool {
         self.state.fetch_and(!ENTERED, Release) & DROPPED != 0
     }
 
-    /// Marks the handle as dropped; `true` where the heap is not entered any more, so that the caller settles it: Acquire, for what
-    /// was done by who left it.
+    /// Marks the handle as dropped; `true` where the heap is not entered any more, so that the
+    /// caller settles it: Acquire, for what was done by who left it.
     #[inline]
     pub(crate) fn set_dropped(&self) -> bool {
         self.state.fetch_or(DROPPED, Acquire) & ENTERED == 0
@@ -286,7 +294,8 @@ impl<A> Control<A> {
     }
 }
 
-/// A control block of the tier `K` of the allocator `D`: initialised, its allocator too, and never unmapped.
+/// A control block of the tier `K` of the allocator `D`: initialised, its allocator too, and never
+/// unmapped.
 pub(crate) struct HeapRef<D: Declaration, K: Kind<D>>(NonNull<Control<HeapAllocator<D, K>>>);
 
 impl<D: Declaration, K: Kind<D>> Clone for HeapRef<D, K> {
@@ -306,7 +315,8 @@ impl<D: Declaration, K: Kind<D>> PartialEq for HeapRef<D, K> {
 
 impl<D: Declaration, K: Kind<D>> HeapRef<D, K> {
     /// # Safety
-    /// `shared` is the first part of a control block of the tier `K` of `D` that the pool made, allocator included.
+    /// `shared` is the first part of a control block of the tier `K` of `D` that the pool made,
+    /// allocator included.
     #[inline(always)]
     pub(crate) unsafe fn from_shared(shared: NonNull<Shared>) -> Self {
         Self(shared.cast())
@@ -319,16 +329,16 @@ impl<D: Declaration, K: Kind<D>> HeapRef<D, K> {
 
     #[inline(always)]
     pub(crate) fn shared(self) -> &'static Shared {
-        // SAFETY: A `HeapRef` is of an initialised control block, in a slab that is never unmapped; the shared part is only
-        // ever accessed by shared reference.
+        // SAFETY: A `HeapRef` is of an initialised control block, in a slab that is never unmapped;
+        // the shared part is only ever accessed by shared reference.
         unsafe { &(*self.0.as_ptr()).shared }
     }
 
     /// What the heap's user touches.
     ///
     /// # Safety
-    /// The caller may touch the local part (see the head of this file), at least for the fields that it uses; `state` may be
-    /// used by anyone.
+    /// The caller may touch the local part (see the head of this file), at least for the fields
+    /// that it uses; `state` may be used by anyone.
     #[inline(always)]
     pub(crate) unsafe fn local(self) -> &'static Local {
         // SAFETY: As in `shared`; the caller may touch it.
@@ -346,7 +356,8 @@ impl<D: Declaration, K: Kind<D>> HeapRef<D, K> {
         let cell = unsafe { &(*self.0.as_ptr()).allocator };
         // SAFETY: The caller is the only one who touches it, and there is no mutable reference.
         let allocator = unsafe { &*cell.get() };
-        // SAFETY: The allocator was made when the pool made the control block, and is replaced only as a whole.
+        // SAFETY: The allocator was made when the pool made the control block, and is replaced only
+        // as a whole.
         unsafe { allocator.assume_init_ref() }
     }
 
@@ -366,7 +377,8 @@ impl<D: Declaration, K: Kind<D>> HeapRef<D, K> {
 
     /// Where the allocator is, for the pool, which makes it.
     pub(crate) fn allocator_place(self) -> *mut HeapAllocator<D, K> {
-        // SAFETY: The control block is initialised but for the allocator, whose place may be pointed at.
+        // SAFETY: The control block is initialised but for the allocator, whose place may be
+        // pointed at.
         let cell = unsafe { &(*self.0.as_ptr()).allocator };
         cell.get().cast()
     }

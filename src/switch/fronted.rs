@@ -1,9 +1,11 @@
-//! Heaps of threads that keep a part of their allocator in the thread's static storage: what the fast paths leave over.
+//! Heaps of threads that keep a part of their allocator in the thread's static storage: what the
+//! fast paths leave over.
 //!
-//! The allocator of such a heap counts its blocks itself, as it gives them to the front and takes them back, so that the paths that all
-//! allocations and frees take count nothing. `live` of the heap is then that count, plus its large objects, plus the blocks that came
-//! home from other threads (which the balance counts as freed, and the allocator too). While the heap is used, blocks at hand in the front are in that
-//! count; when it is parked, it is exact.
+//! The allocator of such a heap counts its blocks itself, as it gives them to the front and takes
+//! them back, so that the paths that all allocations and frees take count nothing. `live` of the
+//! heap is then that count, plus its large objects, plus the blocks that came home from other
+//! threads (which the balance counts as freed, and the allocator too). While the heap is used,
+//! blocks at hand in the front are in that count; when it is parked, it is exact.
 
 use core::ptr::NonNull;
 
@@ -56,7 +58,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 // SAFETY: The calling thread uses the heap.
                 unsafe { self.bring_home(heap) };
             }
-            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+            // here.
             let allocator = unsafe { heap.allocator() };
             // SAFETY: The front is the calling thread's, whose heap alone uses it.
             let block = unsafe { allocator.allocate_through(&state.front, layout) };
@@ -79,8 +82,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Frees a block of the thread's heap that the front did not know.
     ///
     /// # Safety
-    /// The calling thread uses the heap, which is fronted and handed out the block; the caller gives it up; `layout` fits it, and `region` is as for
-    /// [`LocalAllocator::deallocate_in`].
+    /// The calling thread uses the heap, which is fronted and handed out the block; the caller
+    /// gives it up; `layout` fits it, and `region` is as for [`LocalAllocator::deallocate_in`].
     #[inline(never)]
     pub(super) unsafe fn free_through_front(
         &self,
@@ -104,7 +107,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Takes a block back that another thread freed.
     ///
     /// # Safety
-    /// The calling thread uses the heap, which is fronted and handed out the block; the caller gives it up; `layout` fits it.
+    /// The calling thread uses the heap, which is fronted and handed out the block; the caller
+    /// gives it up; `layout` fits it.
     pub(super) unsafe fn take_home(&self, heap: NonNull<Shared>, block: NonNull<u8>, layout: NonZeroLayout) {
         let state = Self::state();
         // SAFETY: A fronted heap is of the thread tier.
@@ -113,7 +117,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         match unsafe { state.front.push(block) } {
             Pushed::Taken => {}
             Pushed::Tell(what) => {
-                // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+                // SAFETY: The calling thread uses the heap, and has no other reference to its
+                // allocator here.
                 let allocator = unsafe { heap.allocator() };
                 // SAFETY: The front is that of the thread that uses the heap, and said so just now.
                 unsafe { allocator.tell(&state.front, what) };
@@ -136,7 +141,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) {
-        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+        // here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The caller's promises; the state is that of the thread that uses the heap.
         unsafe { allocator.deallocate_through(&state.front, region, block, layout) };
@@ -150,7 +156,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let Some(heap) = NonNull::new(state.thread_heap.get()) else { return };
         // SAFETY: A thread's heap is one of the thread tier.
         let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
-        // SAFETY: The thread's heap is used by its thread, which has no other reference to its allocator here.
+        // SAFETY: The thread's heap is used by its thread, which has no other reference to its
+        // allocator here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The front is that of the thread that uses the heap, and said so just now.
         unsafe { allocator.tell(&state.front, what) };
@@ -169,13 +176,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Takes everything back from the front, so that the heap's count is exact and another thread may use it.
+    /// Takes everything back from the front, so that the heap's count is exact and another thread
+    /// may use it.
     ///
     /// # Safety
     /// The calling thread uses the heap, and `state` is its.
     pub(super) unsafe fn close_front(&self, heap: HeapRef<D, Thread>, state: &StateOf<D>) {
         if fronted::<D>() {
-            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+            // here.
             let allocator = unsafe { heap.allocator() };
             // SAFETY: The front is the calling thread's, whose heap alone uses it.
             unsafe { allocator.leave(&state.front) };
@@ -189,13 +198,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Safety
     /// The calling thread uses the heap.
     pub(super) unsafe fn recount<K: Kind<D>>(&self, heap: HeapRef<D, K>) {
-        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+        // here.
         let more = unsafe { heap.allocator() }.counted();
         // SAFETY: The calling thread uses the heap.
         unsafe { heap.local() }.add_live(more);
     }
 
-    /// Adds a block of the thread's heap to the accounts, or takes it off where `bytes` is negative.
+    /// Adds a block of the thread's heap to the accounts, or takes it off where `bytes` is
+    /// negative.
     #[inline(always)]
     pub(super) fn account_in_thread(&self, state: &StateOf<D>, bytes: isize) {
         let index = <Thread as Kind<D>>::INDEX;

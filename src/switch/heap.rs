@@ -12,14 +12,17 @@ use super::statistics::blocks;
 use super::tiers::{Coroutine, Declaration, PresentTier, TierSet};
 use crate::AllocError;
 
-/// A heap of the coroutine tier: memory of its own for one request, query, task, frame or coroutine.
+/// A heap of the coroutine tier: memory of its own for one request, query, task, frame or
+/// coroutine.
 ///
-/// What is allocated inside [`enter`](Self::enter) comes from the heap, and may be freed, grown or shrunk anywhere, also after this
-/// handle was dropped. When the handle is dropped, the heap's memory is released at once if no block of it is
-/// allocated any more; otherwise the heap is an *orphan* until the last block is freed, wherever that happens.
+/// What is allocated inside [`enter`](Self::enter) comes from the heap, and may be freed, grown or
+/// shrunk anywhere, also after this handle was dropped. When the handle is dropped, the heap's
+/// memory is released at once if no block of it is allocated any more; otherwise the heap is an
+/// *orphan* until the last block is freed, wherever that happens.
 ///
-/// Making a heap, entering it, leaving it and dropping it make no system call once the program has warmed up. A heap that holds nothing
-/// takes 128 bytes (with a bump allocator). It can be sent to another thread, but not shared.
+/// Making a heap, entering it, leaving it and dropping it make no system call once the program has
+/// warmed up. A heap that holds nothing takes 128 bytes (with a bump allocator). It can be sent to
+/// another thread, but not shared.
 ///
 /// ```compile_fail,E0277
 /// context_allocator::switchable_allocator!(static ALLOC);
@@ -43,11 +46,12 @@ pub struct Heap<D: Declaration> {
     not_sync: PhantomData<core::cell::Cell<()>>,
 }
 
-// SAFETY: The heap's allocator and its blocks may be used from any thread, one at a time (`LocalAllocator: Send`); the handle moves by
-// moving, which orders what the threads do.
+// SAFETY: The heap's allocator and its blocks may be used from any thread, one at a time
+// (`LocalAllocator: Send`); the handle moves by moving, which orders what the threads do.
 unsafe impl<D: Declaration> Send for Heap<D> {}
 
-/// The heap is entered somewhere else: in an outer scope of this thread, on another thread, or in a saved context.
+/// The heap is entered somewhere else: in an outer scope of this thread, on another thread, or in a
+/// saved context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EnterError;
 
@@ -86,9 +90,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.heap_with_limit(usize::MAX)
     }
 
-    /// Makes a heap of the coroutine tier that may hold at most `limit` bytes of regions and large objects; what would need more is
-    /// refused: the allocation fails. Regions are what the tier's source gives, so a limit below the size of its blocks refuses
-    /// everything.
+    /// Makes a heap of the coroutine tier that may hold at most `limit` bytes of regions and large
+    /// objects; what would need more is refused: the allocation fails. Regions are what the tier's
+    /// source gives, so a limit below the size of its blocks refuses everything.
     ///
     /// # Errors
     /// Where the operating system has no memory for its control block.
@@ -103,10 +107,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
 }
 
 impl<D: Declaration> Heap<D> {
-    /// Runs `f` in the heap; afterwards, even if `f` panics, what was current before is current again.
+    /// Runs `f` in the heap; afterwards, even if `f` panics, what was current before is current
+    /// again.
     ///
-    /// Scopes nest: inside, other heaps may be entered, and [`with_thread`](SwitchableAllocator::with_thread) and
-    /// [`with_global`](SwitchableAllocator::with_global) used. The heap may be entered again while it is the one entered last.
+    /// Scopes nest: inside, other heaps may be entered, and
+    /// [`with_thread`](SwitchableAllocator::with_thread) and
+    /// [`with_global`](SwitchableAllocator::with_global) used. The heap may be entered again while
+    /// it is the one entered last.
     ///
     /// # Panics
     /// Where the heap is entered somewhere else, as [`try_enter`](Self::try_enter) tells.
@@ -121,8 +128,9 @@ impl<D: Declaration> Heap<D> {
     /// As [`enter`](Self::enter), without the panic.
     ///
     /// # Errors
-    /// Where the heap is entered already, but is not the one that this thread entered last: in an outer scope, on another thread, in a
-    /// saved context, or in a scope that was forgotten. `f` is not run then.
+    /// Where the heap is entered already, but is not the one that this thread entered last: in an
+    /// outer scope, on another thread, in a saved context, or in a scope that was forgotten. `f` is
+    /// not run then.
     #[inline]
     pub fn try_enter<R>(&self, f: impl FnOnce() -> R) -> Result<R, EnterError> {
         let guard = self.guard()?;
@@ -157,7 +165,8 @@ impl<D: Declaration> Heap<D> {
     /// Drops the handle and frees the heap with all that is in it, now.
     ///
     /// # Safety
-    /// No block of the heap is used any more, or freed, by anybody; and the heap is entered nowhere, in no saved context either.
+    /// No block of the heap is used any more, or freed, by anybody; and the heap is entered
+    /// nowhere, in no saved context either.
     pub unsafe fn destroy(self) {
         let this = ManuallyDrop::new(self);
         // SAFETY: The handle is gone with `this`; the caller promises the rest.
@@ -186,7 +195,8 @@ impl<D: Declaration> Drop for Heap<D> {
     }
 }
 
-/// Drops the handle of a heap that is entered: whoever gives up the context that it is in settles it, unless that has happened meanwhile.
+/// Drops the handle of a heap that is entered: whoever gives up the context that it is in settles
+/// it, unless that has happened meanwhile.
 #[cold]
 #[inline(never)]
 fn drop_entered<D: Declaration>(heap: HeapRef<D, Coroutine>) {
@@ -207,7 +217,8 @@ impl<D: Declaration> fmt::Debug for Heap<D> {
 
 /// Being in a heap, until it is dropped: made by [`Heap::guard`].
 ///
-/// Guards may be dropped in any order; the heap of a guard that is dropped is no longer in the context, and the others stay.
+/// Guards may be dropped in any order; the heap of a guard that is dropped is no longer in the
+/// context, and the others stay.
 #[must_use = "the heap is left when the guard is dropped"]
 pub struct HeapGuard<'h, D: Declaration> {
     heap: HeapRef<D, Coroutine>,
@@ -233,7 +244,8 @@ impl<D: Declaration> fmt::Debug for HeapGuard<'_, D> {
     }
 }
 
-/// Enters a heap whose handle the caller holds; the tier to go back to, if the heap was entered last already.
+/// Enters a heap whose handle the caller holds; the tier to go back to, if the heap was entered
+/// last already.
 ///
 /// Not inlined, as [`leave`]: the code around it may run on several threads.
 #[inline(never)]
@@ -290,8 +302,8 @@ fn leave_inside<D: Declaration>(heap: HeapRef<D, Coroutine>, tier: usize) {
     }
 }
 
-/// Leaves a heap that is not the one entered last: takes it out of this thread's chain, if it is there. If it is not, its
-/// context was saved or is another thread's, and it stays entered there.
+/// Leaves a heap that is not the one entered last: takes it out of this thread's chain, if it is
+/// there. If it is not, its context was saved or is another thread's, and it stays entered there.
 #[cold]
 #[inline(never)]
 fn leave_out_of_order<D: Declaration>(heap: HeapRef<D, Coroutine>) {
@@ -306,8 +318,8 @@ fn leave_out_of_order<D: Declaration>(heap: HeapRef<D, Coroutine>) {
             // SAFETY: The heap is in this thread's context.
             let local = unsafe { heap.local() };
             let beyond = local.outer.get();
-            // What was entered from inside the heap now goes back to what the heap was entered from; what was entered from
-            // another tier over it goes back to that tier.
+            // What was entered from inside the heap now goes back to what the heap was entered
+            // from; what was entered from another tier over it goes back to that tier.
             let back = if outer.tier() == tier::COROUTINE { beyond } else { beyond.with_tier(outer.tier()) };
             above.outer.set(back);
             local.set_left_by_guard();

@@ -1,6 +1,7 @@
 //! Objects too large for a tier's allocator.
 //!
-//! Each has a region of whole slices of its own, from [`Policy::LARGE`](super::Policy::LARGE), and counts as a block of the heap that made it:
+//! Each has a region of whole slices of its own, from [`Policy::LARGE`](super::Policy::LARGE), and
+//! counts as a block of the heap that made it:
 //!
 //! ```text
 //!   region (whole slices)
@@ -10,11 +11,14 @@
 //!   0        64    a multiple of the alignment
 //! ```
 //!
-//! The owner map's entry of the slice in which the object starts leads to the record; further slices have none. The records of a heap form a list, so that
-//! destroying a heap finds them. Lists are under one lock.
+//! The owner map's entry of the slice in which the object starts leads to the record; further
+//! slices have none. The records of a heap form a list, so that destroying a heap finds them. Lists
+//! are under one lock.
 //!
-//! What an object leaves goes back to the source, which keeps it for the next one: the pool of [`DefaultPolicy`](super::DefaultPolicy) does. A source that can make regions
-//! longer or shorter without copying ([`MemorySource::remap`]) resizes objects. The record moves with its region, so while the source is at it no list and no entry leads to it.
+//! What an object leaves goes back to the source, which keeps it for the next one: the pool of
+//! [`DefaultPolicy`](super::DefaultPolicy) does. A source that can make regions longer or shorter
+//! without copying ([`MemorySource::remap`]) resizes objects. The record moves with its region, so
+//! while the source is at it no list and no entry leads to it.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
@@ -32,7 +36,8 @@ pub(crate) struct Record {
     pub(crate) control: NonNull<Shared>,
     next: Cell<*mut Record>,
     previous: Cell<*mut Record>,
-    /// Bytes of the region that were asked for, whole slices; as many are charged to the heap. Touched by who owns the object.
+    /// Bytes of the region that were asked for, whole slices; as many are charged to the heap.
+    /// Touched by who owns the object.
     size: Cell<usize>,
     /// Alignment of the region in bytes.
     align: usize,
@@ -124,7 +129,8 @@ impl LargeObjects {
     /// # Safety
     /// The record is that of an object which nobody uses any more.
     pub(crate) unsafe fn release<S: MemorySource>(&self, memory: &LargeMemory<S>, record: NonNull<Record>) {
-        // SAFETY: The object and with it the record are the caller's until the region is released below.
+        // SAFETY: The object and with it the record are the caller's until the region is released
+        // below.
         let Parts { control, size, align, object, .. } = unsafe { parts(record) };
         memory.owners.leave(slice_of(object));
         // SAFETY: A control block is never unmapped.
@@ -139,11 +145,13 @@ impl LargeObjects {
         }
     }
 
-    /// Resizes a large object without copying; where it is then. None, and nothing changed, where that cannot be done or the heap's limit forbids it, or where it would
-    /// need more slices and may not have them.
+    /// Resizes a large object without copying; where it is then. None, and nothing changed, where
+    /// that cannot be done or the heap's limit forbids it, or where it would need more slices and
+    /// may not have them.
     ///
     /// # Safety
-    /// The record is that of an object which is the caller's and which nobody else uses meanwhile, nor afterwards where it was before.
+    /// The record is that of an object which is the caller's and which nobody else uses meanwhile,
+    /// nor afterwards where it was before.
     pub(crate) unsafe fn resize<S: MemorySource>(
         &self,
         memory: &LargeMemory<S>,
@@ -191,7 +199,8 @@ impl LargeObjects {
         }
     }
 
-    /// Has the source resize a region, while nothing leads to its record; where the record is then. None, and nothing changed, where the source refuses.
+    /// Has the source resize a region, while nothing leads to its record; where the record is then.
+    /// None, and nothing changed, where the source refuses.
     ///
     /// # Safety
     /// As [`resize`](Self::resize); the region was asked for with `before`.
@@ -215,7 +224,8 @@ impl LargeObjects {
         drop(lists);
         // Before the region moves: then its old addresses may be anybody's.
         memory.owners.leave(slice_of(object));
-        // SAFETY: The source holds the region, for `before`, and the object is the caller's, as the caller promises.
+        // SAFETY: The source holds the region, for `before`, and the object is the caller's, as the
+        // caller promises.
         let outcome = unsafe { memory.source.remap(ptr::bytes(record.cast(), before.size()), before, after) };
         let place = outcome.map_or(record, |moved| moved.region.cast::<Record>());
         if outcome.is_ok() {
@@ -224,7 +234,8 @@ impl LargeObjects {
         }
         let slice = slice_of(ptr::up(place.as_ptr(), offset));
         if memory.owners.enter_surely(slice, Entry::large(place), &mut spare).is_err() {
-            // The source gave addresses that no process of Linux has unless it asks for them, and there is no way back.
+            // The source gave addresses that no process of Linux has unless it asks for them, and
+            // there is no way back.
             std::process::abort();
         }
         let mut lists = self.lists.lock();
@@ -247,7 +258,8 @@ impl LargeObjects {
             let first = NonNull::new(shared.large.get());
             drop(lists);
             let Some(record) = first else { return };
-            // SAFETY: The record is on the heap's list, and the caller promises that nobody uses its object.
+            // SAFETY: The record is on the heap's list, and the caller promises that nobody uses
+            // its object.
             unsafe { self.release(memory, record) };
         }
     }

@@ -6,8 +6,8 @@
 //!   thread heap:     free --take--> alive --thread ends--> parked --next thread--> alive
 //! ```
 //!
-//! A control block that is free, or parked without blocks, has `live`, `balance` and the remote list at zero and its allocator
-//! recycled, so that making a heap of it writes almost nothing.
+//! A control block that is free, or parked without blocks, has `live`, `balance` and the remote
+//! list at zero and its allocator recycled, so that making a heap of it writes almost nothing.
 
 use core::ptr::NonNull;
 
@@ -22,7 +22,8 @@ use crate::alloc::LocalAllocator;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::{SourceError, misuse};
 
-/// A thread keeps at most this many free control blocks of coroutine heaps, each with at most one region.
+/// A thread keeps at most this many free control blocks of coroutine heaps, each with at most one
+/// region.
 pub(super) const CACHED: usize = 32;
 /// It takes and gives them in batches of this many.
 const BATCH: usize = CACHED / 2;
@@ -67,7 +68,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         if limit != usize::MAX && heap.shared().held() > limit {
             // The region that the control block kept is more than this heap may hold.
-            // SAFETY: The control block was free, so the caller alone uses it, and no block is allocated.
+            // SAFETY: The control block was free, so the caller alone uses it, and no block is
+            // allocated.
             return unsafe { self.without_regions(heap) };
         }
         heap
@@ -97,7 +99,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Ends a coroutine heap that has no blocks.
     ///
     /// # Safety
-    /// The heap has no handle, is entered nowhere, and has no block, and the caller alone knows of it.
+    /// The heap has no handle, is entered nowhere, and has no block, and the caller alone knows of
+    /// it.
     #[inline(always)]
     pub(super) unsafe fn free_heap(&self, heap: HeapRef<D, Coroutine>) {
         // SAFETY: The caller alone knows of the heap.
@@ -129,7 +132,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.shrink_cache(state, keep);
     }
 
-    /// Gives all but `keep` of this thread's free control blocks to the pool, without their regions.
+    /// Gives all but `keep` of this thread's free control blocks to the pool, without their
+    /// regions.
     pub(super) fn shrink_cache(&self, state: &StateOf<D>, keep: usize) {
         while state.cached.get() > keep {
             let Some(control) = NonNull::new(state.cache.get()) else { break };
@@ -151,7 +155,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// No block of the heap is allocated, and the caller alone uses it.
     unsafe fn drop_regions<K: Kind<D>>(&self, heap: HeapRef<D, K>) {
         let fresh = HeapAllocator::<D, K>::new_in(TierSource::new(heap.as_shared()));
-        // SAFETY: The caller alone uses the heap; the assignment drops the old allocator, which releases its regions.
+        // SAFETY: The caller alone uses the heap; the assignment drops the old allocator, which
+        // releases its regions.
         *unsafe { heap.allocator_mut() } = fresh;
     }
 
@@ -164,7 +169,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The caller's promises.
         let local = unsafe { heap.local() };
         if local.live() == 0 {
-            // Every block was freed by the heap's user, so nobody else freed any: the balance is 0 too. Others may have resized some.
+            // Every block was freed by the heap's user, so nobody else freed any: the balance is 0
+            // too. Others may have resized some.
             if PolicyOf::<D>::ACCOUNTING {
                 local.clear();
                 heap.shared().remote_bytes.store(0, Relaxed);
@@ -258,7 +264,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 // SAFETY: The control block says that it is of the thread tier.
                 let heap = unsafe { HeapRef::<D, Thread>::from_shared(owner) };
                 self.parking.last_freed(shared, || {
-                    // SAFETY: The lot says that the heap is parked, has no block, and is this call's alone.
+                    // SAFETY: The lot says that the heap is parked, has no block, and is this
+                    // call's alone.
                     unsafe { self.empty_parked(heap) };
                     // SAFETY: As above.
                     unsafe { self.drop_regions(heap) };
@@ -326,11 +333,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.park_heap(own);
     }
 
-    /// The first half of [`detach`](Self::detach): what is allocated from here on comes from the global tier.
+    /// The first half of [`detach`](Self::detach): what is allocated from here on comes from the
+    /// global tier.
     #[inline(never)]
     fn give_up_heaps(&self) -> (Option<HeapRef<D, Thread>>, Context) {
         let state = Self::state();
-        // The heap goes first: what the policy allocates when a heap below becomes an orphan must not make it current again.
+        // The heap goes first: what the policy allocates when a heap below becomes an orphan must
+        // not make it current again.
         state.stage.set(Stage::Detached);
         state.cache_limit.set(0);
         self.send_all(state);
@@ -343,7 +352,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         });
         if let Some(heap) = own {
             // What is freed from here on comes home like a remote free.
-            // SAFETY: The heap was this thread's until it was taken from it above, and nobody else has it yet.
+            // SAFETY: The heap was this thread's until it was taken from it above, and nobody else
+            // has it yet.
             unsafe { self.close_front(heap, state) };
         }
         (own, context)
@@ -354,7 +364,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     fn park_heap(&self, own: Option<HeapRef<D, Thread>>) {
         let state = Self::state();
         if let Some(heap) = own {
-            // SAFETY: The heap was this thread's until `give_up_heaps` took it, and nobody else has it yet.
+            // SAFETY: The heap was this thread's until `give_up_heaps` took it, and nobody else has
+            // it yet.
             let _ = unsafe { self.bring_home(heap) };
             // SAFETY: As above.
             unsafe { self.close_front(heap, state) };
@@ -375,7 +386,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         while let Some(heap) = NonNull::new(next) {
             // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
             let heap = unsafe { HeapRef::<D, Coroutine>::from_shared(heap) };
-            // SAFETY: The heap is in the context that the caller gives up, so the caller is its user.
+            // SAFETY: The heap is in the context that the caller gives up, so the caller is its
+            // user.
             let local = unsafe { heap.local() };
             next = local.outer.get().heap();
             if local.set_left() {
@@ -385,13 +397,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Not inlined into the loop over a context's heaps, because a policy's code may run for each of them.
+    /// Not inlined into the loop over a context's heaps, because a policy's code may run for each
+    /// of them.
     ///
     /// # Safety
     /// As [`settle_heap`](Self::settle_heap).
     #[inline(never)]
     unsafe fn settle_heap_left(&self, heap: HeapRef<D, Coroutine>) {
-        // SAFETY: The handle is gone and the heap is in no context, so nobody else touches the local part.
+        // SAFETY: The handle is gone and the heap is in no context, so nobody else touches the
+        // local part.
         unsafe { heap.local() }.clear_state();
         // SAFETY: The caller's promises.
         unsafe { self.settle_heap(heap) };
@@ -412,7 +426,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         unsafe { self.free_settled(heap) };
     }
 
-    /// The part of [`trim`](Self::trim) that is about heaps: their regions go back to the tiers' sources.
+    /// The part of [`trim`](Self::trim) that is about heaps: their regions go back to the tiers'
+    /// sources.
     pub(super) fn trim_heaps(&self) {
         let state = Self::state();
         // The locks that are taken below must be known to the fork handlers.

@@ -1,9 +1,10 @@
 //! The macros that declare a switchable allocator.
 //!
-//! A generic thread-local static does not exist in stable Rust, so a macro makes one for each declaration, and a type of the same name
-//! as the static that ties the two together.
+//! A generic thread-local static does not exist in stable Rust, so a macro makes one for each
+//! declaration, and a type of the same name as the static that ties the two together.
 
-/// Declares a [`SwitchableAllocator`](crate::SwitchableAllocator) and installs it as the `#[global_allocator]`.
+/// Declares a [`SwitchableAllocator`](crate::SwitchableAllocator) and installs it as the
+/// `#[global_allocator]`.
 ///
 /// The short form installs the [recommended tiers](crate::RecommendedTiers): bump heaps for
 /// contexts, size-class heaps for threads, the system's allocator behind them. The full form takes
@@ -36,8 +37,8 @@ macro_rules! global_thread_and_coroutine_switchable_allocator {
     };
 }
 
-/// Declares a [`SwitchableAllocator`](crate::SwitchableAllocator) that is not the global one: to be used through its
-/// [`Allocator`](crate::Allocator) trait.
+/// Declares a [`SwitchableAllocator`](crate::SwitchableAllocator) that is not the global one: to be
+/// used through its [`Allocator`](crate::Allocator) trait.
 ///
 /// The forms are those of
 /// [`global_thread_and_coroutine_switchable_allocator!`](crate::global_thread_and_coroutine_switchable_allocator).
@@ -92,7 +93,8 @@ macro_rules! switchable_allocator {
         };
 
         $(#[$cfg])*
-        // SAFETY: The statics and the thread-local are this declaration's own; the latter is const-initialised and has no destructor.
+        // SAFETY: The statics and the thread-local are this declaration's own; the latter is
+        // const-initialised and has no destructor.
         unsafe impl $crate::Declaration for $name {
             type Tiers = $tiers;
 
@@ -119,12 +121,13 @@ macro_rules! switchable_allocator {
     };
 }
 
-/// Registers the fork handlers of this library before all constructors of the program and of its shared libraries; for programs,
-/// once, beside `main`.
+/// Registers the fork handlers of this library before all constructors of the program and of its
+/// shared libraries; for programs, once, beside `main`.
 ///
-/// The handlers take the allocators' locks before a fork and give them back after it. They are registered early without this macro, but not
-/// before the constructors of shared libraries that the program is linked to. A library that registers fork handlers in a
-/// constructor, and in them waits for another thread that allocates, needs the handlers of this library registered before.
+/// The handlers take the allocators' locks before a fork and give them back after it. They are
+/// registered early without this macro, but not before the constructors of shared libraries that
+/// the program is linked to. A library that registers fork handlers in a constructor, and in them
+/// waits for another thread that allocates, needs the handlers of this library registered before.
 ///
 /// A library cannot use this: the linker refuses `.preinit_array` in shared objects.
 ///
@@ -138,7 +141,8 @@ macro_rules! fork_handlers_first {
     () => {
         const _: () = {
             #[used]
-            // The section holds pointers to functions of this type, which the loader calls once, on one thread.
+            // The section holds pointers to functions of this type, which the loader calls once, on
+            // one thread.
             #[unsafe(link_section = ".preinit_array")]
             static FIRST: extern "C" fn() = $crate::switch::register_fork_handlers;
         };

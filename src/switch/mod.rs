@@ -1,7 +1,9 @@
-//! The switchable allocator: a heap for each context, a heap for each thread, and a global allocator behind them.
+//! The switchable allocator: a heap for each context, a heap for each thread, and a global
+//! allocator behind them.
 //!
-//! In the source, start at `allocator.rs` for the paths of an allocation and a free, at `owner_map.rs` for how a pointer finds its heap,
-//! and at `balance.rs` for why a heap is released exactly once.
+//! In the source, start at `allocator.rs` for the paths of an allocation and a free, at
+//! `owner_map.rs` for how a pointer finds its heap, and at `balance.rs` for why a heap is released
+//! exactly once.
 
 mod accounting;
 mod allocator;
@@ -46,8 +48,8 @@ pub use tiers::{Declaration, NoTier, PresentTier, TierAllocator, TierSet, Tiers}
 use crate::size::{U65536, U1048576};
 use crate::{ArenaSource, BumpAllocator, MmapSource, PooledSource, SlabAllocator};
 
-/// What the short form of the macros installs: for contexts, bump heaps over blocks of 64 KiB; for threads, slabs from the process's pool; behind
-/// them the system's allocator.
+/// What the short form of the macros installs: for contexts, bump heaps over blocks of 64 KiB; for
+/// threads, slabs from the process's pool; behind them the system's allocator.
 pub type RecommendedTiers<P = DefaultPolicy> = Tiers<
     BumpAllocator<ArenaSource<MmapSource, U65536, U1048576>>,
     SlabAllocator<PooledSource>,

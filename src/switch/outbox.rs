@@ -1,8 +1,10 @@
 //! Blocks of other threads' heaps, on their way there in batches.
 //!
-//! A block freed by a thread that does not use its heap costs an atomic addition and an atomic exchange if it is sent alone. So each thread
-//! links what it frees of the same heap, plainly, and sends it when there are enough. There are a few places, by the heap's address; what
-//! belongs in a place that another heap has sends that heap's blocks off first. (Batches by owner are snmalloc's; P. Liétar and others, 2019.)
+//! A block freed by a thread that does not use its heap costs an atomic addition and an atomic
+//! exchange if it is sent alone. So each thread links what it frees of the same heap, plainly, and
+//! sends it when there are enough. There are a few places, by the heap's address; what belongs in a
+//! place that another heap has sends that heap's blocks off first. (Batches by owner are
+//! snmalloc's; P. Liétar and others, 2019.)
 //!
 //! ```text
 //!   place 0   heap A, 3 blocks, 192 bytes    first -> block -> last
@@ -10,9 +12,11 @@
 //!   ...
 //! ```
 //!
-//! Always: a block in an outbox is not counted as freed, so its heap waits for it. What a thread keeps back is bounded by [`BLOCKS`] and [`BYTES`] for each
-//! place; it is sent when a heap that the thread uses needs memory, when the thread's end is seen, and when it asks for statistics. Only blocks
-//! of thread heaps are kept back: a context's heap should end when its last block is freed.
+//! Always: a block in an outbox is not counted as freed, so its heap waits for it. What a thread
+//! keeps back is bounded by [`BLOCKS`] and [`BYTES`] for each place; it is sent when a heap that
+//! the thread uses needs memory, when the thread's end is seen, and when it asks for statistics.
+//! Only blocks of thread heaps are kept back: a context's heap should end when its last block is
+//! freed.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
@@ -73,7 +77,8 @@ impl Outbox {
     /// Keeps a block back; what is to be sent now, if anything.
     ///
     /// # Safety
-    /// The block is the caller's alone, belongs to `owner`, fits `layout`, and has room for a [`RemoteBlock`].
+    /// The block is the caller's alone, belongs to `owner`, fits `layout`, and has room for a
+    /// [`RemoteBlock`].
     #[inline]
     pub(crate) unsafe fn put(
         &self,
@@ -93,11 +98,13 @@ impl Outbox {
         place.blocks.set(place.blocks.get() + 1);
         place.bytes.set(place.bytes.get() + layout.size());
         let full = place.blocks.get() >= BLOCKS || place.bytes.get() >= BYTES;
-        // One parcel at a time: where one large block fills a place that was just taken over, it goes with the next.
+        // One parcel at a time: where one large block fills a place that was just taken over, it
+        // goes with the next.
         if full && other.is_none() { place.take() } else { other }
     }
 
-    /// Keeps a block back where that is nothing but one more for a heap that has a place; whether it was.
+    /// Keeps a block back where that is nothing but one more for a heap that has a place; whether
+    /// it was.
     ///
     /// # Safety
     /// As [`put`](Self::put).
@@ -145,7 +152,8 @@ impl Place {
 /// The place for the blocks of a heap.
 #[inline(always)]
 fn place_of(owner: NonNull<Shared>) -> usize {
-    // Control blocks are cache lines at multiples of one another: Fibonacci hashing (D. Knuth, The Art of Computer Programming 3, 6.4) spreads them.
+    // Control blocks are cache lines at multiples of one another: Fibonacci hashing (D. Knuth, The
+    // Art of Computer Programming 3, 6.4) spreads them.
     let spread = (owner.addr().get() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (spread >> (u64::BITS - PLACES.ilog2())) as usize
 }

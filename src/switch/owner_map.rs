@@ -1,7 +1,8 @@
 //! From an address to whose it is.
 //!
-//! A table of two levels over slices of 64 KiB. Its root is a static of its own, all zero, and so lies in `.bss`; a leaf is mapped when the first slice of its 512
-//! MiB is entered, and stays. An address that was never entered, or lies beyond the table, belongs to the global tier.
+//! A table of two levels over slices of 64 KiB. Its root is a static of its own, all zero, and so
+//! lies in `.bss`; a leaf is mapped when the first slice of its 512 MiB is entered, and stays. An
+//! address that was never entered, or lies beyond the table, belongs to the global tier.
 //!
 //! ```text
 //!   address   47            29 28          16 15             0
@@ -19,11 +20,12 @@
 //!   LARGE    record of a large object  | 3      the only object that starts in this slice
 //! ```
 //!
-//! Ordering: a slice is entered before a block in it is handed out, and left after its last block was given back. Who asks about
-//! a block got it from someone who allocated it, so the entry's store happens before the load, and Relaxed does for both. Where two
-//! blocks share a slice, the second one's user may only have seen that the entry is there; then who gets that block cannot
-//! see an older one. The Release and Acquire here are for the leaf: who sees a leaf's address must see it zeroed, though it
-//! may be asking about an address that has nothing to do with this map.
+//! Ordering: a slice is entered before a block in it is handed out, and left after its last block
+//! was given back. Who asks about a block got it from someone who allocated it, so the entry's
+//! store happens before the load, and Relaxed does for both. Where two blocks share a slice, the
+//! second one's user may only have seen that the entry is there; then who gets that block cannot
+//! see an older one. The Release and Acquire here are for the leaf: who sees a leaf's address must
+//! see it zeroed, though it may be asking about an address that has nothing to do with this map.
 
 use core::ptr::NonNull;
 
@@ -35,12 +37,14 @@ use crate::{SourceError, ptr};
 const SLICE_BITS: u32 = SLICE.ilog2();
 const LEAF: usize = 1 << LEAF_BITS;
 
-/// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for more.
+/// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for
+/// more.
 pub const ROOT: usize = 1 << (48 - SLICE_BITS - LEAF_BITS);
 
 type Leaf = PointerTable<u8, LEAF>;
 
-/// The table from addresses to owners. The macro declares one for each switchable allocator, so that one of them can stand behind another.
+/// The table from addresses to owners. The macro declares one for each switchable allocator, so
+/// that one of them can stand behind another.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct OwnerMap<const ROOTS: usize = ROOT> {
@@ -83,7 +87,8 @@ impl<const ROOTS: usize> OwnerMap<ROOTS> {
     /// Enters the slice that starts at `slice`, with a leaf that was made before if there is none.
     ///
     /// # Errors
-    /// Where the table does not reach the address, and without a spare leaf as [`enter`](Self::enter).
+    /// Where the table does not reach the address, and without a spare leaf as
+    /// [`enter`](Self::enter).
     pub(crate) fn enter_surely(
         &self,
         slice: usize,
@@ -207,8 +212,8 @@ impl Entry {
     /// Nobody's of ours.
     pub(crate) const GLOBAL: Self = Self(core::ptr::null_mut());
 
-    /// A slice of blocks of `1 << shift` bytes; `base` is the start of the slice, or of the one block that covers it,
-    /// and may access all of that.
+    /// A slice of blocks of `1 << shift` bytes; `base` is the start of the slice, or of the one
+    /// block that covers it, and may access all of that.
     pub(crate) fn masked(base: NonNull<u8>, shift: u32) -> Self {
         Self(ptr::tagged(base.as_ptr(), (shift as usize) << SHIFT_AT | tag::MASKED))
     }
@@ -237,7 +242,8 @@ impl Entry {
         ptr::at(self.0, (address >> shift) << shift)
     }
 
-    /// What may access the region in which `block` lies: for a masked entry the start of the region, or else the block itself.
+    /// What may access the region in which `block` lies: for a masked entry the start of the
+    /// region, or else the block itself.
     pub(crate) fn region_of(self, block: NonNull<u8>) -> NonNull<u8> {
         match self.tag() {
             tag::MASKED => NonNull::new(self.block_start(block.addr().get())).unwrap_or(block),

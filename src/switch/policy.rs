@@ -25,19 +25,23 @@ use crate::PooledSource as SharedSource;
 /// }
 /// ```
 pub trait Policy: 'static {
-    /// Whether blocks and bytes are counted by tier: a few instructions for each allocation and each free.
+    /// Whether blocks and bytes are counted by tier: a few instructions for each allocation and
+    /// each free.
     const ACCOUNTING: bool = false;
 
-    /// Where large objects come from: blocks beyond what a tier's allocator or a block of its source can hold.
+    /// Where large objects come from: blocks beyond what a tier's allocator or a block of its
+    /// source can hold.
     type Large: MemorySource + Sync + 'static;
 
-    /// The source of large objects: one without state, or a static. What it keeps of what they leave is its own affair.
+    /// The source of large objects: one without state, or a static. What it keeps of what they
+    /// leave is its own affair.
     const LARGE: &'static Self::Large;
 
     /// What is done when a heap's handle is dropped while blocks of it are still allocated.
     ///
-    /// It runs where the handle is dropped or, if the heap was entered then, where it is left, which may be the end of a thread. It may
-    /// allocate. If it panics, the heap's memory stays for ever; at the end of a thread that aborts the process.
+    /// It runs where the handle is dropped or, if the heap was entered then, where it is left,
+    /// which may be the end of a thread. It may allocate. If it panics, the heap's memory stays for
+    /// ever; at the end of a thread that aborts the process.
     fn orphaned(orphan: Orphan) -> OrphanAction {
         let _ = orphan;
         OrphanAction::Retain
@@ -66,9 +70,12 @@ pub enum OrphanAction {
     Abort,
 }
 
-/// Nothing is counted by tier, orphans are retained, large objects lie in the process's pool of slices, [`PooledSource`](crate::PooledSource).
+/// Nothing is counted by tier, orphans are retained, large objects lie in the process's pool of
+/// slices, [`PooledSource`](crate::PooledSource).
 ///
-/// What they leave serves the next ones and the slabs of threads, or is given up after half a second. A program that wants another [`Purge`](crate::Purge) declares a policy with a pool of its own.
+/// What they leave serves the next ones and the slabs of threads, or is given up after half a
+/// second. A program that wants another [`Purge`](crate::Purge) declares a policy with a pool of
+/// its own.
 #[derive(Clone, Copy, Debug)]
 pub struct DefaultPolicy;
 

@@ -7,9 +7,10 @@
 //!   +--------+---------+---------+- - - -+
 //! ```
 //!
-//! Slabs are memory maps of their own that are never unmapped: a pointer to a control block can always be followed, and finds a
-//! control block of the same tier. Each thread keeps a few free control blocks of the coroutine tier (see
-//! [`ThreadState`](super::ThreadState)) and takes and gives them here in batches, so that the lock is rarely taken.
+//! Slabs are memory maps of their own that are never unmapped: a pointer to a control block can
+//! always be followed, and finds a control block of the same tier. Each thread keeps a few free
+//! control blocks of the coroutine tier (see [`ThreadState`](super::ThreadState)) and takes and
+//! gives them here in batches, so that the lock is rarely taken.
 
 use core::ptr::{NonNull, null_mut};
 
@@ -60,7 +61,8 @@ impl Pool {
         }
     }
 
-    /// Takes up to `most` control blocks, at least one, linked through `next`; gives the first and how many.
+    /// Takes up to `most` control blocks, at least one, linked through `next`; gives the first and
+    /// how many.
     ///
     /// # Errors
     /// Where the operating system has no memory for a slab.
@@ -108,7 +110,8 @@ impl Pool {
         let slabs = self.slabs.lock();
         let mut slab = slabs.newest;
         while let Some(header) = NonNull::new(slab) {
-            // SAFETY: A slab is never unmapped, and its header is written only while the lock is held.
+            // SAFETY: A slab is never unmapped, and its header is written only while the lock is
+            // held.
             let SlabHeader { next, made } = unsafe { header.read() };
             for index in 0..made {
                 f(nth(header, index));
@@ -173,7 +176,8 @@ impl Slabs {
         };
         let heap = nth::<D, K>(slab, made);
         let control = heap.as_shared().cast::<Control<HeapAllocator<D, K>>>();
-        // SAFETY: The place lies in the slab, behind the control blocks that were made, aligned to a cache line.
+        // SAFETY: The place lies in the slab, behind the control blocks that were made, aligned to
+        // a cache line.
         unsafe { Control::init(control, K::TIER) };
         let allocator = HeapAllocator::<D, K>::new_in(TierSource::new(heap.as_shared()));
         // SAFETY: The control block is new, so nobody has a reference to its allocator.

@@ -8,7 +8,8 @@ use super::context::{Context, tier};
 use super::tiers::{Declaration, PresentTier, TierSet};
 
 impl<D: Declaration> SwitchableAllocator<D> {
-    /// Runs `f` with the global tier current; afterwards, even if `f` panics, the tier from before is current again.
+    /// Runs `f` with the global tier current; afterwards, even if `f` panics, the tier from before
+    /// is current again.
     ///
     /// # Examples
     /// ```
@@ -27,10 +28,11 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.with_tier(tier::GLOBAL, f)
     }
 
-    /// Runs `f` with the thread tier current; afterwards, even if `f` panics, the tier from before is current again.
+    /// Runs `f` with the thread tier current; afterwards, even if `f` panics, the tier from before
+    /// is current again.
     ///
-    /// The heap is that of the thread that allocates. In destructors that run when the thread has given its heap back, the global tier
-    /// stands in.
+    /// The heap is that of the thread that allocates. In destructors that run when the thread has
+    /// given its heap back, the global tier stands in.
     #[inline]
     pub fn with_thread<R>(&self, f: impl FnOnce() -> R) -> R
     where
@@ -51,18 +53,22 @@ impl<D: Declaration> SwitchableAllocator<D> {
         f()
     }
 
-    /// Makes `context` current in this thread, and returns what was: two calls around a stack switch save and restore everything.
+    /// Makes `context` current in this thread, and returns what was: two calls around a stack
+    /// switch save and restore everything.
     ///
-    /// A coroutine begins with `SavedContext::default()`. Before a thread resumes it: `let host = ALLOC.switch(coroutine_context)`; when
-    /// it has suspended: `coroutine_context = ALLOC.switch(host)`. The coroutine's heaps then follow it between threads.
+    /// A coroutine begins with `SavedContext::default()`. Before a thread resumes it:
+    /// `let host = ALLOC.switch(coroutine_context)`; when it has suspended:
+    /// `coroutine_context = ALLOC.switch(host)`. The coroutine's heaps then follow it between
+    /// threads.
     ///
-    /// Without these calls a coroutine shares the thread's context, soundly but confusingly: what it leaves entered stays current after it
-    /// has suspended.
+    /// Without these calls a coroutine shares the thread's context, soundly but confusingly: what
+    /// it leaves entered stays current after it has suspended.
     ///
-    /// A context holds the heaps entered in it: they can be entered nowhere else until they are left. Dropping a saved context leaves
-    /// them all.
+    /// A context holds the heaps entered in it: they can be entered nowhere else until they are
+    /// left. Dropping a saved context leaves them all.
     ///
-    /// The thread tier is that of the thread that runs, so a context in that tier means another heap on another thread.
+    /// The thread tier is that of the thread that runs, so a context in that tier means another
+    /// heap on another thread.
     #[inline(never)]
     pub fn switch(&self, context: SavedContext<D>) -> SavedContext<D> {
         let state = Self::state();
@@ -72,8 +78,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 }
 
-/// Makes a tier current over the heaps that are entered, and returns the one that was. Not inlined: the code around it may have run on
-/// different threads.
+/// Makes a tier current over the heaps that are entered, and returns the one that was. Not inlined:
+/// the code around it may have run on different threads.
 #[inline(never)]
 fn set_tier<D: Declaration>(wanted: usize) -> usize {
     let state = SwitchableAllocator::<D>::state();
@@ -82,7 +88,8 @@ fn set_tier<D: Declaration>(wanted: usize) -> usize {
     context.tier()
 }
 
-/// What was current in a thread: a tier, over the heaps that were entered. See [`SwitchableAllocator::switch`].
+/// What was current in a thread: a tier, over the heaps that were entered. See
+/// [`SwitchableAllocator::switch`].
 ///
 /// It can be sent to another thread. The default is the context of a thread that entered nothing.
 pub struct SavedContext<D: Declaration> {
@@ -90,8 +97,9 @@ pub struct SavedContext<D: Declaration> {
     declaration: PhantomData<D>,
 }
 
-// SAFETY: A context owns the entries of its heaps: while it is saved no thread uses them, and whoever switches to it becomes the one
-// that does. The heaps may be used on any thread (`LocalAllocator: Send`), and sending the context orders their uses.
+// SAFETY: A context owns the entries of its heaps: while it is saved no thread uses them, and
+// whoever switches to it becomes the one that does. The heaps may be used on any thread
+// (`LocalAllocator: Send`), and sending the context orders their uses.
 unsafe impl<D: Declaration> Send for SavedContext<D> {}
 
 impl<D: Declaration> SavedContext<D> {

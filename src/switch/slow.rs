@@ -29,7 +29,8 @@ pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Poli
     LargeMemory { source: PolicyOf::<D>::LARGE, owners: D::owners() }
 }
 
-/// From this many bytes on, an allocator is asked whether it knows memory to be zero, rather than the memory written.
+/// From this many bytes on, an allocator is asked whether it knows memory to be zero, rather than
+/// the memory written.
 const WORTH_KNOWING: usize = 4096;
 
 /// Whether the allocator of a tier has a use for a freed block.
@@ -114,11 +115,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Allocates from the thread's heap or else from the global tier, though a heap of the coroutine tier is current; null if neither
-    /// has memory.
+    /// Allocates from the thread's heap or else from the global tier, though a heap of the
+    /// coroutine tier is current; null if neither has memory.
     ///
-    /// A thread that panics gets its memory here: its heap's limit refuses it nothing, and what the panic makes for the process (the
-    /// symbols of a backtrace, under a lock of the standard library) does not stay in a request's heap.
+    /// A thread that panics gets its memory here: its heap's limit refuses it nothing, and what the
+    /// panic makes for the process (the symbols of a backtrace, under a lock of the standard
+    /// library) does not stay in a request's heap.
     #[cold]
     #[inline(never)]
     fn allocate_outside(&self, layout: NonZeroLayout) -> *mut u8 {
@@ -133,7 +135,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.allocate_global(state, layout)
     }
 
-    /// Makes a large object of what the heap's allocator refused as too large for it; null where it refused for another reason.
+    /// Makes a large object of what the heap's allocator refused as too large for it; null where it
+    /// refused for another reason.
     ///
     /// # Safety
     /// The calling thread uses the heap.
@@ -143,7 +146,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         layout: NonZeroLayout,
         refusal: AllocError,
     ) -> *mut u8 {
-        // More than the tier's allocator gives, or than fits in a block of its source behind headers and padding.
+        // More than the tier's allocator gives, or than fits in a block of its source behind
+        // headers and padding.
         if !matches!(refusal, TOO_LARGE | AllocError::TooLarge) {
             return null_mut();
         }
@@ -171,7 +175,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             return Err(AllocError::TooLarge);
         }
         self.send_all(Self::state());
-        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+        // here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The calling thread uses the heap.
         if unsafe { self.bring_home(heap) }
@@ -192,13 +197,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if !reuses_blocks::<D, K>() {
             return false;
         }
-        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+        // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+        // here.
         let allocator = unsafe { heap.allocator() };
         let mut blocks = 0;
         for (block, layout) in heap.shared().remote.take() {
             blocks += 1;
             if K::FRONTED {
-                // SAFETY: The calling thread uses the heap, which is fronted. Who freed the block gave it up, and it fits the layout that came with it.
+                // SAFETY: The calling thread uses the heap, which is fronted. Who freed the block
+                // gave it up, and it fits the layout that came with it.
                 unsafe { self.take_home(heap.as_shared(), block, layout) };
                 continue;
             }
@@ -207,7 +214,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             unsafe { allocator.deallocate_in(region, block, layout) };
         }
         if K::FRONTED && blocks > 0 {
-            // The allocator counts them as freed, the balance does too; this cancels one of the two.
+            // The allocator counts them as freed, the balance does too; this cancels one of the
+            // two.
             // SAFETY: The calling thread uses the heap.
             unsafe { heap.local() }.add_live(blocks);
             // SAFETY: As above.
@@ -237,7 +245,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         misuse::check(shared.phase() != Phase::Free, NO_HEAP, block.addr().get());
         let state = Self::state();
         if reused && shared.tier == HeapTier::Thread && self.armed(state) {
-            // SAFETY: The caller gives the block up, and an allocator that reuses blocks promises that they have room for a link.
+            // SAFETY: The caller gives the block up, and an allocator that reuses blocks promises
+            // that they have room for a link.
             if let Some(parcel) = unsafe { state.outbox.put(owner, block, layout) } {
                 self.send(parcel);
             }
@@ -266,7 +275,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Counts blocks that were freed by somebody who does not use their heap. The heap may be gone when this returns.
+    /// Counts blocks that were freed by somebody who does not use their heap. The heap may be gone
+    /// when this returns.
     fn count_remote_frees(&self, owner: NonNull<Shared>, blocks: usize, bytes: usize) {
         // SAFETY: A control block is never unmapped.
         let shared = unsafe { owner.as_ref() };
@@ -288,7 +298,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     pub(super) unsafe fn free_large(&self, entry: Entry, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The entry of a large object was made from its record, which is alive as long as the object.
+        // SAFETY: The entry of a large object was made from its record, which is alive as long as
+        // the object.
         let record: NonNull<Record> = unsafe { NonNull::new_unchecked(entry.pointer()) };
         // SAFETY: The record is alive until it is released below.
         let owner = unsafe { record.as_ref() }.control;
@@ -370,7 +381,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             && (WORTH_KNOWING..=K::LARGEST).contains(&layout.size())
             && layout.align() <= K::LARGEST;
         if known {
-            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+            // here.
             if let Ok(block) = unsafe { heap.allocator() }.allocate_zeroed(layout) {
                 // SAFETY: The calling thread uses the heap.
                 unsafe { self.count_allocated(heap, state, layout) };
@@ -384,7 +396,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         let entry = D::owners().find(block.addr());
         let zeroed = entry.tag() == tag::LARGE && {
-            // SAFETY: The entry of a large object was made from its record, which is alive as long as the object, just made.
+            // SAFETY: The entry of a large object was made from its record, which is alive as long
+            // as the object, just made.
             let record: &Record = unsafe { &*entry.pointer() };
             record.zeroed
         };
@@ -413,7 +426,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             let heap = unsafe { HeapRef::<D, Coroutine>::from_shared(context.current_heap()) };
             // SAFETY: The heap is in this thread's context, so this thread uses it.
             if unsafe { heap.allocator() }.owns_at_hand(block) {
-                // SAFETY: As above; the block lies in a region of the heap, which therefore handed it out, and is no large object; the caller's promises.
+                // SAFETY: As above; the block lies in a region of the heap, which therefore handed
+                // it out, and is no large object; the caller's promises.
                 return unsafe { self.resize_small(heap, block, old, new) };
             }
         }
@@ -423,12 +437,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
         {
             // SAFETY: A thread's heap is one of the thread tier.
             let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
-            // SAFETY: The front says that the block is of the thread's heap, and it is no large object, which it knows none of; the caller's promises.
+            // SAFETY: The front says that the block is of the thread's heap, and it is no large
+            // object, which it knows none of; the caller's promises.
             return unsafe { self.resize_small(heap, block, old, new) };
         }
         let entry = D::owners().find(block.addr().get());
         let owner = match entry.tag() {
-            // SAFETY: The block is in no slice of ours, so the global tier allocated it; the caller's promises.
+            // SAFETY: The block is in no slice of ours, so the global tier allocated it; the
+            // caller's promises.
             tag::GLOBAL => return unsafe { self.resize_global(block, old, new) },
             tag::LARGE => {
                 // SAFETY: As in `free_large`.
@@ -470,7 +486,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Resizes a block of a heap in place, or moves it within the heap.
     ///
     /// # Safety
-    /// As [`Allocator::grow`] or [`Allocator::shrink`]; the calling thread uses the heap, which handed out the block, no large object.
+    /// As [`Allocator::grow`] or [`Allocator::shrink`]; the calling thread uses the heap, which
+    /// handed out the block, no large object.
     unsafe fn resize_small<K: Kind<D>>(
         &self,
         heap: HeapRef<D, K>,
@@ -500,13 +517,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ) -> Resized {
         let state = Self::state();
         if !is_large {
-            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator here.
+            // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
+            // here.
             let allocator = unsafe { heap.allocator() };
             let resized = if new.size() >= old.size() {
-                // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is not smaller.
+                // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is
+                // not smaller.
                 unsafe { allocator.grow_in_place(block, old, new) }
             } else {
-                // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is smaller.
+                // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is
+                // smaller.
                 unsafe { allocator.shrink_in_place(block, old, new) }
             };
             if resized.is_ok() {
@@ -531,7 +551,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The block was just allocated for `new`; the caller's promises.
             return unsafe { self.move_block(block, old, to, new) };
         }
-        // SAFETY: The global tier allocated the block with `old`; the size is one of a layout of that alignment.
+        // SAFETY: The global tier allocated the block with `old`; the size is one of a layout of
+        // that alignment.
         let resized = unsafe { self.tiers().global().realloc(block.as_ptr(), old.layout(), new.size()) };
         if PolicyOf::<D>::ACCOUNTING && !resized.is_null() {
             let change = new.size().cast_signed() - old.size().cast_signed();

@@ -1,7 +1,7 @@
 //! The source under a heap's allocator: it records whose the memory is.
 //!
-//! Over a source of equal blocks (`BLOCK` not zero) each block begins with a header that leads to the heap, and the owner map says
-//! how to find the header:
+//! Over a source of equal blocks (`BLOCK` not zero) each block begins with a header that leads to
+//! the heap, and the owner map says how to find the header:
 //!
 //! ```text
 //!   block (BLOCK bytes, multiple of BLOCK)
@@ -11,11 +11,14 @@
 //!   0         16 (or the alignment asked for)
 //! ```
 //!
-//! The map's entries for such slices are made once and stay until the source gives the memory back. Over any other source a
-//! region is whole slices, entered in the map with the heap itself while the heap holds them.
+//! The map's entries for such slices are made once and stay until the source gives the memory back.
+//! Over any other source a region is whole slices, entered in the map with the heap itself while
+//! the heap holds them.
 //!
-//! An allocator of slabs leaves room for the header within its regions, whatever the source: then all of a block, or the slices that it takes to hold what was
-//! asked for, are its region, at a multiple of their size, and the map says of each of them how to find the header. What a source gives beyond that is not used.
+//! An allocator of slabs leaves room for the header within its regions, whatever the source: then
+//! all of a block, or the slices that it takes to hold what was asked for, are its region, at a
+//! multiple of their size, and the map says of each of them how to find the header. What a source
+//! gives beyond that is not used.
 //!
 //! In any case the heap's bytes are charged against its limit before, and refunded after.
 
@@ -74,7 +77,8 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
     }
 
     fn shared(&self) -> &Shared {
-        // SAFETY: The control block is that of the heap whose allocator this source is under, in a slab that is never unmapped.
+        // SAFETY: The control block is that of the heap whose allocator this source is under, in a
+        // slab that is never unmapped.
         unsafe { self.control.as_ref() }
     }
 
@@ -112,7 +116,8 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         let start = unsafe { region.cast::<u8>().sub(offset) };
         let block = ptr::bytes(start, Self::BLOCK);
         if let Ok(layout) = layout.with_size(Self::BLOCK) {
-            // SAFETY: The source holds the block, which nobody uses; it has the length that was returned.
+            // SAFETY: The source holds the block, which nobody uses; it has the length that was
+            // returned.
             unsafe { K::source().release(block, layout) };
         }
     }
@@ -151,7 +156,8 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         unsafe { K::source().release(ptr::bytes(start, len), asked) };
     }
 
-    /// What the source is asked for where an allocator asks for a slab, and how long the region is then: a power of two.
+    /// What the source is asked for where an allocator asks for a slab, and how long the region is
+    /// then: a power of two.
     fn for_slab(layout: NonZeroLayout) -> Result<(NonZeroLayout, usize), SourceError> {
         if Self::BLOCK != 0 {
             return Ok((layout, Self::BLOCK));
@@ -205,10 +211,12 @@ fn slices(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
 
 /// Sees to it that the map knows the slices of a block of `size` bytes.
 ///
-/// Blocks of one source have one size, and the map keeps their entries, so that nearly always this finds them there.
+/// Blocks of one source have one size, and the map keeps their entries, so that nearly always this
+/// finds them there.
 fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), SourceError> {
     let first = start.addr().get() & !(SLICE - 1);
-    // The entry's pointer may access the slice: a block that is smaller than a slice comes from a chunk of whole slices.
+    // The entry's pointer may access the slice: a block that is smaller than a slice comes from a
+    // chunk of whole slices.
     let base = ptr::at(start.as_ptr(), first);
     let Some(base) = NonNull::new(base) else { return Err(SourceError::AddressOutOfRange) };
     let entry = Entry::masked(base, size.ilog2());
@@ -223,9 +231,11 @@ fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), So
     Ok(())
 }
 
-// SAFETY: A region is part of a block, or all of a region, of the tier's source, for which that source vouches; the header lies
-// before it, or in what an allocator of slabs leaves to it. It is as aligned as asked: a block at a multiple of its size, plus an offset that is a multiple of the alignment;
-// or slices asked for at that alignment. `BLOCK` is zero, since regions begin behind a header or with one.
+// SAFETY: A region is part of a block, or all of a region, of the tier's source, for which that
+// source vouches; the header lies before it, or in what an allocator of slabs leaves to it. It is
+// as aligned as asked: a block at a multiple of its size, plus an offset that is a multiple of the
+// alignment; or slices asked for at that alignment. `BLOCK` is zero, since regions begin behind a
+// header or with one.
 unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
     const MIN_ALIGN: usize = if Self::BLOCK == 0 {
         SLICE
@@ -263,7 +273,8 @@ unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
         };
         match obtained {
             Err(_) => self.shared().refund(charged),
-            // A source may give more slices than asked; they count, though no limit refuses them any more.
+            // A source may give more slices than asked; they count, though no limit refuses them
+            // any more.
             Ok(Obtained { region, .. }) if sliced && region.len() > charged => {
                 self.shared().charge_beyond_limit(region.len() - charged);
             }

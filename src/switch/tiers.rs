@@ -11,14 +11,17 @@ use crate::alloc::{Front, NoFront};
 use crate::{BumpAllocator, LocalAllocator, MemorySource, NonZeroLayout, SourceError};
 
 /// A switchable allocator that was declared, by
-/// [`global_thread_and_coroutine_switchable_allocator!`](crate::global_thread_and_coroutine_switchable_allocator) or
-/// [`switchable_allocator!`](crate::switchable_allocator): names its tiers, its static and its thread-local.
+/// [`global_thread_and_coroutine_switchable_allocator!`](crate::global_thread_and_coroutine_switchable_allocator)
+/// or [`switchable_allocator!`](crate::switchable_allocator): names its tiers, its static and its
+/// thread-local.
 ///
-/// The macros declare a type of the same name as the static, which stands for it in types: `Heap<ALLOC>`.
+/// The macros declare a type of the same name as the static, which stands for it in types:
+/// `Heap<ALLOC>`.
 ///
 /// # Safety
-/// Only the macros may implement it: `allocator` and `owners` always give the same statics, which no other type gives, and `thread_state` the calling thread's own
-/// state for it, which no other type's `thread_state` gives, and which can be used for as long as the thread runs any code.
+/// Only the macros may implement it: `allocator` and `owners` always give the same statics, which
+/// no other type gives, and `thread_state` the calling thread's own state for it, which no other
+/// type's `thread_state` gives, and which can be used for as long as the thread runs any code.
 pub unsafe trait Declaration: Sized + Send + Sync + 'static {
     /// The tiers.
     type Tiers: TierSet;
@@ -78,7 +81,8 @@ pub trait TierSet: sealed::Sealed + Sync + 'static {
 mod sealed {
     pub trait Sealed {}
 
-    /// `Tiers: Sync` and the release of regions rely on what `source` does, so nobody else may write one.
+    /// `Tiers: Sync` and the release of regions rely on what `source` does, so nobody else may
+    /// write one.
     pub trait Tier {}
     impl<A: crate::LocalAllocator + 'static> Tier for A where A::Source: Sync + 'static {}
     impl Tier for super::NoTier {}
@@ -86,7 +90,8 @@ mod sealed {
 
 /// What the builder builds: the coroutine tier `C`, the thread tier `T`, and the global tier `G`.
 ///
-/// `C` and `T` are [`LocalAllocator`]s or [`NoTier`]; `G` is any `GlobalAlloc`. It is the type to write in the macro's full form.
+/// `C` and `T` are [`LocalAllocator`]s or [`NoTier`]; `G` is any `GlobalAlloc`. It is the type to
+/// write in the macro's full form.
 pub struct Tiers<C, T, G, P = super::DefaultPolicy> {
     /// What every heap of the tier is built like; only its source is used.
     pub(super) coroutine: C,
@@ -96,8 +101,9 @@ pub struct Tiers<C, T, G, P = super::DefaultPolicy> {
     pub(super) policy: PhantomData<fn() -> P>,
 }
 
-// SAFETY: Of the two local allocators only the sources are reached, which are `Sync`, through `TierAllocator::source`, which may be
-// called from any thread (`LocalAllocator`); the rest is `Sync`.
+// SAFETY: Of the two local allocators only the sources are reached, which are `Sync`, through
+// `TierAllocator::source`, which may be called from any thread (`LocalAllocator`); the rest is
+// `Sync`.
 unsafe impl<C: TierAllocator, T: TierAllocator, G: Sync, P> Sync for Tiers<C, T, G, P> {}
 
 /// How to hold the locks of a global tier around a fork, and how to trim it.
@@ -255,7 +261,8 @@ pub(crate) trait Kind<D: Declaration>: Sized + 'static {
     /// Whether the tier's heaps keep a part of their allocator in their threads' static storage.
     const FRONTED: bool;
 
-    /// The largest size or alignment in bytes that the tier's allocator is asked for; what is larger is a large object.
+    /// The largest size or alignment in bytes that the tier's allocator is asked for; what is
+    /// larger is a large object.
     const LARGEST: usize = {
         let allocator = <HeapAllocator<D, Self> as LocalAllocator>::LARGEST;
         let block = <<Self::Allocator as TierAllocator>::TierSource as MemorySource>::BLOCK;

@@ -269,8 +269,8 @@ mod forker {
         }
     }
 
-    /// Forgets a forking thread that is not this one: this process is the child of a fork, and does not
-    /// have it.
+    /// Forgets a forking thread that is not this one: this process is the child of a fork, and does
+    /// not have it.
     #[cfg(feature = "std")]
     pub(super) fn forget_other(this: usize) {
         if !is(this) {

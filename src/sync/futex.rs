@@ -1,9 +1,9 @@
 //! A word to wait on.
 //!
-//! `wait(expected)` sleeps only while the word holds `expected`, and may wake for no reason; `wake_one` wakes
-//! at least one sleeper, if there is one. With an operating system this is a futex; without one, waiting
-//! is a hint to the processor; under loom it is a mutex and a condition variable, which loom checks for
-//! lost wake-ups.
+//! `wait(expected)` sleeps only while the word holds `expected`, and may wake for no reason;
+//! `wake_one` wakes at least one sleeper, if there is one. With an operating system this is a
+//! futex; without one, waiting is a hint to the processor; under loom it is a mutex and a condition
+//! variable, which loom checks for lost wake-ups.
 
 use super::atomic::AtomicU32;
 #[cfg(not(all(test, loom)))]

@@ -1,7 +1,7 @@
 //! Locks that never allocate.
 //!
-//! [`SpinFutexLock`] is the mutex of U. Drepper, "Futexes Are Tricky" (2011), third version, with a bounded
-//! spin before the first sleep. Its word is
+//! [`SpinFutexLock`] is the mutex of U. Drepper, "Futexes Are Tricky" (2011), third version, with a
+//! bounded spin before the first sleep. Its word is
 //!
 //! ```text
 //!   0  free
@@ -9,8 +9,8 @@
 //!   2  held, somebody may sleep
 //! ```
 //!
-//! Who leaves a 2 behind wakes one sleeper; a sleeper that wakes takes the lock as 2, because others may
-//! still sleep.
+//! Who leaves a 2 behind wakes one sleeper; a sleeper that wakes takes the lock as 2, because
+//! others may still sleep.
 
 use core::ops::{Deref, DerefMut};
 
@@ -25,9 +25,9 @@ const CONTENDED: u32 = 2;
 /// A lock without its data.
 ///
 /// # Safety
-/// Between a `lock` (or a `try_lock` that returned `true`) and the next `unlock`, no other `lock` returns and
-/// no `try_lock` returns `true`; an `unlock` happens before the `lock` that follows it. None of the methods
-/// unwinds or allocates.
+/// Between a `lock` (or a `try_lock` that returned `true`) and the next `unlock`, no other `lock`
+/// returns and no `try_lock` returns `true`; an `unlock` happens before the `lock` that follows it.
+/// None of the methods unwinds or allocates.
 pub unsafe trait RawLock {
     /// A free lock.
     #[cfg(not(all(test, loom)))]
@@ -43,8 +43,8 @@ pub unsafe trait RawLock {
     /// Gives the lock back.
     ///
     /// # Safety
-    /// The caller holds the lock: a `lock`, or a `try_lock` that returned `true`, has not been followed by an
-    /// `unlock` yet.
+    /// The caller holds the lock: a `lock`, or a `try_lock` that returned `true`, has not been
+    /// followed by an `unlock` yet.
     unsafe fn unlock(&self);
 }
 
@@ -85,8 +85,9 @@ impl Default for SpinFutexLock {
     }
 }
 
-// SAFETY: The word leaves FREE only by the compare-exchange of `try_lock` or the swap of `lock_contended`, both
-// atomic, so that one thread at a time sees FREE; their Acquire pairs with the Release of `unlock`.
+// SAFETY: The word leaves FREE only by the compare-exchange of `try_lock` or the swap of
+// `lock_contended`, both atomic, so that one thread at a time sees FREE; their Acquire pairs with
+// the Release of `unlock`.
 unsafe impl RawLock for SpinFutexLock {
     #[cfg(not(all(test, loom)))]
     const FREE: Self = Self::new();
@@ -119,8 +120,8 @@ pub(crate) struct Guarded<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: The value is reached only through `Held`, which exists only while the lock is held, so that one thread at
-// a time reaches it; sending it from thread to thread this way needs `T: Send`.
+// SAFETY: The value is reached only through `Held`, which exists only while the lock is held, so
+// that one thread at a time reaches it; sending it from thread to thread this way needs `T: Send`.
 unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
@@ -137,7 +138,8 @@ impl<T> Guarded<T> {
         Held { guarded: self, taken }
     }
 
-    /// Takes the lock and keeps it past this call, for the time of a fork; the thread that forks may do so more than once.
+    /// Takes the lock and keeps it past this call, for the time of a fork; the thread that forks
+    /// may do so more than once.
     pub(crate) fn hold_for_fork(&self) {
         self.fork.hold(&self.lock);
     }
@@ -148,14 +150,16 @@ impl<T> Guarded<T> {
     /// As [`release_after_fork`](Self::release_after_fork).
     #[cfg(feature = "std")]
     pub(crate) unsafe fn with_held_for_fork<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: `hold_for_fork` took the lock for this thread, as the caller promises, so nobody else reaches the value.
+        // SAFETY: `hold_for_fork` took the lock for this thread, as the caller promises, so nobody
+        // else reaches the value.
         self.value.with_mut(|value| f(unsafe { &mut *value }))
     }
 
     /// Gives back what [`hold_for_fork`](Self::hold_for_fork) took.
     ///
     /// # Safety
-    /// This thread, or the thread that forked this process, called `hold_for_fork` more often than this.
+    /// This thread, or the thread that forked this process, called `hold_for_fork` more often than
+    /// this.
     pub(crate) unsafe fn release_after_fork(&self) {
         // SAFETY: The caller's promises.
         unsafe { self.fork.release(&self.lock) };
@@ -175,8 +179,9 @@ impl<T> Deref for Held<'_, T> {
 
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: This thread holds the lock while `self` lives, so no other reaches the value; the reference borrows `self`. A
-        // thread that holds the lock for a fork has no other `Held`: it forks in no critical section, and nests none.
+        // SAFETY: This thread holds the lock while `self` lives, so no other reaches the value; the
+        // reference borrows `self`. A thread that holds the lock for a fork has no other `Held`: it
+        // forks in no critical section, and nests none.
         self.guarded.value.with_mut(|value| unsafe { &*value })
     }
 }
@@ -193,7 +198,8 @@ impl<T> Drop for Held<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.taken {
-            // SAFETY: `Guarded::lock` took the lock when it made `self`, and only this drop gives it back.
+            // SAFETY: `Guarded::lock` took the lock when it made `self`, and only this drop gives
+            // it back.
             unsafe { self.guarded.lock.unlock() };
         }
     }

@@ -1,8 +1,8 @@
 //! Atomics, cells and locks: the only place that knows about loom.
 //!
-//! With `--cfg loom` the same names stand for loom's types, which explore the interleavings that the memory
-//! model allows. Loom's types cannot be made in const context, so a constructor that holds one of them is
-//! written inside [`const_fn!`], which drops the `const` there.
+//! With `--cfg loom` the same names stand for loom's types, which explore the interleavings that
+//! the memory model allows. Loom's types cannot be made in const context, so a constructor that
+//! holds one of them is written inside [`const_fn!`], which drops the `const` there.
 
 mod fork;
 mod futex;
@@ -79,7 +79,8 @@ pub(crate) const LEAF_BITS: u32 = 13;
 #[cfg(all(feature = "std", test, loom))]
 pub(crate) const LEAF_BITS: u32 = 1;
 
-/// The logarithm of the number of leaves of a table of addresses that lies in memory of its own: with the leaves, 48 bits of an address.
+/// The logarithm of the number of leaves of a table of addresses that lies in memory of its own:
+/// with the leaves, 48 bits of an address.
 #[cfg(all(feature = "std", not(all(test, loom))))]
 pub(crate) const ROOT_BITS: u32 = 48 - crate::source::SLICE.ilog2() - LEAF_BITS;
 /// Two are enough for the slices of a model, which are adjacent.

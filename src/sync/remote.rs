@@ -1,16 +1,17 @@
 //! Blocks on their way home.
 //!
-//! A block freed by a thread that does not use its heap (or shard, whose lock is taken) is pushed on the heap's list, from where the heap's user takes
-//! all at once. It is a stack of R. K. Treiber (1986) without the pop: pushes by compare-exchange, everything taken with one swap,
-//! so that the ABA problem does not arise.
+//! A block freed by a thread that does not use its heap (or shard, whose lock is taken) is pushed
+//! on the heap's list, from where the heap's user takes all at once. It is a stack of R. K. Treiber
+//! (1986) without the pop: pushes by compare-exchange, everything taken with one swap, so that the
+//! ABA problem does not arise.
 //!
 //! ```text
 //!   head --> | next | layout | ... --> | next | layout | ... --> null
 //!            a freed block              a freed block
 //! ```
 //!
-//! The block itself holds the link and its layout (size and alignment in one word), which is why blocks of allocators that reuse
-//! them are at least two words.
+//! The block itself holds the link and its layout (size and alignment in one word), which is why
+//! blocks of allocators that reuse them are at least two words.
 
 use core::ptr::{NonNull, null_mut};
 
@@ -31,7 +32,8 @@ impl RemoteBlock {
     /// Makes a freed block one that leads to `next`.
     ///
     /// # Safety
-    /// The block is the caller's alone, fits `layout`, and has room for a `RemoteBlock`: two words at a multiple of 8.
+    /// The block is the caller's alone, fits `layout`, and has room for a `RemoteBlock`: two words
+    /// at a multiple of 8.
     #[inline(always)]
     pub(crate) unsafe fn write(block: NonNull<u8>, next: *mut Self, layout: NonZeroLayout) -> NonNull<Self> {
         let block = block.cast::<Self>();
@@ -49,8 +51,8 @@ pub(crate) struct Batch {
     pub(crate) last: NonNull<RemoteBlock>,
 }
 
-/// Enough for the logarithm of any alignment; a block that is large enough to lose bits of its size to it is never on a
-/// list, because no allocator that reuses blocks gives blocks that large.
+/// Enough for the logarithm of any alignment; a block that is large enough to lose bits of its size
+/// to it is never on a list, because no allocator that reuses blocks gives blocks that large.
 const ALIGN_BITS: u32 = 6;
 
 /// A list that many threads push on and one takes from.
@@ -70,7 +72,8 @@ impl RemoteList {
     /// Pushes a block.
     ///
     /// # Safety
-    /// The block is the caller's alone, fits `layout`, and has room for a [`RemoteBlock`]: two words at a multiple of 8.
+    /// The block is the caller's alone, fits `layout`, and has room for a [`RemoteBlock`]: two
+    /// words at a multiple of 8.
     #[inline]
     pub(crate) unsafe fn push(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         // SAFETY: The caller's promises.

@@ -1,7 +1,7 @@
 //! A table of atomic pointers, all null at first.
 //!
-//! As a static it lies in `.bss`; made by `new_mapped` it is memory of its own, never given back, zeroed by the kernel.
-//! Either way, no page of it is touched before an entry is written.
+//! As a static it lies in `.bss`; made by `new_mapped` it is memory of its own, never given back,
+//! zeroed by the kernel. Either way, no page of it is touched before an entry is written.
 
 use super::atomic::AtomicPtr;
 #[cfg(not(all(test, loom)))]

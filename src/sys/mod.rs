@@ -1,7 +1,7 @@
 //! The only system calls of the library.
 //!
-//! One implementation for each platform, behind the same functions: `linux` with the feature `std`, and
-//! `bare` without it, which has no memory maps and whose waiting is a hint to the processor.
+//! One implementation for each platform, behind the same functions: `linux` with the feature `std`,
+//! and `bare` without it, which has no memory maps and whose waiting is a hint to the processor.
 
 #[cfg(feature = "std")]
 mod linux;

@@ -11,12 +11,12 @@ use super::sources::CountingSource;
 /// The source that a workload runs over.
 pub type FaultySource<S = MmapSource> = CountingSource<RefusingSource<S>>;
 
-/// Runs `workload` over memory maps, first with no refusal, then with each of its requests refused, alone and with all
-/// that follow. Returns how many requests the undisturbed run made.
+/// Runs `workload` over memory maps, first with no refusal, then with each of its requests refused,
+/// alone and with all that follow. Returns how many requests the undisturbed run made.
 ///
-/// The workload builds what it tests over the source it is given, survives every error, and gives everything up
-/// before it returns. Checked here: nothing was released wrongly, everything was released, and what should have been
-/// refused was.
+/// The workload builds what it tests over the source it is given, survives every error, and gives
+/// everything up before it returns. Checked here: nothing was released wrongly, everything was
+/// released, and what should have been refused was.
 pub fn every_request(workload: impl Fn(&Arc<FaultySource>)) -> usize {
     every_request_to(MmapSource::new, workload)
 }
@@ -52,8 +52,9 @@ pub fn every_request_to<S: MemorySource>(
     requests
 }
 
-/// A workload for any allocator: it allocates, grows and shrinks until several regions are in use, goes on after every
-/// error, checks all contents, and frees everything. Returns the number of errors.
+/// A workload for any allocator: it allocates, grows and shrinks until several regions are in use,
+/// goes on after every error, checks all contents, and frees everything. Returns the number of
+/// errors.
 pub fn work<A: Allocator>(allocator: &A, largest: usize) -> usize {
     let mut ledger = Ledger::new(allocator);
     let mut errors = 0;

@@ -1,4 +1,5 @@
-//! A process that forks while its other threads allocate and free: the child has their memory, and none of them.
+//! A process that forks while its other threads allocate and free: the child has their memory, and
+//! none of them.
 //!
 //! One body for several test binaries, each with tiers of its own as the `#[global_allocator]`.
 
@@ -9,7 +10,8 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::AcqRel, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// What a thread publishes for others to check and free: never under a lock, which a fork could find held.
+/// What a thread publishes for others to check and free: never under a lock, which a fork could
+/// find held.
 #[derive(Debug)]
 pub struct Slots([AtomicPtr<Words>; 64]);
 
@@ -82,7 +84,8 @@ pub fn while_busy(threads: usize, work: fn(usize), f: impl FnOnce()) {
     });
 }
 
-/// Forks a hundred times while six threads do each of the works, which fill the slots; the children do some of it too.
+/// Forks a hundred times while six threads do each of the works, which fill the slots; the children
+/// do some of it too.
 pub fn fork_while_busy(slots: &Slots, works: &[fn(usize)]) {
     for &work in works {
         while_busy(6, work, || {
@@ -100,7 +103,8 @@ pub fn fork_while_busy(slots: &Slots, works: &[fn(usize)]) {
 
 /// Forks; the child runs `f` and exits. Fails if `f` panics in the child, or does not come back.
 pub fn in_a_child(f: impl FnOnce()) {
-    // SAFETY: The child runs `f` alone, which uses no lock of another thread but the allocator's, and leaves by `_exit`.
+    // SAFETY: The child runs `f` alone, which uses no lock of another thread but the allocator's,
+    // and leaves by `_exit`.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "the process cannot fork");
     if child == 0 {
@@ -111,7 +115,8 @@ pub fn in_a_child(f: impl FnOnce()) {
     assert_eq!(wait(child), Some(0), "the child failed");
 }
 
-/// Forks; the child runs `f`. The signal that ends the child; none where it comes to the end of `f`.
+/// Forks; the child runs `f`. The signal that ends the child; none where it comes to the end of
+/// `f`.
 pub fn signal_in_a_child(f: impl FnOnce()) -> Option<i32> {
     // SAFETY: As in `in_a_child`.
     let child = unsafe { libc::fork() };

@@ -1,11 +1,12 @@
 //! The blocks of one allocator, and the only place that calls its unsafe methods.
 //!
-//! Always: each block in the ledger is currently allocated by the ledger's allocator, its whole real length holds the
-//! pattern of its number, and no two blocks overlap. Every call is checked against that and against what the
-//! [`Allocator`] contract says of its result, so a test that only goes through a ledger has tested the contract.
+//! Always: each block in the ledger is currently allocated by the ledger's allocator, its whole
+//! real length holds the pattern of its number, and no two blocks overlap. Every call is checked
+//! against that and against what the [`Allocator`] contract says of its result, so a test that only
+//! goes through a ledger has tested the contract.
 //!
-//! A block is given back with each kind of layout that fits it in turn: the size asked for, the size returned, and one
-//! between them.
+//! A block is given back with each kind of layout that fits it in turn: the size asked for, the
+//! size returned, and one between them.
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -23,8 +24,8 @@ pub struct Held {
     number: u64,
 }
 
-// SAFETY: The bytes are the holder's alone; whether a block may be freed on another thread is the allocator's to say,
-// by being `Sync` or `Send`.
+// SAFETY: The bytes are the holder's alone; whether a block may be freed on another thread is the
+// allocator's to say, by being `Sync` or `Send`.
 unsafe impl Send for Held {}
 
 impl Held {
@@ -50,7 +51,8 @@ impl Held {
 
     /// The whole block, each byte of which holds the pattern.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: The block is allocated and filled, as in every `Held`, and only its holder writes it.
+        // SAFETY: The block is allocated and filled, as in every `Held`, and only its holder writes
+        // it.
         unsafe { bytes(self.start, self.len) }
     }
 
@@ -59,7 +61,8 @@ impl Held {
         assert!(Pattern::of(self.number).matches(self.bytes()), "the contents of {self:?} changed");
     }
 
-    /// A layout that fits, of at most `most` bytes where that is not less than what was asked for; the kinds take turns.
+    /// A layout that fits, of at most `most` bytes where that is not less than what was asked for;
+    /// the kinds take turns.
     fn fitting(&self, most: usize) -> NonZeroLayout {
         let asked = self.layout.size();
         let size = match self.number % 3 {
@@ -132,7 +135,8 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
     /// The allocator's.
     pub fn allocate_zeroed(&mut self, layout: NonZeroLayout) -> Result<usize, AllocError> {
         let block = self.allocator.allocate_zeroed(layout)?;
-        // SAFETY: The block was just returned, so it is readable and ours, and zeroed memory is initialised.
+        // SAFETY: The block was just returned, so it is readable and ours, and zeroed memory is
+        // initialised.
         assert_zero(unsafe { bytes(block.cast(), block.len()) });
         Ok(self.enter(block, layout))
     }
@@ -144,11 +148,13 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
     pub fn resize(&mut self, address: usize, new: NonZeroLayout, way: Way) -> Result<usize, AllocError> {
         let most = self.largest_old(address, new, way);
         self.replace(address, new, most, way == Way::GrowZeroed, |allocator, block, old| match way {
-            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is not larger.
+            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is
+            // not larger.
             Way::Grow => unsafe { allocator.grow(block, old, new) },
             // SAFETY: As for `Grow`.
             Way::GrowZeroed => unsafe { allocator.grow_zeroed(block, old, new) },
-            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is not smaller.
+            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is
+            // not smaller.
             Way::Shrink => unsafe { allocator.shrink(block, old, new) },
         })
     }
@@ -159,13 +165,15 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
         self.free_as(&held, held.fitting(usize::MAX).size());
     }
 
-    /// Frees `held`, taken from a ledger of the same allocator, with a layout of `size` bytes, which must fit.
+    /// Frees `held`, taken from a ledger of the same allocator, with a layout of `size` bytes,
+    /// which must fit.
     pub fn free_as(&self, held: &Held, size: usize) {
         held.verify();
         assert!((held.layout.size()..=held.len).contains(&size));
         let layout = held.layout.with_size(size).expect("the sizes on both sides are sizes of layouts");
-        // SAFETY: What a ledger held is allocated by its allocator, and it was taken out, so this is the last use; the
-        // size was just checked to fit, and the alignment is the one asked for.
+        // SAFETY: What a ledger held is allocated by its allocator, and it was taken out, so this
+        // is the last use; the size was just checked to fit, and the alignment is the one asked
+        // for.
         unsafe { self.allocator.deallocate(held.start, layout) };
     }
 
@@ -240,8 +248,8 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
         };
         let kept = old.size().min(new.size());
         assert!(block.len() >= new.size(), "{new:?} became {} bytes", block.len());
-        // SAFETY: The block was just returned, so it is readable and ours; the contract says that these bytes keep
-        // their values, which `held` had initialised.
+        // SAFETY: The block was just returned, so it is readable and ours; the contract says that
+        // these bytes keep their values, which `held` had initialised.
         let contents = unsafe { bytes(block.cast(), kept) };
         assert!(Pattern::of(held.number).matches(contents), "resizing {held:?} to {new:?} lost bytes");
         if zeroed {
@@ -280,7 +288,8 @@ impl<A: ResizeInPlace + ?Sized> Ledger<'_, A> {
     /// Resizes the block at `address` where it is.
     ///
     /// # Errors
-    /// The allocator's, which must be [`AllocError::NotInPlace`]; the block was checked to be unchanged.
+    /// The allocator's, which must be [`AllocError::NotInPlace`]; the block was checked to be
+    /// unchanged.
     pub fn resize_in_place(
         &mut self,
         address: usize,
@@ -289,9 +298,11 @@ impl<A: ResizeInPlace + ?Sized> Ledger<'_, A> {
     ) -> Result<(), AllocError> {
         let most = self.largest_old(address, new, way);
         let result = self.replace(address, new, most, false, |allocator, block, old| match way {
-            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is not smaller.
+            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is
+            // not smaller.
             Way::Shrink => unsafe { allocator.shrink_in_place(block, old, new) },
-            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is not larger.
+            // SAFETY: `replace` passes a block of this allocator and a layout that fits it and is
+            // not larger.
             Way::Grow | Way::GrowZeroed => unsafe { allocator.grow_in_place(block, old, new) },
         });
         match result {

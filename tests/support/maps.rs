@@ -85,7 +85,8 @@ pub struct Pool {
 static ONE: Mutex<()> = Mutex::new(());
 
 impl Pool {
-    /// Makes `pages` pages of `bytes` bytes free; `None`, and says so, where this process may not or memory is lacking.
+    /// Makes `pages` pages of `bytes` bytes free; `None`, and says so, where this process may not
+    /// or memory is lacking.
     pub fn of(bytes: usize, pages: usize) -> Option<Self> {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", bytes / 1024);

@@ -1,7 +1,7 @@
 //! Generated operations against a model.
 //!
-//! The model is the [`Ledger`]: what is allocated, where, how long, and each byte of it. Operations follow from the
-//! profile's seed alone, so a failure repeats.
+//! The model is the [`Ledger`]: what is allocated, where, how long, and each byte of it. Operations
+//! follow from the profile's seed alone, so a failure repeats.
 
 use std::hint::black_box;
 
@@ -18,10 +18,11 @@ pub struct Profile {
     pub operations: usize,
     /// About how many blocks are live at a time.
     pub live: usize,
-    /// The largest size in bytes. Sizes are spread evenly over powers of two, and every eighth is a power of two or one
-    /// more.
+    /// The largest size in bytes. Sizes are spread evenly over powers of two, and every eighth is a
+    /// power of two or one more.
     pub largest: usize,
-    /// The largest alignment in bytes. Most alignments are 8, the rest is spread evenly over powers of two.
+    /// The largest alignment in bytes. Most alignments are 8, the rest is spread evenly over powers
+    /// of two.
     pub most_align: usize,
     /// Whether the allocator may refuse.
     pub refusals: bool,
@@ -83,8 +84,8 @@ pub struct Tally {
     pub refused: usize,
 }
 
-/// Runs generated operations and frees what they left. Everything that a [`Ledger`] checks is checked, a whole block
-/// before each free and resize, and all blocks now and then.
+/// Runs generated operations and frees what they left. Everything that a [`Ledger`] checks is
+/// checked, a whole block before each free and resize, and all blocks now and then.
 pub fn run<A: Allocator>(allocator: &A, profile: Profile) -> Tally {
     run_watched(allocator, profile, |_| {})
 }

@@ -1,8 +1,9 @@
 //! Bytes that tell one block from another.
 //!
-//! A pattern is a cyclic stretch of one table of random bytes, begun at a place that its number gives. The period is
-//! prime, so that bytes moved by a power of two differ; no byte is zero, so that a zeroed block differs from an old
-//! one. Copying and comparing whole runs keeps this fast without optimisation, for large blocks too.
+//! A pattern is a cyclic stretch of one table of random bytes, begun at a place that its number
+//! gives. The period is prime, so that bytes moved by a power of two differ; no byte is zero, so
+//! that a zeroed block differs from an old one. Copying and comparing whole runs keeps this fast
+//! without optimisation, for large blocks too.
 
 use std::ptr::NonNull;
 use std::slice;
@@ -31,7 +32,8 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// The pattern of `number`; numbers that follow each other differ from the first byte or soon after.
+    /// The pattern of `number`; numbers that follow each other differ from the first byte or soon
+    /// after.
     pub fn of(number: u64) -> Self {
         Self { phase: (number.wrapping_mul(2_654_435_761) % PERIOD as u64) as usize }
     }
@@ -54,9 +56,11 @@ impl Pattern {
     /// `len` bytes at `start` are writable.
     pub unsafe fn fill(self, start: NonNull<u8>, len: usize) {
         for (offset, run) in self.runs(len) {
-            // SAFETY: The runs together are `len` bytes, so this one begins among those the caller gave.
+            // SAFETY: The runs together are `len` bytes, so this one begins among those the caller
+            // gave.
             let to = unsafe { start.add(offset) };
-            // SAFETY: It ends among them too; the table is a static, which no test's memory overlaps.
+            // SAFETY: It ends among them too; the table is a static, which no test's memory
+            // overlaps.
             unsafe { to.copy_from_nonoverlapping(NonNull::from(run).cast(), run.len()) };
         }
     }

@@ -1,4 +1,5 @@
-//! Pools of slices: a source under them that checks and refuses, regions that check themselves, and what the kernel says.
+//! Pools of slices: a source under them that checks and refuses, regions that check themselves, and
+//! what the kernel says.
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;

@@ -1,7 +1,7 @@
 //! A source that checks whoever uses it.
 //!
-//! It may stand under a `#[global_allocator]`: its books are kept in memory from `System`, and a mistake is
-//! written down rather than reported by a panic, since no method of a source may unwind.
+//! It may stand under a `#[global_allocator]`: its books are kept in memory from `System`, and a
+//! mistake is written down rather than reported by a panic, since no method of a source may unwind.
 
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -156,8 +156,9 @@ impl Books {
     }
 }
 
-// SAFETY: Regions are those of the source behind it, passed on as they are; a release is passed on only where the books
-// say that the region is held and fits. The mutex does not allocate, the books grow in memory of `System`.
+// SAFETY: Regions are those of the source behind it, passed on as they are; a release is passed on
+// only where the books say that the region is held and fits. The mutex does not allocate, the books
+// grow in memory of `System`.
 unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
     const ZEROED: bool = S::ZEROED;
     const MIN_ALIGN: usize = S::MIN_ALIGN;

@@ -1,9 +1,12 @@
-//! Threads that allocate, resize, hand over and free at random, in all tiers of the switchable allocator.
+//! Threads that allocate, resize, hand over and free at random, in all tiers of the switchable
+//! allocator.
 //!
-//! One body for several test binaries, each with tiers of its own as the `#[global_allocator]`. What must hold at the end:
-//! every block had its contents until it was freed, nothing is held, and every region went back to where it came from.
+//! One body for several test binaries, each with tiers of its own as the `#[global_allocator]`.
+//! What must hold at the end: every block had its contents until it was freed, nothing is held, and
+//! every region went back to where it came from.
 //!
-//! The books of the test are kept in the global tier, so that the blocks counted in the heaps are those of the workers.
+//! The books of the test are kept in the global tier, so that the blocks counted in the heaps are
+//! those of the workers.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::ptr::NonNull;
@@ -42,7 +45,8 @@ pub struct Block {
     number: u64,
 }
 
-// SAFETY: The bytes are the holder's alone, and the global allocator's blocks may be freed on any thread.
+// SAFETY: The bytes are the holder's alone, and the global allocator's blocks may be freed on any
+// thread.
 unsafe impl Send for Block {}
 
 /// Blocks up to this size are filled wholly.
@@ -81,7 +85,8 @@ impl Block {
         assert!(self.start.addr().get().is_multiple_of(self.layout.align()), "{self:?} is not aligned");
     }
 
-    /// The stretches that are written and looked at, within the first `kept` bytes: offset and length.
+    /// The stretches that are written and looked at, within the first `kept` bytes: offset and
+    /// length.
     fn stretches(size: usize, kept: usize) -> impl Iterator<Item = (usize, usize)> {
         let ends =
             if size <= WHOLE { [(0, size), (0, 0)] } else { [(0, STRETCH), (size - STRETCH, STRETCH)] };
@@ -121,7 +126,8 @@ impl Block {
     /// Grows or shrinks it, after a look at its contents; unchanged where there is no memory.
     pub fn resize(&mut self, size: usize) -> bool {
         self.check();
-        // SAFETY: The block was allocated with this layout; the size is one of a layout of its alignment.
+        // SAFETY: The block was allocated with this layout; the size is one of a layout of its
+        // alignment.
         let Some(moved) = NonNull::new(unsafe { realloc(self.start.as_ptr(), self.layout, size) }) else {
             self.check();
             return false;
@@ -271,7 +277,8 @@ where
     }
 }
 
-/// The statistics when the threads of the test harness are at rest, which start a test before they are done themselves.
+/// The statistics when the threads of the test harness are at rest, which start a test before they
+/// are done themselves.
 pub fn at_rest<D: Declaration>(allocator: &SwitchableAllocator<D>) -> Statistics {
     loop {
         let before = allocator.statistics();
@@ -339,7 +346,8 @@ where
                     number: (index as u64) << 40,
                 };
                 worker.work(0);
-                // Half of the blocks are left to the thread that started this one, without their heaps.
+                // Half of the blocks are left to the thread that started this one, without their
+                // heaps.
                 let half = worker.blocks.len() / 2;
                 worker.blocks.drain(half..).for_each(Block::free);
                 worker.blocks

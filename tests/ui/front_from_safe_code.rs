@@ -1,4 +1,5 @@
-//! What an allocator puts near a thread may only be reached by who knows that the allocator is still there.
+//! What an allocator puts near a thread may only be reached by who knows that the allocator is
+//! still there.
 
 // says: call to unsafe function `allocate_through` is unsafe
 // says: call to unsafe function `leave` is unsafe

@@ -1,7 +1,8 @@
-//! How much memory stays resident: 500,000 blocks of 99 MiB in all are allocated, freed, and waited for.
+//! How much memory stays resident: 500,000 blocks of 99 MiB in all are allocated, freed, and waited
+//! for.
 //!
-//! What the measurement itself needs, the table of the blocks above all, is a map of its own that is resident before it begins, and is
-//! not counted.
+//! What the measurement itself needs, the table of the blocks above all, is a map of its own that
+//! is resident before it begins, and is not counted.
 
 use std::alloc::Layout;
 use std::hint::black_box;

@@ -41,7 +41,8 @@ pub(crate) fn read(f: impl FnOnce()) -> Duration {
     READING.take().unwrap_or(elapsed)
 }
 
-/// The same on several threads, which begin together: from when the first of them begins what is timed until the last one ends it.
+/// The same on several threads, which begin together: from when the first of them begins what is
+/// timed until the last one ends it.
 pub(crate) fn read_on(threads: usize, f: impl Fn() + Sync) -> Duration {
     let barrier = Arc::new(Barrier::new(threads));
     let on_one = || {

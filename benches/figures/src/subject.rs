@@ -22,14 +22,16 @@ enum Command {
     List,
     /// Run a case so many times
     Run { case: String, iterations: u64 },
-    /// Measure a case: print the nanoseconds of one iteration and the process's peak of resident memory, as JSON
+    /// Measure a case: print the nanoseconds of one iteration and the process's peak of resident
+    /// memory, as JSON
     Time {
         case: String,
         /// How long to measure
         #[arg(long, default_value_t = 10)]
         milliseconds: u64,
     },
-    /// Run a case once that is a program, and print the process's peak of resident memory after what it prints itself
+    /// Run a case once that is a program, and print the process's peak of resident memory after
+    /// what it prints itself
     Whole { case: String },
     /// Run a case once to warm up, then between two markers on standard error
     Quiet { case: String, iterations: u64 },
@@ -85,8 +87,8 @@ pub fn main(cases: &[Case]) -> ExitCode {
     }
 }
 
-/// Measures one run that takes about `budget`, after shorter ones that warm up. Each of those is done twice, so that one that another
-/// program held up does not make the last one too short.
+/// Measures one run that takes about `budget`, after shorter ones that warm up. Each of those is
+/// done twice, so that one that another program held up does not make the last one too short.
 fn sample(case: &Case, budget: Duration) -> Sample {
     let mut iterations = case.description.whole_batches(1000_u64.div_ceil(case.description.weight));
     let mut fastest = f64::INFINITY;

@@ -1,8 +1,10 @@
-//! A device without an operating system: samples come in as packets, are kept for a while, and summed up.
+//! A device without an operating system: samples come in as packets, are kept for a while, and
+//! summed up.
 //!
-//! All memory is set aside by the linker, in three statics, without `unsafe` code: packets of one size in a bit-set, which uses
-//! every byte there is, tables of any size in a tree allocator, and a third one behind Rust's own collections. What is the device's
-//! part, its entry and its end, stands in for a board's start-up code; here the result is the exit status.
+//! All memory is set aside by the linker, in three statics, without `unsafe` code: packets of one
+//! size in a bit-set, which uses every byte there is, tables of any size in a tree allocator, and a
+//! third one behind Rust's own collections. What is the device's part, its entry and its end,
+//! stands in for a board's start-up code; here the result is the exit status.
 
 #![no_std]
 #![no_main]
@@ -61,7 +63,8 @@ fn read_packets(means: &mut BTreeMap<u16, u32>) -> Option<usize> {
     (pool.free_blocks() == pool.blocks() && pool.blocks() == 2 * taken).then_some(taken)
 }
 
-/// Fills the tables' region with blocks of many sizes, frees them in another order, and finds it whole again.
+/// Fills the tables' region with blocks of many sizes, frees them in another order, and finds it
+/// whole again.
 fn use_tables() -> Option<usize> {
     let tables = MultipleBinarySearchTreeAllocator::<_, U8>::new(&TABLES);
     let mut blocks = [None; 32];

@@ -1,7 +1,7 @@
 //! The program that all of `src/bin` run, each with an allocator of its own in the global tier.
 //!
-//! It works in all three tiers on several threads, lets blocks outlive the heaps and the threads that they come from, frees and grows them elsewhere, and
-//! checks what is in them.
+//! It works in all three tiers on several threads, lets blocks outlive the heaps and the threads
+//! that they come from, frees and grows them elsewhere, and checks what is in them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

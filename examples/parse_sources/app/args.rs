@@ -10,15 +10,17 @@ use std::thread;
 
 /// Parse Rust sources, each file in a heap of its own, and measure the allocator's tiers.
 ///
-/// Every file is read, parsed with syn, counted and dropped by one of several threads: first with all blocks in the
-/// global tier, then in the thread tier (a heap for each thread), then in the coroutine tier (a heap for each file), in
-/// one process. The runs must count the same; then a table shows what each one took.
+/// Every file is read, parsed with syn, counted and dropped by one of several threads: first with
+/// all blocks in the global tier, then in the thread tier (a heap for each thread), then in the
+/// coroutine tier (a heap for each file), in one process. The runs must count the same; then a
+/// table shows what each one took.
 #[derive(Debug, Parser)]
 #[command(after_long_help = EXIT_CODES)]
 pub struct Args {
     /// Rust files, and folders to search for them
     ///
-    /// Default: the sources of the packages that this program itself was built from, which cargo has downloaded.
+    /// Default: the sources of the packages that this program itself was built from, which cargo
+    /// has downloaded.
     paths: Vec<PathBuf>,
 
     /// Number of worker threads [default: as many as the machine runs at once]

@@ -15,8 +15,10 @@ pub struct Figures {
     pub escaped_blocks: Option<u64>,
     /// Bytes in those blocks.
     pub escaped_bytes: Option<u64>,
-    /// Blocks freed by another thread than the one that used their heap, or after their heap's handle was dropped.
+    /// Blocks freed by another thread than the one that used their heap, or after their heap's
+    /// handle was dropped.
     pub remote_frees: Option<u64>,
-    /// Blocks allocated less blocks freed, with all threads of the run gone: 0 unless something leaked.
+    /// Blocks allocated less blocks freed, with all threads of the run gone: 0 unless something
+    /// leaked.
     pub live_blocks_at_end: Option<i64>,
 }

@@ -17,8 +17,8 @@ pub struct Input {
 impl Input {
     /// Finds the files at and under `paths`, or those of the dependencies if there are none.
     ///
-    /// All files are read once, which gives their length and brings them into the page cache, so that the first run
-    /// does not wait for the disk where later ones do not.
+    /// All files are read once, which gives their length and brings them into the page cache, so
+    /// that the first run does not wait for the disk where later ones do not.
     ///
     /// # Errors
     ///

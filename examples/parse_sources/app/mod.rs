@@ -1,4 +1,5 @@
-//! The program, whatever allocator it runs on: find the sources, parse them in each tier, compare, report.
+//! The program, whatever allocator it runs on: find the sources, parse them in each tier, compare,
+//! report.
 
 mod args;
 mod counts;

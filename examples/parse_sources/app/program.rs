@@ -51,7 +51,8 @@ fn plural(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
-/// The fastest run of each tier. The tiers take turns, so that a machine that slows down slows all of them.
+/// The fastest run of each tier. The tiers take turns, so that a machine that slows down slows all
+/// of them.
 fn measure(args: &Args, tiers: &[Tier], input: &Input) -> Result<Vec<Run>, Failure> {
     let progress = if args.json() { Progress::Hidden } else { Progress::Shown };
     let mut fastest: Vec<Run> = Vec::new();

@@ -1,7 +1,7 @@
 //! Progress on standard error.
 //!
-//! The workers do nothing for it: a thread of its own looks at their queue now and then. So it costs them no lock and
-//! no block, and nothing at all where nobody looks.
+//! The workers do nothing for it: a thread of its own looks at their queue now and then. So it
+//! costs them no lock and no block, and nothing at all where nobody looks.
 
 use super::tier::Tier;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};

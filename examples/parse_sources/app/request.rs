@@ -16,7 +16,8 @@ pub struct Answer {
 
 /// Answers for one file; `None` if it cannot be read, is not UTF-8 or does not parse.
 ///
-/// The whole request is here, from reading the file to dropping its tree, so that the caller can give it a heap.
+/// The whole request is here, from reading the file to dropping its tree, so that the caller can
+/// give it a heap.
 pub fn answer(file: &Path) -> Option<Answer> {
     let content = String::from_utf8(fs::read(file).ok()?).ok()?;
     let stream: TokenStream = without_shebang(&content).parse().ok()?;

@@ -22,8 +22,8 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-/// `syn` parses, visits and drops by recursion, so a deeply nested source needs a deep stack. This much is reserved
-/// rather than used: a page costs memory only once the stack has grown into it.
+/// `syn` parses, visits and drops by recursion, so a deeply nested source needs a deep stack. This
+/// much is reserved rather than used: a page costs memory only once the stack has grown into it.
 const STACK_BYTES: usize = 256 << 20;
 
 /// Of the files' longest identifiers, every so many-th goes to the collector.

@@ -1,10 +1,12 @@
 //! One body for every copy of the standard library's unstable `Allocator` trait.
 
-/// Implements the trait `$foreign` for `AllocatorAdaptor`, and our `Allocator` for `AllocToAllocatorAdaptor<_, $marker>`.
+/// Implements the trait `$foreign` for `AllocatorAdaptor`, and our `Allocator` for
+/// `AllocToAllocatorAdaptor<_, $marker>`.
 macro_rules! foreign_allocator {
     ($foreign:ident, $error:ident, $marker:path) => {
-        // SAFETY: Our `Allocator` promises the same. Moving the adaptor moves the allocator, which does not move its
-        // blocks; it is not `Clone` unless the allocator inside is, which then promises that clones share blocks.
+        // SAFETY: Our `Allocator` promises the same. Moving the adaptor moves the allocator, which
+        // does not move its blocks; it is not `Clone` unless the allocator inside is, which then
+        // promises that clones share blocks.
         unsafe impl<A: crate::Allocator> $foreign for AllocatorAdaptor<A> {
             #[inline(always)]
             fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
@@ -59,8 +61,8 @@ macro_rules! foreign_allocator {
             }
         }
 
-        // SAFETY: The foreign trait promises the same, and defines "currently allocated" and "fits" the same way; it may panic, which
-        // `no_unwind` lets go no further.
+        // SAFETY: The foreign trait promises the same, and defines "currently allocated" and "fits"
+        // the same way; it may panic, which `no_unwind` lets go no further.
         unsafe impl<A: $foreign> crate::Allocator for AllocToAllocatorAdaptor<A, $marker> {
             #[inline(always)]
             fn allocate(&self, layout: crate::NonZeroLayout) -> Result<NonNull<[u8]>, crate::AllocError> {

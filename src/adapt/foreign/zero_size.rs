@@ -49,7 +49,8 @@ pub(super) enum Resize {
 /// Grows or shrinks a block, from and to any size, none included.
 ///
 /// # Safety
-/// As [`Allocator::grow`] or [`Allocator::shrink`], for a block that [`allocate`] or [`resize`] returned.
+/// As [`Allocator::grow`] or [`Allocator::shrink`], for a block that [`allocate`] or [`resize`]
+/// returned.
 #[inline(always)]
 pub(super) unsafe fn resize<A: Allocator>(
     allocator: &A,

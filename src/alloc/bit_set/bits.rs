@@ -1,4 +1,5 @@
-//! Words of free blocks in a row, wherever they stand: in a region's books, or in an allocator's own value.
+//! Words of free blocks in a row, wherever they stand: in a region's books, or in an allocator's
+//! own value.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +19,8 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// A run of `size` bytes at a multiple of `align`, both known to be layouts', among blocks of `block` bytes from address `start` on.
+    /// A run of `size` bytes at a multiple of `align`, both known to be layouts', among blocks of
+    /// `block` bytes from address `start` on.
     #[inline]
     pub(super) const fn new(size: usize, align: usize, block: usize, start: usize) -> Self {
         let len = size.div_ceil(block);
@@ -80,7 +82,8 @@ impl Bits<'_> {
         }
     }
 
-    /// Where a run as wanted, of up to 64 blocks at a multiple of up to 64, begins in `word`; it may end in the next.
+    /// Where a run as wanted, of up to 64 blocks at a multiple of up to 64, begins in `word`; it
+    /// may end in the next.
     #[inline]
     pub(super) fn find_from(self, word: usize, wanted: Wanted) -> Option<usize> {
         let starts = word::run_starts_across(self.get(word), self.get(word + 1), wanted.len)
@@ -101,7 +104,8 @@ impl Bits<'_> {
         None
     }
 
-    /// A run beyond 64 blocks; `next` gives the next word from a word on in which a run begins that ends behind it.
+    /// A run beyond 64 blocks; `next` gives the next word from a word on in which a run begins that
+    /// ends behind it.
     pub(super) fn find_long(self, wanted: Wanted, next: impl Fn(usize) -> Option<usize>) -> Option<usize> {
         let mut from = 0;
         while let Some(word) = next(from / BITS) {
@@ -121,7 +125,8 @@ impl Bits<'_> {
         (word + 1) * BITS - word::suffix(self.get(word))
     }
 
-    /// Where the run that has block `start` ends, or a block not before `enough` if it goes on there.
+    /// Where the run that has block `start` ends, or a block not before `enough` if it goes on
+    /// there.
     pub(super) fn end_of(self, start: usize, enough: usize) -> usize {
         let mut word = start / BITS;
         let mut end = start + word::prefix(self.get(word) >> (start % BITS));

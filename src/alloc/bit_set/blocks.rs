@@ -60,7 +60,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         }
         self.hand.set(word::without_lowest(hand));
         let block = ptr::up(self.hand_start.get(), word::lowest(hand) * Self::BLOCK);
-        // SAFETY: With a bit in the hand, its word is that of a region, and the block lies in the region.
+        // SAFETY: With a bit in the hand, its word is that of a region, and the block lies in the
+        // region.
         Some(unsafe { NonNull::new_unchecked(block) })
     }
 
@@ -135,7 +136,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     pub(super) fn flush_quick(&self) {
         for len in Quick::lengths() {
             self.quick.drain(len, |run| {
-                // SAFETY: A run that waits lies in a region that is held: one is released only after all runs went back.
+                // SAFETY: A run that waits lies in a region that is held: one is released only
+                // after all runs went back.
                 let (region, offset) = unsafe { self.place_of(run) };
                 self.give_to(region, offset, len);
             });
@@ -150,8 +152,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     pub(super) unsafe fn place_of(&self, block: NonNull<u8>) -> (&Region, usize) {
         let offset = block.addr().get().wrapping_sub(self.phase()) & (Self::WINDOW - 1);
         let region = ptr::down(block.as_ptr(), offset).cast::<Region>();
-        // SAFETY: A region starts where its window does and does not leave it, so this is the region that the block lies in,
-        // and the block's pointer was made from the region's; it is held because the block is not given back.
+        // SAFETY: A region starts where its window does and does not leave it, so this is the
+        // region that the block lies in, and the block's pointer was made from the region's; it is
+        // held because the block is not given back.
         (unsafe { &*region }, offset)
     }
 
@@ -168,7 +171,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         }
         // SAFETY: The caller's promises; so few blocks have no region of their own.
         let (region, offset) = unsafe { self.place_of(block) };
-        // SAFETY: The caller gives the run up; its region is released only after all that waits went back to the maps.
+        // SAFETY: The caller gives the run up; its region is released only after all that waits
+        // went back to the maps.
         if !unsafe { self.quick.push(len, block) } {
             if len == 1 {
                 // SAFETY: The block is in the region.
@@ -323,7 +327,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     #[inline(never)]
     unsafe fn give_run_back(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         if Self::is_large(layout) {
-            // SAFETY: The caller's promises; every layout that fits the block says that it has a region of its own.
+            // SAFETY: The caller's promises; every layout that fits the block says that it has a
+            // region of its own.
             unsafe { self.large.deallocate(&self.source, block) };
             return;
         }

@@ -7,8 +7,8 @@
 //!   +--------+-----+------------------------------+           +---------+---------+- - - -+-----------+
 //! ```
 //!
-//! Always: a bit of `any` says whether its word of `bits` has a free block; without a region no block is free; bits from `N` on
-//! are never set.
+//! Always: a bit of `any` says whether its word of `bits` has a free block; without a region no
+//! block is free; bits from `N` on are never set.
 
 use core::cell::Cell;
 use core::fmt;
@@ -61,12 +61,13 @@ where
 
 /// An allocator of `N` blocks of `B` bytes whose bits stand in its own value.
 ///
-/// It obtains one region of exactly `N * B` bytes, with the first allocation, and every byte of it is a block's: there are no books. So it suits
-/// memory that is small and fixed, such as a static range in firmware, and it can stand in a `static` itself. Requests take adjacent blocks, at any
-/// alignment; what does not fit is refused. To allocate or free a block takes a few instructions; a run looks at the words that have free blocks, at most 64.
-/// It is for one thread at a time: it can be sent, not shared, unless in a
-/// [`Locked`](crate::Locked). A run that is freed twice, or is none of this allocator's, ends the
-/// process.
+/// It obtains one region of exactly `N * B` bytes, with the first allocation, and every byte of it
+/// is a block's: there are no books. So it suits memory that is small and fixed, such as a static
+/// range in firmware, and it can stand in a `static` itself. Requests take adjacent blocks, at any
+/// alignment; what does not fit is refused. To allocate or free a block takes a few instructions; a
+/// run looks at the words that have free blocks, at most 64. It is for one thread at a time: it can
+/// be sent, not shared, unless in a [`Locked`](crate::Locked). A run that is freed twice, or is
+/// none of this allocator's, ends the process.
 ///
 /// # Held memory
 /// Nothing before the first allocation, then the one region until the allocator is dropped.
@@ -93,8 +94,8 @@ pub struct FixedBitSetAllocator<S: MemorySource, B: BlockSize, N: BlockCount> {
     block: core::marker::PhantomData<fn() -> B>,
 }
 
-// SAFETY: The pointers lead to a region that this allocator alone uses, wherever it is; the source says for itself whether
-// it can be sent.
+// SAFETY: The pointers lead to a region that this allocator alone uses, wherever it is; the source
+// says for itself whether it can be sent.
 unsafe impl<S: MemorySource + Send, B: BlockSize, N: BlockCount> Send for FixedBitSetAllocator<S, B, N> {}
 
 impl<S: MemorySource, B: BlockSize, N: BlockCount> FixedBitSetAllocator<S, B, N> {
@@ -260,8 +261,9 @@ impl<S: MemorySource, B: BlockSize, N: BlockCount> FixedBitSetAllocator<S, B, N>
     }
 }
 
-// SAFETY: A block was free and is not any more, so that no two overlap; it lies in the region, which starts at a multiple of `B` and
-// stays until the allocator is gone. Moving the allocator moves the bits, not the region.
+// SAFETY: A block was free and is not any more, so that no two overlap; it lies in the region,
+// which starts at a multiple of `B` and stays until the allocator is gone. Moving the allocator
+// moves the bits, not the region.
 unsafe impl<S: MemorySource, B: BlockSize, N: BlockCount> Allocator for FixedBitSetAllocator<S, B, N> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
@@ -284,7 +286,8 @@ unsafe impl<S: MemorySource, B: BlockSize, N: BlockCount> Allocator for FixedBit
     in_place_or_elsewhere!(source);
 }
 
-// SAFETY: A block grows over free blocks behind it, which become its own, and shrinks by giving its last ones back.
+// SAFETY: A block grows over free blocks behind it, which become its own, and shrinks by giving its
+// last ones back.
 unsafe impl<S: MemorySource, B: BlockSize, N: BlockCount> ResizeInPlace for FixedBitSetAllocator<S, B, N> {
     unsafe fn grow_in_place(
         &self,
@@ -344,7 +347,8 @@ impl<S: MemorySource, B: BlockSize, N: BlockCount> Reset for FixedBitSetAllocato
 impl<S: MemorySource, B: BlockSize, N: BlockCount> Drop for FixedBitSetAllocator<S, B, N> {
     fn drop(&mut self) {
         if let Some(obtained) = self.obtained.take() {
-            // SAFETY: The source gave the region at this alignment; the allocator is going, and its blocks with it.
+            // SAFETY: The source gave the region at this alignment; the allocator is going, and its
+            // blocks with it.
             unsafe { release(&self.source, obtained, Self::REGION.align()) };
         }
     }

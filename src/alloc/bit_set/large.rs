@@ -6,7 +6,8 @@
 //!   +------------------+---------+----------------------------+
 //! ```
 //!
-//! Whether a block is one of these follows from its layout alone, so its header is where the layout says: right before it.
+//! Whether a block is one of these follows from its layout alone, so its header is where the layout
+//! says: right before it.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
@@ -70,7 +71,8 @@ impl LargeBlocks {
         let header = Self::header(block);
         let behind = self.head.get();
         let new = Large { before: Cell::new(null_mut()), behind: Cell::new(behind), obtained, align, len };
-        // SAFETY: The header lies in the region, between its start and the block, at a multiple of `HEADER`.
+        // SAFETY: The header lies in the region, between its start and the block, at a multiple of
+        // `HEADER`.
         unsafe { header.write(new) };
         if let Some(behind) = NonNull::new(behind) {
             // SAFETY: What is on the list is held.
@@ -96,7 +98,8 @@ impl LargeBlocks {
     /// Releases a block's region.
     ///
     /// # Safety
-    /// [`allocate`](Self::allocate) made the block on this list and over this source, and nobody uses it any more.
+    /// [`allocate`](Self::allocate) made the block on this list and over this source, and nobody
+    /// uses it any more.
     #[cold]
     #[inline(never)]
     pub(super) unsafe fn deallocate<S: MemorySource>(&self, source: &S, block: NonNull<u8>) {

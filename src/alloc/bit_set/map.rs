@@ -9,15 +9,19 @@
 //!   present   the lengths of which there is a word, length 1 at bit 0
 //! ```
 //!
-//! A word's longest run is that of its own bits, or the one that ends in the next word where it is longer (64 where it is longer still).
-//! A single block that is freed makes its word *unsettled*: what its longest run is, is found out when a search for a run does not find
-//! one elsewhere, so that who allocates single blocks only does not pay for runs.
+//! A word's longest run is that of its own bits, or the one that ends in the next word where it is
+//! longer (64 where it is longer still). A single block that is freed makes its word *unsettled*:
+//! what its longest run is, is found out when a search for a run does not find one elsewhere, so
+//! that who allocates single blocks only does not pay for runs.
 //!
-//! Always, between two calls: `rows` and `present` say the same as `longest`; a word without a free block has length 0 and is in no
-//! row; and every other settled word has a run of its length. It has no longer one, unless that ends in an unsettled word. So a run of up to 64 blocks is found by three loads
-//! and three `tzcnt`, the shortest that is long enough, if a settled word has one. Otherwise unsettled words are settled until one does: one
-//! for each that single blocks unsettled before. Only what follows looks at more words, and never at more than the region has: runs beyond 64 blocks,
-//! and runs at multiples of more than one block where no run is so long that it must hold one.
+//! Always, between two calls: `rows` and `present` say the same as `longest`; a word without a free
+//! block has length 0 and is in no row; and every other settled word has a run of its length. It
+//! has no longer one, unless that ends in an unsettled word. So a run of up to 64 blocks is found
+//! by three loads and three `tzcnt`, the shortest that is long enough, if a settled word has one.
+//! Otherwise unsettled words are settled until one does: one for each that single blocks unsettled
+//! before. Only what follows looks at more words, and never at more than the region has: runs
+//! beyond 64 blocks, and runs at multiples of more than one block where no run is so long that it
+//! must hold one.
 
 #![forbid(unsafe_code)]
 
@@ -117,7 +121,8 @@ impl Map<'_> {
         self.bits.find_long(wanted, |word| self.next_in(LONG, word))
     }
 
-    /// A run of up to 64 blocks at a multiple of up to 64: looks through the words that have a run of this length.
+    /// A run of up to 64 blocks at a multiple of up to 64: looks through the words that have a run
+    /// of this length.
     fn find_at_multiple(self, wanted: Wanted) -> Option<usize> {
         for length in wanted.len..=LONG {
             let mut from = 0;
@@ -138,7 +143,8 @@ impl Map<'_> {
         if known < LONG { Some(known) } else { None }
     }
 
-    /// The length of the longest run of free blocks, in blocks. Looks at every word where that is beyond 64.
+    /// The length of the longest run of free blocks, in blocks. Looks at every word where that is
+    /// beyond 64.
     pub(super) fn longest_run(self) -> usize {
         self.settle_all();
         if let Some(known) = self.longest_short_run() {
@@ -195,7 +201,8 @@ impl Map<'_> {
         true
     }
 
-    /// Settles the books after the run around bit `at` of `word`, whose bits are now `bits`, became longer.
+    /// Settles the books after the run around bit `at` of `word`, whose bits are now `bits`, became
+    /// longer.
     #[inline]
     pub(super) fn given(self, word: usize, bits: u64, at: usize) {
         let (up, down) = word::around(bits, at);
@@ -235,8 +242,8 @@ impl Map<'_> {
         self.set_longest(word, UNSETTLED);
     }
 
-    /// A word to take single blocks from: the next unsettled one from `from` on, else the first of all, else one whose longest run is
-    /// the shortest.
+    /// A word to take single blocks from: the next unsettled one from `from` on, else the first of
+    /// all, else one whose longest run is the shortest.
     #[inline]
     pub(super) fn next_for_single(self, from: usize) -> Option<usize> {
         if self.rows[UNSETTLED_ROW].get() != 0 {
@@ -262,7 +269,8 @@ impl Map<'_> {
         }
     }
 
-    /// Computes the longest run of each word that the `len` blocks from `at` on touch, and of the word before.
+    /// Computes the longest run of each word that the `len` blocks from `at` on touch, and of the
+    /// word before.
     fn settle(self, at: usize, len: usize) {
         let (first, last) = (at / BITS, (at + len - 1) / BITS);
         for word in first + 1..=last {
@@ -271,18 +279,21 @@ impl Map<'_> {
         self.settle_one(first, self.bits.0[first].get(), at % BITS);
     }
 
-    /// Computes the longest run of `word`, whose bits from `at` on changed to `bits`, and of the word before as far as it depends on it.
+    /// Computes the longest run of `word`, whose bits from `at` on changed to `bits`, and of the
+    /// word before as far as it depends on it.
     #[inline]
     fn settle_one(self, word: usize, bits: u64, at: usize) {
         let was_unsettled = self.longest[word].get() == UNSETTLED;
         self.change_longest(word, self.compute_longest(word));
-        // Where all blocks before these are free too, the word before may have a run that ends here.
+        // Where all blocks before these are free too, the word before may have a run that ends
+        // here.
         if was_unsettled || word::prefix(bits) >= at {
             self.settle_before(word);
         }
     }
 
-    /// Computes the longest run of the word before `word`, if that can depend on `word` and is settled.
+    /// Computes the longest run of the word before `word`, if that can depend on `word` and is
+    /// settled.
     fn settle_before(self, word: usize) {
         if word > 0
             && self.bits.0[word - 1].get() >> (BITS - 1) != 0

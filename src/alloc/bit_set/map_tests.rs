@@ -131,7 +131,8 @@ fn any_wanted(random: &mut fastrand::Rng, blocks: usize) -> Wanted {
     Wanted { len, step, remainder: random.usize(..step) }
 }
 
-/// Runs of random lengths at random multiples are taken and given back; each search is compared, each line of the books checked.
+/// Runs of random lengths at random multiples are taken and given back; each search is compared,
+/// each line of the books checked.
 #[test]
 fn searches_agree_with_looking_at_every_bit() {
     for (seed, from, blocks) in

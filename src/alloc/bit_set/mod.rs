@@ -67,9 +67,10 @@ use word::BITS;
 
 /// An allocator of blocks of `B` bytes and of runs of adjacent blocks, with one bit for each block.
 ///
-/// A block costs nothing but its bit: no header, no rounding beyond a multiple of `B`, so that a region can be filled with live blocks
-/// to the last one. Neighbours that are free are one run again, whatever they were before; up to sixteen of each length from 1 to
-/// 16 blocks are kept as they are until they are wanted again, or space is.
+/// A block costs nothing but its bit: no header, no rounding beyond a multiple of `B`, so that a
+/// region can be filled with live blocks to the last one. Neighbours that are free are one run
+/// again, whatever they were before; up to sixteen of each length from 1 to 16 blocks are kept as
+/// they are until they are wanted again, or space is.
 ///
 /// | operation | looks at |
 /// |---|---|
@@ -104,11 +105,11 @@ use word::BITS;
 /// and go at a region's border obtain it once; of two, the shorter is kept, unless the longer is at
 /// most 1 MiB or an eighth of all. The word that single blocks come from may keep a third.
 ///
-/// With blocks of many sizes that are freed in any order, no workload of `tests/held.rs` made it hold
-/// more than 1.25 times the most that was live, and 1.25 MiB; with sizes of up to 5 KiB in regions of
-/// 64 KiB, 1.5 times that, and three regions. No such bound holds for every order: a region stays
-/// while one of its blocks is live, and free runs that are too short for what is asked for stay
-/// unused (J. M. Robson, 1974).
+/// With blocks of many sizes that are freed in any order, no workload of `tests/held.rs` made it
+/// hold more than 1.25 times the most that was live, and 1.25 MiB; with sizes of up to 5 KiB in
+/// regions of 64 KiB, 1.5 times that, and three regions. No such bound holds for every order: a
+/// region stays while one of its blocks is live, and free runs that are too short for what is asked
+/// for stay unused (J. M. Robson, 1974).
 ///
 /// Over a source that gives regions at any address, each further region may cost up to 16 MiB more,
 /// see below; and what a source gave in one piece beyond the largest length is used as several
@@ -119,11 +120,13 @@ use word::BITS;
 /// slow path meets it: when recent frees go back to the region's map, when a long run is freed, or
 /// before a region goes back to the source.
 ///
-/// A source of pages, or of blocks of equal size, gives as many regions as are wanted. Any other is best one that gives one region, which is then used
-/// from its first byte whatever its address: further regions must lie at the same distance from a multiple of 16 MiB (or of the largest
+/// A source of pages, or of blocks of equal size, gives as many regions as are wanted. Any other is
+/// best one that gives one region, which is then used from its first byte whatever its address:
+/// further regions must lie at the same distance from a multiple of 16 MiB (or of the largest
 /// region), and up to that much more is asked for to reach one.
 ///
-/// `B` is at most 1 MiB. Under a tier of the switchable allocator it is at least 16 bytes. It is for one thread at a time: it can be sent, not shared.
+/// `B` is at most 1 MiB. Under a tier of the switchable allocator it is at least 16 bytes. It is
+/// for one thread at a time: it can be sent, not shared.
 ///
 /// # Examples
 /// ```
@@ -166,8 +169,8 @@ pub struct BitSetAllocator<S: MemorySource, B: BlockSize = U64> {
     block: PhantomData<fn() -> B>,
 }
 
-// SAFETY: The pointers lead to regions that this allocator alone uses, wherever it is; the source says for itself whether
-// it can be sent.
+// SAFETY: The pointers lead to regions that this allocator alone uses, wherever it is; the source
+// says for itself whether it can be sent.
 unsafe impl<S: MemorySource + Send, B: BlockSize> Send for BitSetAllocator<S, B> {}
 
 /// The most blocks that a map's three levels of 64 cover.
@@ -186,7 +189,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// Bytes of a word's blocks.
     const WORD: usize = Self::BLOCK * BITS;
 
-    /// What regions start at multiples of, but for the phase, and do not pass, in bytes; a power of two.
+    /// What regions start at multiples of, but for the phase, and do not pass, in bytes; a power of
+    /// two.
     const WINDOW: usize = {
         let most = MOST_BLOCKS.saturating_mul(Self::BLOCK);
         let most = if most < MOST_BYTES { most } else { MOST_BYTES };
@@ -206,7 +210,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
 
     /// An allocator over `source` that holds nothing yet.
     pub const fn new(source: S) -> Self {
-        // Named here, so that sizes that do not go together are an error where the allocator is made.
+        // Named here, so that sizes that do not go together are an error where the allocator is
+        // made.
         let _ = Self::BOOKS;
         Self {
             hand: Cell::new(0),
@@ -231,19 +236,21 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         &self.source
     }
 
-    /// How many blocks its regions have, but for requests with regions of their own. Takes time in proportion to the number of regions.
+    /// How many blocks its regions have, but for requests with regions of their own. Takes time in
+    /// proportion to the number of regions.
     pub fn blocks(&self) -> usize {
         self.regions().map(Region::blocks).sum()
     }
 
-    /// How many of the [`blocks`](Self::blocks) are free. Takes time in proportion to the number of regions.
+    /// How many of the [`blocks`](Self::blocks) are free. Takes time in proportion to the number of
+    /// regions.
     pub fn free_blocks(&self) -> usize {
         let at_hand = self.hand.get().count_ones() as usize;
         at_hand + self.regions().map(|region| region.blocks() - region.used.get()).sum::<usize>()
     }
 
-    /// The length of the longest run of free blocks, in blocks. Takes time in proportion to the number of regions, and of words in
-    /// those that have a run of 64 blocks or more.
+    /// The length of the longest run of free blocks, in blocks. Takes time in proportion to the
+    /// number of regions, and of words in those that have a run of 64 blocks or more.
     pub fn longest_free_run(&self) -> usize {
         self.flush();
         self.flush_quick();
@@ -274,8 +281,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         layout.size() <= Self::BLOCK && layout.align() <= Self::BLOCK
     }
 
-    /// Whether the layout gets a region of its own: where a region as long as they get could not hold it behind the books. The same
-    /// for every layout that fits a block.
+    /// Whether the layout gets a region of its own: where a region as long as they get could not
+    /// hold it behind the books. The same for every layout that fits a block.
     #[inline]
     const fn is_large(layout: NonZeroLayout) -> bool {
         let before = if layout.align() <= Self::BLOCK {
@@ -291,9 +298,10 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     }
 }
 
-// SAFETY: A block is taken out of the hand or out of a region's map, where it was free, so that no two overlap; it lies in its
-// region, behind the books, whose bits are never set. Numbers count from a region's start, which is at a multiple of `B`. Regions
-// don't move with the allocator, and the one of a live block is not released.
+// SAFETY: A block is taken out of the hand or out of a region's map, where it was free, so that no
+// two overlap; it lies in its region, behind the books, whose bits are never set. Numbers count
+// from a region's start, which is at a multiple of `B`. Regions don't move with the allocator, and
+// the one of a live block is not released.
 unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
@@ -336,8 +344,9 @@ unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
     in_place_or_elsewhere!(source);
 }
 
-// SAFETY: A block grows over blocks behind it that are free, which become its own, and shrinks by giving its last ones back; in both
-// cases it stays where it is. A block that has a region of its own has the length of that region.
+// SAFETY: A block grows over blocks behind it that are free, which become its own, and shrinks by
+// giving its last ones back; in both cases it stays where it is. A block that has a region of its
+// own has the length of that region.
 unsafe impl<S: MemorySource, B: BlockSize> ResizeInPlace for BitSetAllocator<S, B> {
     #[inline]
     unsafe fn grow_in_place(
@@ -369,7 +378,8 @@ unsafe impl<S: MemorySource, B: BlockSize> ResizeInPlace for BitSetAllocator<S, 
     }
 }
 
-// SAFETY: Every block lies in a region on one of the lists, and a region belongs to this allocator alone.
+// SAFETY: Every block lies in a region on one of the lists, and a region belongs to this allocator
+// alone.
 unsafe impl<S: MemorySource, B: BlockSize> Owns for BitSetAllocator<S, B> {
     /// Looks through all regions: takes time in proportion to their number.
     fn owns(&self, address: NonNull<u8>) -> bool {
@@ -382,13 +392,15 @@ unsafe impl<S: MemorySource, B: BlockSize> Owns for BitSetAllocator<S, B> {
 
 impl<S: MemorySource, B: BlockSize> Reset for BitSetAllocator<S, B> {
     fn reset(&mut self) {
-        // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use a block.
+        // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use a
+        // block.
         unsafe { self.free_all_but_one() };
     }
 }
 
-// SAFETY: `new` obtains nothing, dropping releases all regions, `recycle` keeps one at most; regions are released with the length
-// that was returned. A block is `B` bytes or more at a multiple of `B`, and `new_in` refuses to compile where that is less than 16.
+// SAFETY: `new` obtains nothing, dropping releases all regions, `recycle` keeps one at most;
+// regions are released with the length that was returned. A block is `B` bytes or more at a
+// multiple of `B`, and `new_in` refuses to compile where that is less than 16.
 unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for BitSetAllocator<S, B> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = BitSetAllocator<S2, B>;

@@ -1,9 +1,11 @@
 //! Blocks and short runs that were freed just now, by length, before their maps hear of it.
 //!
-//! To find a run and to join a freed one with its neighbours takes some hundred instructions; a run that is freed is often wanted again at
-//! the same length, and its memory is near the processor. So up to [`MOST`] runs of each length from 1 to 16 blocks wait on lists (as in quick fit: C. Weinstock and W. Wulf,
-//! Quick Fit: An Efficient Algorithm for Heap Storage Allocation, 1988). They go back to their maps before a region is obtained or released, and
-//! before anybody is told what is free.
+//! To find a run and to join a freed one with its neighbours takes some hundred instructions; a run
+//! that is freed is often wanted again at the same length, and its memory is near the processor. So
+//! up to [`MOST`] runs of each length from 1 to 16 blocks wait on lists (as in quick fit: C.
+//! Weinstock and W. Wulf, Quick Fit: An Efficient Algorithm for Heap Storage Allocation, 1988).
+//! They go back to their maps before a region is obtained or released, and before anybody is told
+//! what is free.
 //!
 //! Always: a run on a list is not free in its region's map, and not counted as used there. A list
 //! has as many runs as its count says. If a run is freed twice, the list leads in a circle, or the
@@ -46,7 +48,8 @@ impl Quick {
     pub(super) fn pop(&self, len: usize) -> Option<NonNull<u8>> {
         let list = self.lists.get(len.wrapping_sub(SHORTEST))?;
         let run = NonNull::new(list.get())?;
-        // SAFETY: What is on a list is free, of this allocator, and begins with the link that `push` wrote.
+        // SAFETY: What is on a list is free, of this allocator, and begins with the link that
+        // `push` wrote.
         list.set(unsafe { run.as_ref() }.next);
         let count = &self.counts[len - SHORTEST];
         count.set(count.get().wrapping_sub(1));
@@ -56,7 +59,8 @@ impl Quick {
     /// Keeps a run of `len` blocks here; `false` where there are enough.
     ///
     /// # Safety
-    /// The run is the caller's to give up, in a region that stays held while the run is here. It is at a multiple of 8.
+    /// The run is the caller's to give up, in a region that stays held while the run is here. It is
+    /// at a multiple of 8.
     #[inline(always)]
     pub(super) unsafe fn push(&self, len: usize, run: NonNull<u8>) -> bool {
         let Some(count) = self.counts.get(len.wrapping_sub(SHORTEST)) else { return false };

@@ -8,8 +8,9 @@
 //!   ^ block 0 would be here: numbers count from the region's start, h blocks are the books'
 //! ```
 //!
-//! Always: a region starts where its window starts and ends in it. So the books of a block are found with a mask; and a block's
-//! number is its offset divided by `B`. Bits of blocks that the books take, and of numbers behind the region's end, are never set.
+//! Always: a region starts where its window starts and ends in it. So the books of a block are
+//! found with a mask; and a block's number is its offset divided by `B`. Bits of blocks that the
+//! books take, and of numbers behind the region's end, are never set.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
@@ -86,7 +87,8 @@ pub(super) const fn books_bytes(blocks: usize, block: usize) -> usize {
 
 /// Bytes of a region that holds its books and `bytes` more, both multiples of `block`.
 pub(super) const fn region_bytes(bytes: usize, block: usize) -> usize {
-    // A region of the length that is found first needs books for itself too, which are at most a word longer.
+    // A region of the length that is found first needs books for itself too, which are at most a
+    // word longer.
     let first = bytes + books_bytes(bytes / block, block);
     bytes + books_bytes(first / block + BITS, block)
 }
@@ -96,7 +98,8 @@ impl Region {
     /// `is_zero`, those are zero.
     ///
     /// # Safety
-    /// The bytes are the allocator's alone; `start` is at a multiple of `block` and of 8; the books leave room for a block at least.
+    /// The bytes are the allocator's alone; `start` is at a multiple of `block` and of 8; the books
+    /// leave room for a block at least.
     pub(super) unsafe fn make<'a>(
         start: NonNull<u8>,
         len: usize,
@@ -114,8 +117,9 @@ impl Region {
         let longest = ptr::up(start.as_ptr(), longest_at(words)).cast::<Cell<u8>>();
         let cells = words + row_words(words) + touched_words(words);
         let after = ptr::up(start.as_ptr(), size_of::<Self>()).cast::<u64>();
-        // SAFETY: `cells` words and `words` bytes follow the header, and `books_bytes` counts all of them, which the caller
-        // promises to be there; zeroed, they are the words and lengths of a map without a free block.
+        // SAFETY: `cells` words and `words` bytes follow the header, and `books_bytes` counts all
+        // of them, which the caller promises to be there; zeroed, they are the words and lengths of
+        // a map without a free block.
         unsafe { after.write_bytes(0, cells) };
         // SAFETY: As above.
         unsafe { longest.write_bytes(0, words) };
@@ -147,7 +151,8 @@ impl Region {
 
     /// The pointer to the region, with the right to all of it.
     pub(super) fn pointer(&self) -> *mut Self {
-        // The pointer to the lengths was made from the region's start, and may access what that could.
+        // The pointer to the lengths was made from the region's start, and may access what that
+        // could.
         ptr::at(self.longest.cast::<Self>(), core::ptr::from_ref(self).addr())
     }
 
@@ -284,7 +289,8 @@ impl Region {
     pub(super) unsafe fn word(&self, word: usize) -> (&Cell<u64>, &Cell<u8>) {
         debug_assert!(word < self.words);
         let bits = ptr::up(self.start(), size_of::<Self>()).cast::<Cell<u64>>().wrapping_add(word);
-        // SAFETY: `make` wrote `words` words behind the header, and the caller promises that this is one of them.
+        // SAFETY: `make` wrote `words` words behind the header, and the caller promises that this
+        // is one of them.
         let bits = unsafe { &*bits };
         // SAFETY: It wrote as many lengths at `longest`.
         let longest = unsafe { &*self.longest.wrapping_add(word) };

@@ -1,8 +1,9 @@
 //! Obtaining and releasing regions.
 //!
-//! Where the source gives pages, or blocks as large as the window, a region is asked for at a multiple of the window, and the
-//! phase is 0. Any other source is asked for what it has, at a multiple of a block: the first region sets the phase, so that none of
-//! it is lost, and a later one is used from where the phase says.
+//! Where the source gives pages, or blocks as large as the window, a region is asked for at a
+//! multiple of the window, and the phase is 0. Any other source is asked for what it has, at a
+//! multiple of a block: the first region sets the phase, so that none of it is lost, and a later
+//! one is used from where the phase says.
 //!
 //! ```text
 //!   phase = start of the first region modulo WINDOW
@@ -42,8 +43,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// Whether regions are asked for at multiples of the window.
     const ALIGNED: bool = Self::NO_PHASE || (S::MIN_ALIGN >= PAGE && S::MAX_REGION >= Self::WINDOW);
 
-    /// Whether a region may begin anywhere, so that as much as an alignment may be lost before a block; where the source gives large blocks
-    /// regions of their own, that is allowed for.
+    /// Whether a region may begin anywhere, so that as much as an alignment may be lost before a
+    /// block; where the source gives large blocks regions of their own, that is allowed for.
     pub(super) const AT_ANY_PLACE: bool = !Self::ALIGNED && S::MAX_REGION / 2 >= Self::WINDOW;
 
     /// What regions are asked for at multiples of.
@@ -122,7 +123,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         Err(AllocError::Source(SourceError::AlignmentTooLarge))
     }
 
-    /// Makes what the source gave a region, or several; `None` where the phase leaves less than `least` bytes.
+    /// Makes what the source gave a region, or several; `None` where the phase leaves less than
+    /// `least` bytes.
     fn adopt(&self, obtained: NonNull<[u8]>, is_zero: bool, least: usize) -> Option<&Region> {
         let start = obtained.cast::<u8>();
         let address = start.addr().get();
@@ -149,8 +151,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             let given = if first.is_none() { obtained } else { ptr::bytes(start, 0) };
             // SAFETY: `from` is less than the length of what was obtained.
             let place = unsafe { start.add(from) };
-            // SAFETY: These `len` bytes were just obtained. They start at a multiple of a block and of 8, as the first region did, and
-            // windows are multiples of both; there is room for the books and a block.
+            // SAFETY: These `len` bytes were just obtained. They start at a multiple of a block and
+            // of 8, as the first region did, and windows are multiples of both; there is room for
+            // the books and a block.
             let region: &Region = unsafe {
                 Region::make(place, len, Self::BLOCK, given, is_split, is_zero, self.identity.get())
             };
@@ -172,8 +175,9 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// Sees to a region without live blocks, and to that of the word at hand if it has none either.
     ///
     /// # Safety
-    /// The pointer is that of a region that is held, and no reference to it is used afterwards: it may be gone. (That is why it is
-    /// passed as a pointer: what a parameter's reference leads to must be there for as long as the function runs.)
+    /// The pointer is that of a region that is held, and no reference to it is used afterwards: it
+    /// may be gone. (That is why it is passed as a pointer: what a parameter's reference leads to
+    /// must be there for as long as the function runs.)
     #[cold]
     #[inline(never)]
     pub(super) unsafe fn emptied(&self, region: *mut Region) {
@@ -234,8 +238,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             self.held.set(self.held.get() - released.obtained.len());
             // SAFETY: Every region is on this list.
             unsafe { self.all.remove(released, |region| &region.all) };
-            // SAFETY: The source gave this region at this alignment; it has no live block, is off the lists, is not at hand and not
-            // the spare one.
+            // SAFETY: The source gave this region at this alignment; it has no live block, is off
+            // the lists, is not at hand and not the spare one.
             unsafe { release(&self.source, released.obtained, Self::ALIGN) };
         }
         if spare.known.is_open() && !spare.known.is(spare.blocks()) {
@@ -259,7 +263,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         // SAFETY: The caller's promise.
         unsafe { self.release_all() };
         if let Some(kept) = longest {
-            // SAFETY: The kept region was taken off the list before the others were released, so that it is still held.
+            // SAFETY: The kept region was taken off the list before the others were released, so
+            // that it is still held.
             unsafe { self.all.push(kept, |region| &region.all) };
             self.held.set(kept.obtained.len());
             kept.start_over();
@@ -267,7 +272,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         }
     }
 
-    /// Releases every region on the list of all, and those of large blocks; the allocator is then as new.
+    /// Releases every region on the list of all, and those of large blocks; the allocator is then
+    /// as new.
     ///
     /// # Safety
     /// No block is used any more.
@@ -283,14 +289,15 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         self.quick.clear();
         // Continuations go with the regions that they continue, so they leave the list before.
         for region in self.regions().filter(|region| region.obtained.is_empty()) {
-            // SAFETY: The region is on this list; the iterator has passed it, and its links stay as they are.
+            // SAFETY: The region is on this list; the iterator has passed it, and its links stay as
+            // they are.
             unsafe { self.all.remove(region, |region| &region.all) };
         }
         while let Some(region) = self.all.first() {
             // SAFETY: The region is the first on the list.
             unsafe { self.all.remove(region, |region| &region.all) };
-            // SAFETY: The source gave this region at this alignment; it is off the lists, and the caller promises that no block of it
-            // is used.
+            // SAFETY: The source gave this region at this alignment; it is off the lists, and the
+            // caller promises that no block of it is used.
             unsafe { release(&self.source, region.obtained, Self::ALIGN) };
         }
         self.all.clear();

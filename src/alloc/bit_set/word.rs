@@ -1,7 +1,8 @@
 //! Free blocks in a word: bit `i` is set where block `i` of the word's 64 is free.
 //!
-//! What is here sees numbers only. The lowest set bit is found and removed by `trailing_zeros` and `word & (word - 1)`, which
-//! are one instruction each with BMI1 (`tzcnt`, `blsr`) and two or three without; `scripts/show-bits.sh` shows both.
+//! What is here sees numbers only. The lowest set bit is found and removed by `trailing_zeros` and
+//! `word & (word - 1)`, which are one instruction each with BMI1 (`tzcnt`, `blsr`) and two or three
+//! without; `scripts/show-bits.sh` shows both.
 
 #![forbid(unsafe_code)]
 
@@ -39,16 +40,17 @@ pub(super) const fn suffix(word: u64) -> usize {
     word.leading_ones() as usize
 }
 
-/// The run of set bits around bit `at`, which is set: how many from `at` upward, and how many from `at` downward, bit `at`
-/// counted in both.
+/// The run of set bits around bit `at`, which is set: how many from `at` upward, and how many from
+/// `at` downward, bit `at` counted in both.
 #[inline(always)]
 pub(super) const fn around(word: u64, at: usize) -> (usize, usize) {
     debug_assert!(word & 1 << at != 0);
     (prefix(word >> at), suffix(word << (BITS - 1 - at)))
 }
 
-/// The bits at which `len` set bits begin, `len` from 1 to 64: the word is met with itself, shifted, and each step doubles
-/// what is known, so that there are `ceil(log2 len)` of them (H. Warren, Hacker's Delight, section 6-2).
+/// The bits at which `len` set bits begin, `len` from 1 to 64: the word is met with itself,
+/// shifted, and each step doubles what is known, so that there are `ceil(log2 len)` of them (H.
+/// Warren, Hacker's Delight, section 6-2).
 #[inline(always)]
 pub(super) const fn run_starts(word: u64, len: usize) -> u64 {
     debug_assert!(len >= 1 && len <= BITS);
@@ -74,7 +76,8 @@ pub(super) const fn run_starts_across(word: u64, next: u64, len: usize) -> u64 {
     (starts & starts >> (len - known)) as u64
 }
 
-/// The length of the longest run of set bits: doubling up as [`run_starts`], then by bisection; at most 11 steps.
+/// The length of the longest run of set bits: doubling up as [`run_starts`], then by bisection; at
+/// most 11 steps.
 #[inline]
 pub(super) const fn longest_run(word: u64) -> usize {
     if word == 0 || word == u64::MAX {
@@ -104,7 +107,8 @@ pub(super) const fn longest_run(word: u64) -> usize {
     len
 }
 
-/// The bits whose number leaves `remainder` when divided by `step`, a power of two up to 64; `remainder` is less.
+/// The bits whose number leaves `remainder` when divided by `step`, a power of two up to 64;
+/// `remainder` is less.
 #[inline(always)]
 pub(super) const fn every(step: usize, remainder: usize) -> u64 {
     debug_assert!(step.is_power_of_two() && step <= BITS && remainder < step);

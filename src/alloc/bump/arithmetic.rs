@@ -1,7 +1,7 @@
 //! The arithmetic of bumping upward: plain numbers, no memory.
 //!
-//! Upward, because the last block can then grow where it is: a `Vec` that grows while nothing else allocates is never
-//! copied.
+//! Upward, because the last block can then grow where it is: a `Vec` that grows while nothing else
+//! allocates is never copied.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +9,8 @@ use crate::sys::LOWER_HALF;
 
 /// What every block's address and size is a multiple of, in bytes.
 ///
-/// Eight is what most values need, so that a request whose alignment is known and at most this needs no padding; sixteen
-/// would waste memory on small blocks.
+/// Eight is what most values need, so that a request whose alignment is known and at most this
+/// needs no padding; sixteen would waste memory on small blocks.
 pub(super) const MIN_ALIGN: usize = 8;
 
 /// `size` rounded up to whole units of [`MIN_ALIGN`].
@@ -32,14 +32,15 @@ pub(super) const fn usable(start: usize, len: usize) -> usize {
     if start.wrapping_add(usable) == 0 { usable - MIN_ALIGN } else { usable }
 }
 
-/// Where a block of `size` bytes at a multiple of `align` goes, between `cursor` and `limit`: where it starts and where it ends. `None` where
-/// it does not fit.
+/// Where a block of `size` bytes at a multiple of `align` goes, between `cursor` and `limit`: where
+/// it starts and where it ends. `None` where it does not fit.
 ///
-/// `cursor` is at most `limit` and a multiple of [`MIN_ALIGN`]; `size` is already [`rounded`] and with `align` comes from
-/// a layout, so that together they pass `isize::MAX` by less than [`MIN_ALIGN`].
+/// `cursor` is at most `limit` and a multiple of [`MIN_ALIGN`]; `size` is already [`rounded`] and
+/// with `align` comes from a layout, so that together they pass `isize::MAX` by less than
+/// [`MIN_ALIGN`].
 ///
-/// There is no test for small alignments: a caller that tells the compiler that `cursor` is aligned has the padding computed away
-/// where the alignment is known.
+/// There is no test for small alignments: a caller that tells the compiler that `cursor` is aligned
+/// has the padding computed away where the alignment is known.
 #[inline(always)]
 pub(super) const fn place(cursor: usize, limit: usize, size: usize, align: usize) -> Option<(usize, usize)> {
     place_within::<LOWER_HALF>(cursor, limit, size, align)
@@ -56,7 +57,8 @@ const fn place_within<const LOWER_HALF: bool>(
     debug_assert!(cursor.is_multiple_of(MIN_ALIGN));
     let start = cursor.wrapping_add(align - 1) & align.wrapping_neg();
     let end = start.wrapping_add(size);
-    // The distance to the end does not overflow wherever the cursor is: the padding is less than `align`.
+    // The distance to the end does not overflow wherever the cursor is: the padding is less than
+    // `align`.
     let fits = if LOWER_HALF { end <= limit } else { end.wrapping_sub(cursor) <= limit - cursor };
     if fits { Some((start, end)) } else { None }
 }
@@ -64,10 +66,11 @@ const fn place_within<const LOWER_HALF: bool>(
 /// The most bytes of a region that no block asks for.
 pub(super) const LAST: usize = 4 * 1024 * 1024;
 
-/// The size of the region to obtain after one of `last` bytes (0 for the first), if nothing larger is needed.
+/// The size of the region to obtain after one of `last` bytes (0 for the first), if nothing larger
+/// is needed.
 ///
-/// Regions double, so that their number stays logarithmic in what is allocated, up to 4 MiB, so that the unused end of
-/// the last one stays small.
+/// Regions double, so that their number stays logarithmic in what is allocated, up to 4 MiB, so
+/// that the unused end of the last one stays small.
 #[inline(always)]
 pub(super) const fn next_region(last: usize) -> usize {
     const FIRST: usize = 64 * 1024;
@@ -116,7 +119,8 @@ mod tests {
             assert_eq!(place_within::<false>(cursor, cursor, size, 1), None);
             assert_eq!(place_within::<false>(cursor, cursor | 8, with_align, align), None);
         }
-        // The last page that Linux gives a program ends below this, with the widest page tables there are.
+        // The last page that Linux gives a program ends below this, with the widest page tables
+        // there are.
         for cursor in [(1 << (usize::BITS - 7)) - 64, 8] {
             assert_eq!(place_within::<true>(cursor, cursor, size, 1), None);
             assert_eq!(place_within::<true>(cursor, cursor | 8, with_align, align), None);

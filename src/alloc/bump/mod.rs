@@ -78,8 +78,8 @@ pub struct BumpAllocator<S: MemorySource> {
     source: S,
 }
 
-// SAFETY: The pointers lead to regions that this allocator alone uses, wherever it is; the source says for itself whether
-// it can be sent.
+// SAFETY: The pointers lead to regions that this allocator alone uses, wherever it is; the source
+// says for itself whether it can be sent.
 unsafe impl<S: MemorySource + Send> Send for BumpAllocator<S> {}
 
 /// A point in the life of a [`BumpAllocator`] to which it can go back.
@@ -120,9 +120,11 @@ impl<S: MemorySource> BumpAllocator<S> {
     /// since, but for one of at most 4 MiB that it keeps for the next that is needed.
     ///
     /// # Safety
-    /// - `checkpoint` was made by this allocator, and since then there was no `reset`, no `rewind` to an earlier
-    ///   checkpoint, and no `deallocate`, `grow` or `shrink` of a block that was allocated before it.
-    /// - No [`scope`](Self::scope) that began since is still running: it will go back to a later moment.
+    /// - `checkpoint` was made by this allocator, and since then there was no `reset`, no `rewind`
+    ///   to an earlier checkpoint, and no `deallocate`, `grow` or `shrink` of a block that was
+    ///   allocated before it.
+    /// - No [`scope`](Self::scope) that began since is still running: it will go back to a later
+    ///   moment.
     /// - No block that was allocated since is used any more.
     pub unsafe fn rewind(&self, checkpoint: Checkpoint) {
         if self.newest.get() == checkpoint.newest {
@@ -151,10 +153,11 @@ impl<S: MemorySource> BumpAllocator<S> {
         struct Rewind<'a, S: MemorySource>(&'a BumpAllocator<S>, Checkpoint);
         impl<S: MemorySource> Drop for Rewind<'_, S> {
             fn drop(&mut self) {
-                // SAFETY: The checkpoint is this allocator's. The allocator was borrowed mutably when it was made,
-                // so nothing that borrows it held an older block; and whatever `f` made that borrows it is gone.
-                // `f` has only a shared reference, so there was no `reset`, and nested scopes are impossible; who
-                // calls `rewind` promises not to go back beyond a scope that is running.
+                // SAFETY: The checkpoint is this allocator's. The allocator was borrowed mutably
+                // when it was made, so nothing that borrows it held an older block; and whatever
+                // `f` made that borrows it is gone. `f` has only a shared reference, so there was
+                // no `reset`, and nested scopes are impossible; who calls `rewind` promises not to
+                // go back beyond a scope that is running.
                 unsafe { self.0.rewind(self.1) };
             }
         }
@@ -169,9 +172,10 @@ impl<S: MemorySource> BumpAllocator<S> {
     }
 }
 
-// SAFETY: `allocate_at_hand` cuts blocks off between cursor and limit, which lie in a region that the allocator holds,
-// and moves the cursor behind them; the cursor moves down only over the last block, when it is given back or shrunk. So no
-// two allocated blocks overlap. Regions don't move with the allocator.
+// SAFETY: `allocate_at_hand` cuts blocks off between cursor and limit, which lie in a region that
+// the allocator holds, and moves the cursor behind them; the cursor moves down only over the last
+// block, when it is given back or shrunk. So no two allocated blocks overlap. Regions don't move
+// with the allocator.
 unsafe impl<S: MemorySource> Allocator for BumpAllocator<S> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
@@ -225,13 +229,14 @@ impl<S: MemorySource> BumpAllocator<S> {
     #[inline(always)]
     fn allocate_in_region(&self, layout: NonZeroLayout) -> Option<NonNull<u8>> {
         let cursor = self.cursor.get();
-        // SAFETY: The cursor starts at a multiple of MIN_ALIGN, behind a header or dangling, and moves by multiples of it: sizes are
-        // rounded, and padding to a smaller alignment is 0.
+        // SAFETY: The cursor starts at a multiple of MIN_ALIGN, behind a header or dangling, and
+        // moves by multiples of it: sizes are rounded, and padding to a smaller alignment is 0.
         unsafe { core::hint::assert_unchecked(cursor.addr().is_multiple_of(MIN_ALIGN)) };
         let size = rounded(layout.size());
         let (start, end) = place(cursor.addr(), self.limit.get().addr(), size, layout.align())?;
         self.cursor.set(ptr::at(cursor, end));
-        // SAFETY: The start is not null: it is at least the cursor, which lies in a region or is dangling, and at most the limit.
+        // SAFETY: The start is not null: it is at least the cursor, which lies in a region or is
+        // dangling, and at most the limit.
         Some(unsafe { NonNull::new_unchecked(ptr::at(cursor, start)) })
     }
 
@@ -272,8 +277,8 @@ unsafe fn zero_up_to(block: NonNull<[u8]>, from: usize, to: usize) {
     }
 }
 
-// SAFETY: A block that is the last one ends at the cursor, so moving the cursor changes its length and no other block's;
-// a block that is large enough already keeps its length.
+// SAFETY: A block that is the last one ends at the cursor, so moving the cursor changes its length
+// and no other block's; a block that is large enough already keeps its length.
 unsafe impl<S: MemorySource> ResizeInPlace for BumpAllocator<S> {
     #[inline]
     unsafe fn grow_in_place(
@@ -331,13 +336,14 @@ unsafe impl<S: MemorySource> Owns for BumpAllocator<S> {
 
 impl<S: MemorySource> Reset for BumpAllocator<S> {
     fn reset(&mut self) {
-        // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use a block.
+        // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use a
+        // block.
         unsafe { self.free_all_but_largest() };
     }
 }
 
-// SAFETY: `new` obtains nothing, dropping releases all regions on the list, `recycle` leaves one at most; a block lies in the
-// region whose cursor made it. `REUSES_BLOCKS` is false.
+// SAFETY: `new` obtains nothing, dropping releases all regions on the list, `recycle` leaves one at
+// most; a block lies in the region whose cursor made it. `REUSES_BLOCKS` is false.
 unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = BumpAllocator<S2>;
@@ -362,7 +368,8 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
 
     #[inline(always)]
     fn owns_at_hand(&self, address: NonNull<u8>) -> bool {
-        // The newest region, up to the cursor. Before there is one its start is null and the cursor next to it.
+        // The newest region, up to the cursor. Before there is one its start is null and the cursor
+        // next to it.
         let start = self.newest.get().addr();
         address.addr().get().wrapping_sub(start) < self.cursor.get().addr() - start
     }

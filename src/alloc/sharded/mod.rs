@@ -14,8 +14,9 @@
 //! - `count`: how many shards there are
 //!
 //! Always:
-//! - Whether a block is a shard's or the large allocator's follows from each layout that fits it: shards serve sizes and alignments up to [`LARGEST`](Sharded::LARGEST) and
-//!   say of no block that it is longer.
+//! - Whether a block is a shard's or the large allocator's follows from each layout that fits it:
+//!   shards serve sizes and alignments up to [`LARGEST`](Sharded::LARGEST) and say of no block that
+//!   it is longer.
 //! - A block of a shard goes back to that shard, whichever thread frees it.
 //! - No thread waits for a lock while another shard could serve it, or to free a block.
 
@@ -49,29 +50,36 @@ fn foreign(block: usize) -> ! {
     misuse::end_process("a block was given back that no shard had handed out", block)
 }
 
-/// An allocator for many threads: `N` allocators like `A` over one source, each behind a lock of its own, and `B` for what is too large for them.
+/// An allocator for many threads: `N` allocators like `A` over one source, each behind a lock of
+/// its own, and `B` for what is too large for them.
 ///
-/// A thread allocates from a shard of its own choice, and goes to another one when it finds that one's lock taken, so that threads are seldom in each
-/// other's way; up to `N` of them settle on different shards. A block may be freed and resized on any thread: its address tells its shard, by
-/// a table of two levels. Where that shard's lock is taken, the block is left on a list from which the next one who takes the lock puts it back: freeing
-/// never waits. Where an allocator has no memory left, the others are asked.
+/// A thread allocates from a shard of its own choice, and goes to another one when it finds that
+/// one's lock taken, so that threads are seldom in each other's way; up to `N` of them settle on
+/// different shards. A block may be freed and resized on any thread: its address tells its shard,
+/// by a table of two levels. Where that shard's lock is taken, the block is left on a list from
+/// which the next one who takes the lock puts it back: freeing never waits. Where an allocator has
+/// no memory left, the others are asked.
 ///
-/// Requests beyond [`LARGEST`](Self::LARGEST) go to `B`, by default a region of the process's pool ([`PooledSource`]) for each block: the pool keeps what large blocks leave for the
-/// next ones, for a while. For large blocks from elsewhere there is [`with_large`](Self::with_large).
+/// Requests beyond [`LARGEST`](Self::LARGEST) go to `B`, by default a region of the process's pool
+/// ([`PooledSource`]) for each block: the pool keeps what large blocks leave for the next ones, for
+/// a while. For large blocks from elsewhere there is [`with_large`](Self::with_large).
 ///
-/// It is `Sync` where the source and `B` are. Behind [`adapt`](Allocator::adapt) it is a `#[global_allocator]`; in the switchable allocator it can be the global tier,
-/// `.global_tier_allocator(Sharded::new(...))`. It holds no memory before the first allocation, except that of its value: that of `A`, `N + 1` times.
-/// Any number of threads may use it; for few threads, or where memory is scarcer than time, take a [`Locked`](super::Locked).
+/// It is `Sync` where the source and `B` are. Behind [`adapt`](Allocator::adapt) it is a
+/// `#[global_allocator]`; in the switchable allocator it can be the global tier,
+/// `.global_tier_allocator(Sharded::new(...))`. It holds no memory before the first allocation,
+/// except that of its value: that of `A`, `N + 1` times. Any number of threads may use it; for few
+/// threads, or where memory is scarcer than time, take a [`Locked`](super::Locked).
 ///
 /// A block that no shard handed out, freed or resized with a layout of theirs, ends the process.
 ///
-/// Allocating and freeing take constant time beyond that of `A`, as long as some shard is free and has memory.
+/// Allocating and freeing take constant time beyond that of `A`, as long as some shard is free and
+/// has memory.
 ///
 /// # Held memory
-/// When held bytes pass 2 MiB, and then whenever they have doubled, or half as many were released as
-/// are held (2 MiB at least), the shards that nobody uses at that moment give back what no block lies
-/// in, as [`trim`](Allocator::trim) of `A` does; the next call that finds a shard free does so. So
-/// shards over a [`SlabAllocator`](crate::SlabAllocator) hold at most 2 MiB or twice what
+/// When held bytes pass 2 MiB, and then whenever they have doubled, or half as many were released
+/// as are held (2 MiB at least), the shards that nobody uses at that moment give back what no block
+/// lies in, as [`trim`](Allocator::trim) of `A` does; the next call that finds a shard free does
+/// so. So shards over a [`SlabAllocator`](crate::SlabAllocator) hold at most 2 MiB or twice what
 /// slabs with blocks in them take, whichever is more; a slab for each shard that is used just then;
 /// and, for each shard, the few empty slabs that it keeps of what was freed since. An allocator
 /// without a `trim` keeps what it has. [`trim`](Allocator::trim) makes all of them do so, at any
@@ -117,9 +125,10 @@ where
     shards: GenericArray<Shard<A, L>, N>,
 }
 
-// SAFETY: A shard's allocator is reached only by who holds its lock, one thread at a time, and a thread's use happens before the next one's; it is
-// `Send`, as every `LocalAllocator`. The list of freed blocks and the owners are made of atomics. Of the pattern only the source is used, which may be
-// asked for by several threads at once (`LocalAllocator`) and is `Sync`.
+// SAFETY: A shard's allocator is reached only by who holds its lock, one thread at a time, and a
+// thread's use happens before the next one's; it is `Send`, as every `LocalAllocator`. The list of
+// freed blocks and the owners are made of atomics. Of the pattern only the source is used, which
+// may be asked for by several threads at once (`LocalAllocator`) and is `Sync`.
 unsafe impl<A, N, B, L> Sync for Sharded<A, N, B, L>
 where
     A: LocalAllocator<Source: Sync>,
@@ -136,7 +145,8 @@ where
     N: ShardCount,
     L: RawLock,
 {
-    /// Shards like `allocator`, of which only the source is used, by all of them; and the process's pool for what is larger.
+    /// Shards like `allocator`, of which only the source is used, by all of them; and the process's
+    /// pool for what is larger.
     pub const fn new(allocator: A) -> Self {
         Self::with_large(allocator, MmapAllocator::new_in(PooledSource::new()))
     }
@@ -148,7 +158,8 @@ where
     N: ShardCount,
     L: RawLock,
 {
-    /// The largest size and alignment in bytes that shards serve: what `A` does, up to 256 KiB and half of the source's largest region.
+    /// The largest size and alignment in bytes that shards serve: what `A` does, up to 256 KiB and
+    /// half of the source's largest region.
     pub const LARGEST: usize = {
         let allocator = <Over<A> as LocalAllocator>::LARGEST;
         let region = ShardSource::<A>::LARGEST / 2;
@@ -156,7 +167,8 @@ where
         if least < 4 * SLICE { least } else { 4 * SLICE }
     };
 
-    /// As [`new`](Sharded::new), with an allocator of one's own for what is too large for the shards.
+    /// As [`new`](Sharded::new), with an allocator of one's own for what is too large for the
+    /// shards.
     #[cfg(not(all(test, loom)))]
     pub const fn with_large(allocator: A, large: B) -> Self {
         // Named here, so that a source that does not do is an error where the allocator is made.
@@ -214,7 +226,8 @@ where
         (&self.shards[number], number)
     }
 
-    /// Runs `f` on the allocator of the shard of that number, modulo the number of shards, if nobody else uses it.
+    /// Runs `f` on the allocator of the shard of that number, modulo the number of shards, if
+    /// nobody else uses it.
     #[inline(always)]
     fn try_with<R>(&self, number: usize, f: impl FnOnce(&Over<A>) -> R) -> Option<R> {
         let (shard, number) = self.shard(number);
@@ -277,8 +290,9 @@ where
     /// Resizes a block on its side of the border between shards and large blocks, or moves it.
     ///
     /// # Safety
-    /// As [`Allocator::grow`] or [`Allocator::shrink`]; `large` and `small` do the same to the block, the one if it and what it is to be are large, the
-    /// other, in place, if both are not. Where `small` fails it has changed nothing.
+    /// As [`Allocator::grow`] or [`Allocator::shrink`]; `large` and `small` do the same to the
+    /// block, the one if it and what it is to be are large, the other, in place, if both are not.
+    /// Where `small` fails it has changed nothing.
     #[inline]
     unsafe fn resize(
         &self,
@@ -311,9 +325,11 @@ where
     }
 }
 
-// SAFETY: A block comes from the allocator of a shard or from the large one, which keep the contract, and goes back to the same: which of the two
-// follows from each layout that fits it, since a shard's blocks are asked for with sizes and alignments up to `LARGEST` and said to be at most that long;
-// which shard, from the table, which names the shard of every region that a block can lie in. An allocator is used under its shard's lock only.
+// SAFETY: A block comes from the allocator of a shard or from the large one, which keep the
+// contract, and goes back to the same: which of the two follows from each layout that fits it,
+// since a shard's blocks are asked for with sizes and alignments up to `LARGEST` and said to be at
+// most that long; which shard, from the table, which names the shard of every region that a block
+// can lie in. An allocator is used under its shard's lock only.
 unsafe impl<A, N, B, L> Allocator for Sharded<A, N, B, L>
 where
     A: LocalAllocator,
@@ -336,7 +352,8 @@ where
     #[inline]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         if Self::is_large(layout) {
-            // SAFETY: The block was asked for with such a layout too, so it came from there; the caller promises the rest.
+            // SAFETY: The block was asked for with such a layout too, so it came from there; the
+            // caller promises the rest.
             return unsafe { self.large.deallocate(block, layout) };
         }
         let (shard, number) = self.shard(self.owner(block));
@@ -368,7 +385,8 @@ where
         let large = || unsafe { self.large.grow(block, old, new) };
         // SAFETY: Called with the shard that the block is one of; the caller promises the rest.
         let small = |shard: &Over<A>| unsafe { shard.grow_in_place(block, old, new) };
-        // SAFETY: Both grow this block from `old` to `new`, which the caller promises to be right for it.
+        // SAFETY: Both grow this block from `old` to `new`, which the caller promises to be right
+        // for it.
         unsafe { self.resize(block, old, new, large, small) }
     }
 
@@ -385,7 +403,8 @@ where
                 // SAFETY: The caller's promises.
                 let grown = unsafe { self.grow(block, old, new) }?;
                 let tail = grown.len() - old.size();
-                // SAFETY: The block has at least `new.size()` bytes, which is at least `old.size()`.
+                // SAFETY: The block has at least `new.size()` bytes, which is at least
+                // `old.size()`.
                 let start = unsafe { grown.cast::<u8>().add(old.size()) };
                 // SAFETY: The tail lies in the block.
                 unsafe { start.write_bytes(0, tail) };
@@ -394,7 +413,8 @@ where
             // Memory maps are zero already, and no page of them is to be touched for that.
             _ => {
                 let moved = self.allocate_zeroed(new)?;
-                // SAFETY: Both are allocated and at least `old.size()` long, which `new.size()` is not less than.
+                // SAFETY: Both are allocated and at least `old.size()` long, which `new.size()` is
+                // not less than.
                 unsafe { moved.cast::<u8>().copy_from_nonoverlapping(block, old.size()) };
                 // SAFETY: The caller's promises; the block is not used again.
                 unsafe { self.deallocate(block, old) };
@@ -413,7 +433,8 @@ where
         let large = || unsafe { self.large.shrink(block, old, new) };
         // SAFETY: Called with the shard that the block is one of; the caller promises the rest.
         let small = |shard: &Over<A>| unsafe { shard.shrink_in_place(block, old, new) };
-        // SAFETY: Both shrink this block from `old` to `new`, which the caller promises to be right for it.
+        // SAFETY: Both shrink this block from `old` to `new`, which the caller promises to be right
+        // for it.
         unsafe { self.resize(block, old, new, large, small) }
     }
 
@@ -426,7 +447,8 @@ where
         before.saturating_sub(self.ground.budget.held()) + self.large.trim()
     }
 
-    /// Takes all locks: first those of the shards, since who holds one may be about to take the source's.
+    /// Takes all locks: first those of the shards, since who holds one may be about to take the
+    /// source's.
     unsafe fn before_fork(&self) {
         self.shards.iter().for_each(Shard::hold_for_fork);
         // SAFETY: The caller's promises, for the source.
@@ -436,7 +458,8 @@ where
     }
 
     unsafe fn after_fork(&self) {
-        // SAFETY: `before_fork` called the large allocator's, and the caller promises that this call follows it.
+        // SAFETY: `before_fork` called the large allocator's, and the caller promises that this
+        // call follows it.
         unsafe { self.large.after_fork() };
         // SAFETY: As above, for the source.
         unsafe { self.source().after_fork() };

@@ -1,7 +1,8 @@
 //! From an address to the shard whose region it lies in.
 //!
-//! A table of two levels over slices of 64 KiB, as the owner map of the switchable allocator is; but its root is mapped when the first region
-//! is obtained, so that the table is a word until then, can be moved, and goes when the allocator does.
+//! A table of two levels over slices of 64 KiB, as the owner map of the switchable allocator is;
+//! but its root is mapped when the first region is obtained, so that the table is a word until
+//! then, can be moved, and goes when the allocator does.
 //!
 //! ```text
 //!   root  -> | leaf | leaf | - | - ...   4 MiB of addresses, touched where they are used
@@ -10,11 +11,13 @@
 //!            | 0 | 3 | 3 | 1 | ...       64 KiB for each 512 MiB: the shard's number and 1, or 0 for a slice of nobody's
 //! ```
 //!
-//! Always: each slice of each region that a shard holds names that shard, and every other slice of the table names none.
+//! Always: each slice of each region that a shard holds names that shard, and every other slice of
+//! the table names none.
 //!
-//! Ordering: a slice is entered before a block in it is handed out, and left after the shard gave the region up. Who asks about a block got it from
-//! who allocated it, so all that led to the entry happens before the question, and Relaxed does for it. Release and Acquire are for those who enter: who
-//! finds a table that another thread mapped must find it zeroed.
+//! Ordering: a slice is entered before a block in it is handed out, and left after the shard gave
+//! the region up. Who asks about a block got it from who allocated it, so all that led to the entry
+//! happens before the question, and Relaxed does for it. Release and Acquire are for those who
+//! enter: who finds a table that another thread mapped must find it zeroed.
 
 use core::ptr::{NonNull, null_mut, without_provenance_mut};
 
@@ -25,7 +28,8 @@ use crate::sync::atomic::{AtomicPtr, AtomicUsize};
 use crate::sync::{LEAF_BITS, PointerTable, ROOT_BITS, const_fn};
 
 const SLICE_BITS: u32 = SLICE.ilog2();
-/// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for more.
+/// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for
+/// more.
 const ADDRESS_BITS: u32 = 48;
 
 /// An entry is a number, never a pointer to anything.
@@ -36,7 +40,8 @@ type Root = PointerTable<Leaf, { 1 << ROOT_BITS }>;
 #[derive(Debug)]
 pub(super) struct Owners {
     root: AtomicPtr<Root>,
-    /// The places in the root below and above which there is no leaf, so that dropping the table need not look at all of it.
+    /// The places in the root below and above which there is no leaf, so that dropping the table
+    /// need not look at all of it.
     lowest: AtomicUsize,
     highest: AtomicUsize,
 }
@@ -53,7 +58,8 @@ impl Owners {
         }
     }
 
-    /// The shard of the block at `address`, which is allocated; of any other address the answer means nothing.
+    /// The shard of the block at `address`, which is allocated; of any other address the answer
+    /// means nothing.
     #[inline(always)]
     pub(super) fn find(&self, address: usize) -> Option<usize> {
         if address >> ADDRESS_BITS != 0 {
@@ -110,7 +116,8 @@ impl Owners {
     }
 }
 
-/// The table at `place`, mapped if there is none yet; `first` is called before others can see a new one.
+/// The table at `place`, mapped if there is none yet; `first` is called before others can see a new
+/// one.
 fn table_at<T, const N: usize>(
     place: &AtomicPtr<PointerTable<T, N>>,
     first: impl FnOnce(),
@@ -131,7 +138,8 @@ fn table_at<T, const N: usize>(
             }
         }
     };
-    // SAFETY: A table that was published stays until its owners are dropped, from which `place` is borrowed.
+    // SAFETY: A table that was published stays until its owners are dropped, from which `place` is
+    // borrowed.
     Ok(unsafe { table.as_ref() })
 }
 
@@ -143,7 +151,8 @@ impl Drop for Owners {
             // SAFETY: The root is unmapped below only.
             let leaf = unsafe { root.as_ref() }.wrapping_get(place).swap(null_mut(), Relaxed);
             if let Some(leaf) = NonNull::new(leaf) {
-                // SAFETY: `table_at` mapped it, and nobody has a reference to a part of what is dropped.
+                // SAFETY: `table_at` mapped it, and nobody has a reference to a part of what is
+                // dropped.
                 unsafe { PointerTable::unmap(leaf) };
             }
         }

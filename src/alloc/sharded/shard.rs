@@ -2,9 +2,11 @@
 //!
 //! Always:
 //! - The allocator is touched only by who holds the lock.
-//! - A block of this shard that was given back is in exactly one place: free in the allocator, or on the list.
-//! - Who takes the lock to use the allocator puts what is on the list back first. Who pushes on the list tries the lock once more behind
-//!   it; so what stays there was pushed while another thread held the lock, and waits for the next one.
+//! - A block of this shard that was given back is in exactly one place: free in the allocator, or
+//!   on the list.
+//! - Who takes the lock to use the allocator puts what is on the list back first. Who pushes on the
+//!   list tries the lock once more behind it; so what stays there was pushed while another thread
+//!   held the lock, and waits for the next one.
 
 use core::ptr::NonNull;
 
@@ -34,7 +36,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
         }
     }
 
-    /// Runs `f` on the allocator, if nobody else uses the shard. `number` is always the same for one shard.
+    /// Runs `f` on the allocator, if nobody else uses the shard. `number` is always the same for
+    /// one shard.
     #[inline(always)]
     pub(super) fn try_with<R>(
         &self,
@@ -74,8 +77,9 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
         taken: bool,
     ) -> R {
         let result = self.allocator.with_mut(|place| {
-            // SAFETY: The lock is held, so nobody else reaches the allocator, and this is the only place in which a call holds a reference to
-            // it: sources do not call back, as `MemorySource` promises.
+            // SAFETY: The lock is held, so nobody else reaches the allocator, and this is the only
+            // place in which a call holds a reference to it: sources do not call back, as
+            // `MemorySource` promises.
             let allocator = unsafe { &mut *place };
             if ground.budget.asks(number) {
                 self.look_after(allocator, ground, shards, number);
@@ -89,7 +93,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
             f(allocator)
         });
         if taken {
-            // SAFETY: The caller took the lock. No method of an allocator unwinds, so this is reached.
+            // SAFETY: The caller took the lock. No method of an allocator unwinds, so this is
+            // reached.
             unsafe { self.lock.unlock() };
         }
         result
@@ -148,7 +153,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
             }
         });
         if taken {
-            // SAFETY: The caller took the lock. No method of an allocator unwinds, so this is reached.
+            // SAFETY: The caller took the lock. No method of an allocator unwinds, so this is
+            // reached.
             unsafe { self.lock.unlock() };
         }
     }
@@ -167,12 +173,14 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     #[inline(never)]
     fn take_back(&self, allocator: &Over<A>) {
         for (block, layout) in self.freed.take() {
-            // SAFETY: `free_later` pushed a block of this shard that was given back, with a layout that fits it, and `take` gives it once.
+            // SAFETY: `free_later` pushed a block of this shard that was given back, with a layout
+            // that fits it, and `take` gives it once.
             unsafe { allocator.deallocate(block, layout) };
         }
     }
 
-    /// Gives a block back: to the allocator, or, if somebody uses that, to who does so next. Never waits.
+    /// Gives a block back: to the allocator, or, if somebody uses that, to who does so next. Never
+    /// waits.
     ///
     /// # Safety
     /// As [`Allocator::deallocate`], for the allocator of this shard.
@@ -208,7 +216,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     ) {
         // What never uses a block again need not be told.
         if Over::<A>::REUSES_BLOCKS {
-            // SAFETY: The block is given back, so it is ours; blocks of such an allocator are two words at a multiple of 8.
+            // SAFETY: The block is given back, so it is ours; blocks of such an allocator are two
+            // words at a multiple of 8.
             unsafe { self.freed.push(block, layout) };
             let _taken_back = self.try_with(ground, shards, number, |_| ());
         }
@@ -222,7 +231,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     /// Gives back what [`hold_for_fork`](Self::hold_for_fork) took.
     ///
     /// # Safety
-    /// This thread, or the thread that forked this process, called `hold_for_fork` more often than this.
+    /// This thread, or the thread that forked this process, called `hold_for_fork` more often than
+    /// this.
     pub(super) unsafe fn release_after_fork(&self) {
         // SAFETY: The caller's promises.
         unsafe { self.fork.release(&self.lock) };

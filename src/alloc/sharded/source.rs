@@ -1,9 +1,11 @@
 //! The source under a shard's allocator: it records whose the memory is.
 //!
-//! A region is whole slices of 64 KiB, entered in the table of owners before the allocator gets it and left before it is released.
+//! A region is whole slices of 64 KiB, entered in the table of owners before the allocator gets it
+//! and left before it is released.
 //!
-//! The source does not own what it passes requests on to, and a [`Sharded`](super::Sharded) may be moved while its blocks are in use; so it is told
-//! where that is for the time of each call, by who took the shard's lock.
+//! The source does not own what it passes requests on to, and a [`Sharded`](super::Sharded) may be
+//! moved while its blocks are in use; so it is told where that is for the time of each call, by who
+//! took the shard's lock.
 
 use core::cell::Cell;
 use core::fmt;
@@ -26,14 +28,16 @@ pub(super) struct Ground<A> {
 
 /// The source of one shard.
 ///
-/// Always: `ground` points to the ground of the `Sharded` that this is a part of while a method of the shard's allocator runs.
+/// Always: `ground` points to the ground of the `Sharded` that this is a part of while a method of
+/// the shard's allocator runs.
 pub struct ShardSource<A> {
     ground: Cell<*const Ground<A>>,
     shard: usize,
 }
 
-// SAFETY: The pointer is followed only during a call through the `Sharded` that it leads to. That is used from several threads only if the
-// pattern's source is `Sync`, and sent with the pattern in it, which is `Send`.
+// SAFETY: The pointer is followed only during a call through the `Sharded` that it leads to. That
+// is used from several threads only if the pattern's source is `Sync`, and sent with the pattern in
+// it, which is `Send`.
 unsafe impl<A: LocalAllocator> Send for ShardSource<A> {}
 
 impl<A: LocalAllocator> ShardSource<A> {
@@ -69,8 +73,8 @@ impl<A: LocalAllocator> ShardSource<A> {
     }
 
     fn ground(&self) -> &Ground<A> {
-        // SAFETY: A method of the shard's allocator runs, so the pointer is to the ground of the `Sharded` through which it was called, which is
-        // borrowed for that time.
+        // SAFETY: A method of the shard's allocator runs, so the pointer is to the ground of the
+        // `Sharded` through which it was called, which is borrowed for that time.
         unsafe { &*self.ground.get() }
     }
 }
@@ -81,8 +85,8 @@ fn slices(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
     Ok(NonZeroLayout::from_size_align(size, layout.align().max(SLICE))?)
 }
 
-// SAFETY: A region is one of the pattern's source, cut to whole slices, for which that source vouches. `BLOCK` is zero; slices are nobody
-// else's, since regions begin and end at them.
+// SAFETY: A region is one of the pattern's source, cut to whole slices, for which that source
+// vouches. `BLOCK` is zero; slices are nobody else's, since regions begin and end at them.
 unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
     const ZEROED: bool = <A::Source as MemorySource>::ZEROED;
     const MIN_ALIGN: usize = SLICE;

@@ -6,8 +6,9 @@
 //!   own     512 slabs of the allocator, by their number modulo that: number, header
 //! ```
 //!
-//! Always: the blocks on the list of a class are its current slab's; where `own` says that a slab number has a header, that slab belongs to the
-//! allocator, and is neither released nor cut otherwise while it says so. What `own` does not say is found through the owner map: it is a
+//! Always: the blocks on the list of a class are its current slab's; where `own` says that a slab
+//! number has a header, that slab belongs to the allocator, and is neither released nor cut
+//! otherwise while it says so. What `own` does not say is found through the owner map: it is a
 //! cache, as a processor's translation look-aside buffer is one of the page table.
 
 use core::cell::Cell;
@@ -49,12 +50,14 @@ impl Lists {
     }
 }
 
-/// How many slabs a thread knows to be its own: 32 MiB of them. More would be a longer thread-local to clear for each thread.
+/// How many slabs a thread knows to be its own: 32 MiB of them. More would be a longer thread-local
+/// to clear for each thread.
 const KNOWN: usize = 512;
 
 /// See the head of this file.
 pub(super) struct OwnSlabs<B> {
-    /// Complements of numbers, since those are not 0: an unused place is, so that a thread begins with zeros.
+    /// Complements of numbers, since those are not 0: an unused place is, so that a thread begins
+    /// with zeros.
     numbers: [Cell<usize>; KNOWN],
     slabs: [Cell<*mut Slab>; KNOWN],
     length: PhantomData<fn() -> B>,
@@ -109,9 +112,11 @@ pub struct SlabFront<B: BlockSize> {
     pub(super) own: OwnSlabs<B>,
 }
 
-// SAFETY: Blocks on the lists and slabs in `own` are put there by the allocator, and taken back by it before another thread uses
-// it; a list gives each block once. A block that lies in a slab of `own` is one of that slab's, because slabs consist of nothing but blocks
-// and their header. Closing sets the limit to 0, which every size but none is beyond, and none wraps to beyond any limit.
+// SAFETY: Blocks on the lists and slabs in `own` are put there by the allocator, and taken back by
+// it before another thread uses it; a list gives each block once. A block that lies in a slab of
+// `own` is one of that slab's, because slabs consist of nothing but blocks and their header.
+// Closing sets the limit to 0, which every size but none is beyond, and none wraps to beyond any
+// limit.
 unsafe impl<B: BlockSize> Front for SlabFront<B> {
     const PRESENT: bool = true;
     const EMPTY: Self = Self { limit: Cell::new(0), lists: Lists::new(), own: OwnSlabs::new() };
@@ -138,7 +143,8 @@ unsafe impl<B: BlockSize> Front for SlabFront<B> {
     #[inline(always)]
     unsafe fn push(&self, block: NonNull<u8>) -> Pushed {
         let Some(place) = self.own.find(block.addr().get()) else { return Pushed::Elsewhere };
-        // SAFETY: The slab's number was entered with its header, which stays one while the number is there.
+        // SAFETY: The slab's number was entered with its header, which stays one while the number
+        // is there.
         let slab = unsafe { &*self.own.slabs[place].get() };
         // SAFETY: The block lies in the slab, and the caller gives it up.
         if unsafe { slab.push(block) } { Pushed::Tell(NonNull::from_ref(slab).cast()) } else { Pushed::Taken }

@@ -8,12 +8,14 @@
 //!   0      16      c * 64   c * 64 + 128  first           first + carved * bytes
 //! ```
 //!
-//! The first 16 bytes are left to a tier. The header lies at one of sixteen places, by the slab's number, so that the headers of many slabs do
-//! not all fall into the same sets of a cache (slab colouring; J. Bonwick, 1994). Blocks are carved only as they are needed, so that no page
-//! is touched before.
+//! The first 16 bytes are left to a tier. The header lies at one of sixteen places, by the slab's
+//! number, so that the headers of many slabs do not all fall into the same sets of a cache (slab
+//! colouring; J. Bonwick, 1994). Blocks are carved only as they are needed, so that no page is
+//! touched before.
 //!
-//! A free block is on its slab's list, or on the list of its class that allocations pop. The slab counts down as blocks come back to its own
-//! list, to the next moment at which something is to be done about it (the idea is snmalloc's, P. Liétar and others, 2019):
+//! A free block is on its slab's list, or on the list of its class that allocations pop. The slab
+//! counts down as blocks come back to its own list, to the next moment at which something is to be
+//! done about it (the idea is snmalloc's, P. Liétar and others, 2019):
 //!
 //! ```text
 //!   until + rest = blocks that are carved and not on the slab's own list
@@ -99,7 +101,8 @@ pub(super) const FOREIGN: &str = "a block was freed that is none of this slab al
 const HEADER: usize = size_of::<Slab>();
 const LINE: usize = 64;
 const _: () = assert!(HEADER == 2 * LINE);
-// Where pointers are shorter, so are processors' caches, and what a free touches begins within a line.
+// Where pointers are shorter, so are processors' caches, and what a free touches begins within a
+// line.
 const _: () = assert!(size_of::<usize>() < 8 || core::mem::offset_of!(Slab, free) == LINE);
 /// Slabs of at least this many bytes have colours.
 const COLOURED: usize = 64 * 1024;
@@ -122,7 +125,8 @@ impl Slab {
     /// Writes the header of an empty slab of `len` bytes at `start`.
     ///
     /// # Safety
-    /// The slab is the caller's alone, and at a multiple of `len`, a power of two of at least 4 KiB and at most 1 GiB.
+    /// The slab is the caller's alone, and at a multiple of `len`, a power of two of at least 4 KiB
+    /// and at most 1 GiB.
     pub(super) unsafe fn init(
         start: NonNull<u8>,
         len: usize,
@@ -153,8 +157,9 @@ impl Slab {
             mark: mark_of(start.addr().get(), identity),
         };
         let at = Self::of(start, start.addr().get(), len);
-        // SAFETY: The header is less than 2 KiB from the slab's start, so it lies in the slab, which is the caller's; what is left to the tier
-        // is not written, being uninitialised here. It is a multiple of 64 bytes from a multiple of `len`.
+        // SAFETY: The header is less than 2 KiB from the slab's start, so it lies in the slab,
+        // which is the caller's; what is left to the tier is not written, being uninitialised here.
+        // It is a multiple of 64 bytes from a multiple of `len`.
         unsafe { copy_header(at, &slab) };
         // SAFETY: It lies in a slab, whose address is not null.
         unsafe { NonNull::new_unchecked(at) }
@@ -272,7 +277,8 @@ impl Slab {
         self.until.set(self.until.get().wrapping_sub(blocks));
     }
 
-    /// Takes all free blocks, or if there are none carves some, as a list; null where there is no room either.
+    /// Takes all free blocks, or if there are none carves some, as a list; null where there is no
+    /// room either.
     pub(super) fn take(&self) -> *mut FreeBlock {
         let list = self.free.replace(null_mut());
         if list.is_null() { self.carve() } else { list }
@@ -290,7 +296,8 @@ impl Slab {
         let mut block = first.cast::<FreeBlock>();
         for _ in 1..count {
             let next = ptr::up(block, bytes);
-            // SAFETY: The block is below `capacity`, so it lies in the slab, behind the header; nobody has it yet.
+            // SAFETY: The block is below `capacity`, so it lies in the slab, behind the header;
+            // nobody has it yet.
             unsafe { block.write(FreeBlock { next }) };
             block = next;
         }
@@ -300,7 +307,8 @@ impl Slab {
         first.cast()
     }
 
-    /// Begins a countdown of `until`, when `rest` more blocks than that are out; gives how many more blocks are out than when the last one began.
+    /// Begins a countdown of `until`, when `rest` more blocks than that are out; gives how many
+    /// more blocks are out than when the last one began.
     fn arm(&self, until: u32, rest: u32) -> isize {
         self.until.set(until);
         self.rest.set(rest);
@@ -324,7 +332,8 @@ impl Slab {
     pub(super) fn become_full(&self) -> isize {
         self.state.set(State::Full);
         let out = self.out();
-        // An eighth, so that a slab comes back with some blocks and not with one, and at most an eighth of the memory waits unused.
+        // An eighth, so that a slab comes back with some blocks and not with one, and at most an
+        // eighth of the memory waits unused.
         let wake = (self.capacity.get() / 8).clamp(1, 64);
         self.arm(wake, out - wake)
     }
@@ -342,7 +351,8 @@ impl Slab {
     }
 }
 
-/// How many blocks are carved at once: a page of them, and a few where that would be fewer, so that a class is not refilled too often.
+/// How many blocks are carved at once: a page of them, and a few where that would be fewer, so that
+/// a class is not refilled too often.
 const fn blocks_at_once(bytes: usize) -> u32 {
     const PAGE: usize = 4096;
     let few = match bytes {
@@ -367,7 +377,8 @@ const fn small(number: usize) -> u32 {
 unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
     let skip = core::mem::offset_of!(Slab, next);
     let from = core::ptr::from_ref(slab).cast::<u8>();
-    // SAFETY: Both have as many bytes, and the new one is a local variable of the caller, apart from the slab.
+    // SAFETY: Both have as many bytes, and the new one is a local variable of the caller, apart
+    // from the slab.
     unsafe {
         ptr::up(at.cast::<u8>(), skip)
             .copy_from_nonoverlapping(from.wrapping_add(skip), size_of::<Slab>() - skip);

@@ -9,9 +9,10 @@
 //!   all       -> slab <-> slab <-> ...  also the full ones, which are in no other list
 //! ```
 //!
-//! Always: a slab is current, full, queued or empty, as its state says; the blocks on a class's list are the current slab's. An empty slab
-//! beyond those that are kept goes back to the source. Once in a while when that happens, classes that have a current slab give it back too,
-//! so that what nobody allocates from any more is seen to be empty.
+//! Always: a slab is current, full, queued or empty, as its state says; the blocks on a class's
+//! list are the current slab's. An empty slab beyond those that are kept goes back to the source.
+//! Once in a while when that happens, classes that have a current slab give it back too, so that
+//! what nobody allocates from any more is seen to be empty.
 
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -39,7 +40,8 @@ impl<B> Copy for Near<'_, B> {}
 
 /// The two lengths of slabs: of `B`, and of four times that.
 const LENGTHS: usize = 2;
-/// Classes whose blocks are more than this part of a slab have longer slabs, where the source gives them.
+/// Classes whose blocks are more than this part of a slab have longer slabs, where the source gives
+/// them.
 const SHORT: usize = 32;
 /// How many empty slabs of each length are kept.
 const KEPT: [u32; LENGTHS] = [4, 1];
@@ -147,7 +149,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         current.set(core::ptr::from_ref(slab).cast_mut());
         let list = slab.take();
         self.count(slab.become_current());
-        // SAFETY: A slab that has some gives a list; the first block's link was written when it was freed or carved.
+        // SAFETY: A slab that has some gives a list; the first block's link was written when it was
+        // freed or carved.
         let block = unsafe { NonNull::new_unchecked(list) };
         // SAFETY: As above.
         near.lists.of(class).set(unsafe { block.as_ref() }.next);
@@ -229,7 +232,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             }
             self.uncut.set(ptr::up(start.as_ptr(), next));
             self.uncut_len.set(self.uncut_len.get() - next);
-            // SAFETY: The bytes were uncut, so nobody has them; they begin at a multiple of `next`, as the region did and all cuts are.
+            // SAFETY: The bytes were uncut, so nobody has them; they begin at a multiple of `next`,
+            // as the region did and all cuts are.
             let slab = unsafe { self.add(start, next, false) };
             if whole {
                 return Some(slab);
@@ -341,7 +345,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     }
 
     /// # Safety
-    /// The region of `len` bytes at `start` was obtained for slabs of `slab_len` bytes, and is not used any more.
+    /// The region of `len` bytes at `start` was obtained for slabs of `slab_len` bytes, and is not
+    /// used any more.
     unsafe fn release(&self, start: NonNull<u8>, len: usize, slab_len: usize) {
         if let Ok(layout) = NonZeroLayout::from_size_align(slab_len, slab_len) {
             // SAFETY: It was obtained with this layout.
@@ -405,7 +410,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         self.counted.set(self.counted.get() + more);
     }
 
-    /// Makes a thread forget the slabs, and counts what each has out, those too whose countdown goes on.
+    /// Makes a thread forget the slabs, and counts what each has out, those too whose countdown
+    /// goes on.
     pub(super) fn leave(&self, own: &OwnSlabs<B>) {
         for slab in self.slabs() {
             own.forget(slab);
@@ -462,11 +468,13 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
     }
 
-    /// Releases every region but those that `keep` says yes to; it is called with start, length, and length of slabs.
+    /// Releases every region but those that `keep` says yes to; it is called with start, length,
+    /// and length of slabs.
     fn release_all(&self, mut keep: impl FnMut(NonNull<u8>, usize, usize) -> bool) {
         // Slabs that are regions first: the links between them may lead through the others.
         let mut next = self.all.get();
-        // SAFETY: What is in the list of all are slabs of this heap, none of which is released before its link was read.
+        // SAFETY: What is in the list of all are slabs of this heap, none of which is released
+        // before its link was read.
         while let Some(slab) = unsafe { next.as_ref() } {
             next = slab.next_of_all.get();
             let (start, len, slab_len) = (slab.start(), slab.region.get(), slab.len());
@@ -508,7 +516,8 @@ impl<S: MemorySource, B: BlockSize> Drop for Heap<S, B> {
     }
 }
 
-/// Whether a region of `len` bytes that was obtained for slabs of `slab_len` bytes has room for more than one.
+/// Whether a region of `len` bytes that was obtained for slabs of `slab_len` bytes has room for
+/// more than one.
 const fn is_several<B: BlockSize>(len: usize, slab_len: usize) -> bool {
     len - slab_len >= B::BYTES
 }

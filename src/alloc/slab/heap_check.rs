@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 
 impl<S: MemorySource, B: BlockSize> Heap<S, B> {
-    /// Checks all that the heads of these files promise; gives the number of blocks on the lists of the classes.
+    /// Checks all that the heads of these files promise; gives the number of blocks on the lists of
+    /// the classes.
     pub(in super::super) fn check_all(&self, near: Near<'_, B>) -> usize {
         let mut where_it_is: BTreeMap<*const Slab, (State, usize)> = BTreeMap::new();
         let mut at_hand = 0;

@@ -1,8 +1,10 @@
-//! Segregated fit in slabs: blocks of one class lie together, and a slab whose blocks are all free serves another class or goes back.
+//! Segregated fit in slabs: blocks of one class lie together, and a slab whose blocks are all free
+//! serves another class or goes back.
 //!
-//! Rust tells the layout at a free, so the class is computed, and a block has no header. A free block returns to the list of its own slab (free lists
-//! by page, as in mimalloc; D. Leijen, B. Zorn, L. de Moura, 2019), so that each slab knows when it is empty, and a class takes
-//! a slab's free blocks all at once.
+//! Rust tells the layout at a free, so the class is computed, and a block has no header. A free
+//! block returns to the list of its own slab (free lists by page, as in mimalloc; D. Leijen, B.
+//! Zorn, L. de Moura, 2019), so that each slab knows when it is empty, and a class takes a slab's
+//! free blocks all at once.
 //!
 //! | file     | what                                                        |
 //! |----------|-------------------------------------------------------------|
@@ -29,25 +31,32 @@ use heap::{Heap, Near};
 /// Bytes at the start of each slab that are left to a tier.
 const RESERVED: usize = 16;
 
-/// The largest class that slabs of `len` bytes, and of four times that, serve over a source of regions of at most `region` bytes.
+/// The largest class that slabs of `len` bytes, and of four times that, serve over a source of
+/// regions of at most `region` bytes.
 const fn largest_of(len: usize, region: usize) -> usize {
     let fits = if heap::four_fit(len, region) { len / 2 } else { len / 8 };
     if fits < classes::LARGEST { fits } else { classes::LARGEST }
 }
 
-/// An allocator of blocks up to 32 KiB in slabs of `B` bytes, for one thread at a time: the thread tier of the switchable allocator.
+/// An allocator of blocks up to 32 KiB in slabs of `B` bytes, for one thread at a time: the thread
+/// tier of the switchable allocator.
 ///
-/// There are 84 classes: steps of 16 bytes to 1 KiB, then four to each doubling. Slabs of `B` bytes serve classes to `B / 32`, slabs of `4 * B` those to
-/// `B / 2`. Alignments beyond 16 bytes, up to the largest class, round the size up to a multiple of the alignment, and beyond 1 KiB to a power of
-/// two. Larger requests are refused: the switchable allocator gives those memory of their own.
+/// There are 84 classes: steps of 16 bytes to 1 KiB, then four to each doubling. Slabs of `B` bytes
+/// serve classes to `B / 32`, slabs of `4 * B` those to `B / 2`. Alignments beyond 16 bytes, up to
+/// the largest class, round the size up to a multiple of the alignment, and beyond 1 KiB to a power
+/// of two. Larger requests are refused: the switchable allocator gives those memory of their own.
 ///
-/// Allocating pops a list; freeing pushes on the list of the block's slab and counts down. Out of line, once for as many blocks as fit in a page
-/// or more, a class takes the free blocks of its next slab. A slab of which all blocks are free is used for any class of its length; four such slabs
-/// (one of the longer ones) are kept, the others go back to the source at once, if it gave them singly.
+/// Allocating pops a list; freeing pushes on the list of the block's slab and counts down. Out of
+/// line, once for as many blocks as fit in a page or more, a class takes the free blocks of its
+/// next slab. A slab of which all blocks are free is used for any class of its length; four such
+/// slabs (one of the longer ones) are kept, the others go back to the source at once, if it gave
+/// them singly.
 ///
-/// The source should give regions of `B` and `4 * B` bytes at multiples of that cheaply, such as an `ArenaSource` of blocks of `B` bytes
-/// (then all slabs are `B` bytes, and the largest class is `B / 8`). A region of a source that gives much more than asked for is cut into
-/// slabs, which stay until the allocator is [reset](Reset) or dropped; so is, in a tier, a slice of 64 KiB where `B` is less. `B` is at least 4 KiB.
+/// The source should give regions of `B` and `4 * B` bytes at multiples of that cheaply, such as an
+/// `ArenaSource` of blocks of `B` bytes (then all slabs are `B` bytes, and the largest class is
+/// `B / 8`). A region of a source that gives much more than asked for is cut into slabs, which stay
+/// until the allocator is [reset](Reset) or dropped; so is, in a tier, a slice of 64 KiB where `B`
+/// is less. `B` is at least 4 KiB.
 ///
 /// # Held memory
 /// While blocks are allocated, or freed in the order of their age: 1.2 times what is live (up to an
@@ -123,7 +132,8 @@ impl<S: MemorySource, B: BlockSize> SlabAllocator<S, B> {
     /// As [`Allocator::deallocate`]; `base` may access the block's slab.
     #[inline(always)]
     unsafe fn free_in(&self, base: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The caller's promises: the block lies in a slab of the length that its layout's class has.
+        // SAFETY: The caller's promises: the block lies in a slab of the length that its layout's
+        // class has.
         let slab = unsafe { &*Self::slab_of(base, block, layout) };
         // SAFETY: The block lies in the slab, and the caller gives it up.
         if unsafe { slab.push(block) } {
@@ -132,22 +142,26 @@ impl<S: MemorySource, B: BlockSize> SlabAllocator<S, B> {
     }
 }
 
-/// The size in bytes that a layout needs in a class whose blocks lie at multiples of the lowest bit of their size.
+/// The size in bytes that a layout needs in a class whose blocks lie at multiples of the lowest bit
+/// of their size.
 #[inline(always)]
 const fn rounded(layout: NonZeroLayout) -> usize {
     let (size, align) = (layout.size(), layout.align());
     if align <= STEP {
         return size;
     }
-    // A layout's size, rounded up to its alignment, does not overflow; nor does the next power of two of that, being at most 2^63.
+    // A layout's size, rounded up to its alignment, does not overflow; nor does the next power of
+    // two of that, being at most 2^63.
     let size = (size + align - 1) & !(align - 1);
     if size <= FINE { size } else { size.next_power_of_two() }
 }
 
-// SAFETY: Blocks are carved once from a slab, which is used for nothing else, and are then in use, on their slab's list, or on that of
-// their class. A block is as long as its class, and at a multiple of the lowest bit of that length, which `rounded` makes sufficient
-// for the layout. A free finds the block's slab by its address and its class's length of slabs; every layout that fits a block has its class, because
-// `rounded` is the same for sizes between the one asked for and the class's, or lies between them.
+// SAFETY: Blocks are carved once from a slab, which is used for nothing else, and are then in use,
+// on their slab's list, or on that of their class. A block is as long as its class, and at a
+// multiple of the lowest bit of that length, which `rounded` makes sufficient for the layout. A
+// free finds the block's slab by its address and its class's length of slabs; every layout that
+// fits a block has its class, because `rounded` is the same for sizes between the one asked for and
+// the class's, or lies between them.
 unsafe impl<S: MemorySource, B: BlockSize> Allocator for SlabAllocator<S, B> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
@@ -161,7 +175,8 @@ unsafe impl<S: MemorySource, B: BlockSize> Allocator for SlabAllocator<S, B> {
 
     #[inline(always)]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The caller's promises; the slab that the block was carved from was all the allocator's, and still is.
+        // SAFETY: The caller's promises; the slab that the block was carved from was all the
+        // allocator's, and still is.
         unsafe { self.free_in(block, block, layout) };
     }
 
@@ -219,10 +234,12 @@ impl<S: MemorySource, B: BlockSize> Reset for SlabAllocator<S, B> {
     }
 }
 
-// SAFETY: Nothing is obtained before the first `refill`; `clear` and dropping the heap release all regions, each as it was obtained, but for one
-// that `clear` keeps; blocks are at least 16 bytes at a multiple of 16, and lie in one slab behind its header, which leaves out the
-// first 16 bytes. Regions are asked for by the length of a slab, at multiples of it, and cut at multiples of it. The source is a field that nothing changes.
-// For the front: see there; the heap adds up what slabs give out and get back, and `leave` makes that exact.
+// SAFETY: Nothing is obtained before the first `refill`; `clear` and dropping the heap release all
+// regions, each as it was obtained, but for one that `clear` keeps; blocks are at least 16 bytes at
+// a multiple of 16, and lie in one slab behind its header, which leaves out the first 16 bytes.
+// Regions are asked for by the length of a slab, at multiples of it, and cut at multiples of it.
+// The source is a field that nothing changes. For the front: see there; the heap adds up what slabs
+// give out and get back, and `leave` makes that exact.
 unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocator<S, B> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = SlabAllocator<S2, B>;
@@ -279,7 +296,8 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) {
-        // SAFETY: The caller's promises: the block lies in a slab of the length that its layout's class has.
+        // SAFETY: The caller's promises: the block lies in a slab of the length that its layout's
+        // class has.
         let slab = unsafe { &*Self::slab_of(region, block, layout) };
         self.heap.check(slab);
         slab.check_block(block.addr().get(), class_of(rounded(layout)));
@@ -291,7 +309,8 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
     }
 
     unsafe fn tell(&self, front: &SlabFront<B>, what: NonNull<()>) {
-        // SAFETY: The front got it from a reference to a slab's header, and nothing happened to the slab since.
+        // SAFETY: The front got it from a reference to a slab's header, and nothing happened to the
+        // slab since.
         let slab = unsafe { what.cast::<Slab>().as_ref() };
         self.heap.tell(front.near(), slab);
     }

@@ -1,4 +1,5 @@
-//! What a free block says about itself: the only place that reads and writes the words inside free blocks.
+//! What a free block says about itself: the only place that reads and writes the words inside free
+//! blocks.
 //!
 //! A live block has no header. A free one uses its own memory, `W` being a word of the machine:
 //!
@@ -10,10 +11,11 @@
 //!   0        W                 0      W      2W           -W         0      W      2W      3W             -W
 //! ```
 //!
-//! Always: the second word and the last word of a free block tell its size, in the same way: an odd one means one granule,
-//! an even one is the size in bytes. In a block of one granule they are the same word, which also holds a link; sizes and
-//! links are multiples of 16 and so leave the lowest bit free. (Where a granule holds four words, on a 32-bit machine, it is
-//! as any other block.) So the size of a free neighbour is one load away, above and below.
+//! Always: the second word and the last word of a free block tell its size, in the same way: an odd
+//! one means one granule, an even one is the size in bytes. In a block of one granule they are the
+//! same word, which also holds a link; sizes and links are multiples of 16 and so leave the lowest
+//! bit free. (Where a granule holds four words, on a 32-bit machine, it is as any other block.) So
+//! the size of a free neighbour is one load away, above and below.
 //!
 //! The colour of a tree's node is the lowest bit of its parent's link. Behind the words of a free
 //! block in a tree (not of a span's header) lies one more, which says from which address on the
@@ -65,8 +67,9 @@ fn told(word: *mut Words) -> usize {
 
 /// A free block, or a link to one.
 ///
-/// Who makes one vouches for its memory until it is last used: that it is a free block of one of the three shapes above, or
-/// is about to become one, which nobody else accesses. The methods rely on that and are therefore safe.
+/// Who makes one vouches for its memory until it is last used: that it is a free block of one of
+/// the three shapes above, or is about to become one, which nobody else accesses. The methods rely
+/// on that and are therefore safe.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub(super) struct Block(NonNull<Words>);
@@ -90,7 +93,8 @@ macro_rules! field {
     ($get:ident, $set:ident, $field:ident) => {
         #[inline(always)]
         fn $get(self) -> *mut Words {
-            // SAFETY: The block is free and has this word, as its maker vouches; it is aligned to a granule.
+            // SAFETY: The block is free and has this word, as its maker vouches; it is aligned to a
+            // granule.
             unsafe { (*self.0.as_ptr()).$field }
         }
 
@@ -111,8 +115,9 @@ impl Block {
     /// The block at `start`.
     ///
     /// # Safety
-    /// `start` is not null and a multiple of [`GRANULE`], the memory is a free block or will be one before anything is read
-    /// from it, and nobody else accesses it while the result, or a copy of it, is used. The pointer may access the whole block.
+    /// `start` is not null and a multiple of [`GRANULE`], the memory is a free block or will be one
+    /// before anything is read from it, and nobody else accesses it while the result, or a copy of
+    /// it, is used. The pointer may access the whole block.
     #[inline(always)]
     pub(super) unsafe fn at(start: *mut u8) -> Self {
         debug_assert!(start.addr().is_multiple_of(GRANULE));
@@ -152,7 +157,8 @@ impl Block {
         told(unsafe { ptr::down(end, WORD).cast::<*mut Words>().read() })
     }
 
-    /// Writes the size at both ends. (The words of a block of one granule are written when it enters a list.)
+    /// Writes the size at both ends. (The words of a block of one granule are written when it
+    /// enters a list.)
     #[inline(always)]
     fn set_size(self, size: usize) {
         debug_assert!(size.is_multiple_of(GRANULE) && size > 0);
@@ -192,7 +198,8 @@ impl Block {
         self.set_first(words(next));
     }
 
-    /// The one before it, which must be there: the first of a list does not know that it is the first.
+    /// The one before it, which must be there: the first of a list does not know that it is the
+    /// first.
     #[inline(always)]
     pub(super) fn previous(self, size: usize) -> Link {
         let word = if is_marked(size) { self.second() } else { self.third() };

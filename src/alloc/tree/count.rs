@@ -1,7 +1,7 @@
 //! How many trees there are, and which sizes belong in which.
 //!
-//! Sizes up to [`BINNED`] bytes have exact bins; the trees share what is larger, up to eight of them to each doubling, the
-//! last one taking all that is left:
+//! Sizes up to [`BINNED`] bytes have exact bins; the trees share what is larger, up to eight of
+//! them to each doubling, the last one taking all that is left:
 //!
 //! ```text
 //!   bin     0   1   2  ..  255      tree (of 32)  0      1      2      3      4    ..   31
@@ -23,7 +23,9 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// The number of trees of a [`MultipleBinarySearchTreeAllocator`](crate::MultipleBinarySearchTreeAllocator): a `typenum` number from 1 to 64.
+/// The number of trees of a
+/// [`MultipleBinarySearchTreeAllocator`](crate::MultipleBinarySearchTreeAllocator): a `typenum`
+/// number from 1 to 64.
 ///
 /// More trees are each less deep and take a word each.
 #[diagnostic::on_unimplemented(

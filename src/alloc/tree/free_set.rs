@@ -1,8 +1,10 @@
 //! The free blocks of an allocator: exact bins for small sizes, trees for the others.
 //!
-//! Always: bit `i` of `bins_map` is set if and only if bin `i` has a block, likewise `trees_map` for the trees. A bin's blocks all
-//! have its size, a tree's blocks its range of sizes (see [`count`](super::count)). So the smallest block that is large enough is
-//! in the first bin or tree, from the size's own on, that has one; only the size's own tree may have none that is large enough.
+//! Always: bit `i` of `bins_map` is set if and only if bin `i` has a block, likewise `trees_map`
+//! for the trees. A bin's blocks all have its size, a tree's blocks its range of sizes (see
+//! [`count`](super::count)). So the smallest block that is large enough is in the first bin or
+//! tree, from the size's own on, that has one; only the size's own tree may have none that is large
+//! enough.
 
 use core::cell::Cell;
 
@@ -40,8 +42,8 @@ impl<T: TreeCount> FreeSet<T> {
             bins_map: [const { Cell::new(0) }; BINS / WORD],
             trees_map: Cell::new(0),
             bins: [const { Cell::new(None) }; BINS],
-            // SAFETY: The array consists of trees, and a tree of zero bits is an empty one: its root is a link, in which null
-            // is `None`.
+            // SAFETY: The array consists of trees, and a tree of zero bits is an empty one: its
+            // root is a link, in which null is `None`.
             trees: unsafe { trees.assume_init() },
         }
     }
@@ -49,7 +51,8 @@ impl<T: TreeCount> FreeSet<T> {
     #[inline(always)]
     fn bin(&self, number: usize) -> &Cell<Link> {
         debug_assert!(number < BINS);
-        // SAFETY: `bin_of` gives numbers below BINS for the sizes up to BINNED, and bits of the map are below 64.
+        // SAFETY: `bin_of` gives numbers below BINS for the sizes up to BINNED, and bits of the map
+        // are below 64.
         unsafe { self.bins.get_unchecked(number) }
     }
 
@@ -64,7 +67,8 @@ impl<T: TreeCount> FreeSet<T> {
     #[inline(always)]
     fn set_first(&self, number: usize, next: Link) {
         self.bin(number).set(next);
-        // Without a branch: it would wait for the link, which lies in memory that nobody touched for long.
+        // Without a branch: it would wait for the link, which lies in memory that nobody touched
+        // for long.
         let map = self.map_of(number);
         map.set(map.get() & !(u64::from(next.is_none()) << (number % WORD)));
     }
@@ -72,7 +76,8 @@ impl<T: TreeCount> FreeSet<T> {
     #[inline(always)]
     fn tree(&self, number: usize) -> &Tree {
         debug_assert!(number < T::TREES);
-        // SAFETY: `tree_of` gives numbers below the number of trees, and only bits of those are ever set in the map.
+        // SAFETY: `tree_of` gives numbers below the number of trees, and only bits of those are
+        // ever set in the map.
         unsafe { self.trees.as_slice().get_unchecked(number) }
     }
 

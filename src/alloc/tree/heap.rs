@@ -1,4 +1,5 @@
-//! What the methods of the allocator are made of: taking from free blocks, giving back with coalescing, obtaining and releasing.
+//! What the methods of the allocator are made of: taking from free blocks, giving back with
+//! coalescing, obtaining and releasing.
 
 use core::ptr::NonNull;
 
@@ -28,13 +29,15 @@ const BYTES_A_BLOCK: usize = 128 * 1024;
 
 const FREED_TWICE: &str = "a block was freed twice, or written to after it was freed";
 
-/// `size` in whole granules. It is at most `isize::MAX`, as in every layout, so this does not overflow.
+/// `size` in whole granules. It is at most `isize::MAX`, as in every layout, so this does not
+/// overflow.
 #[inline(always)]
 pub(super) const fn rounded(size: usize) -> usize {
     (size + (GRANULE - 1)) & !(GRANULE - 1)
 }
 
-/// What a free block must have, at worst, for `size` bytes (whole granules) at a multiple of `align`.
+/// What a free block must have, at worst, for `size` bytes (whole granules) at a multiple of
+/// `align`.
 #[inline(always)]
 fn with_slack(size: usize, align: usize) -> Option<usize> {
     if align <= GRANULE { Some(size) } else { size.checked_add(align - GRANULE) }
@@ -201,8 +204,8 @@ where
             edges.clear(limit - GRANULE);
         } else {
             edges.set(end);
-            // SAFETY: The bytes from `end` to `limit` are the rest of a free block, which nobody uses; the span's pointer may
-            // access them.
+            // SAFETY: The bytes from `end` to `limit` are the rest of a free block, which nobody
+            // uses; the span's pointer may access them.
             self.free.insert(unsafe { Block::at(span.pointer(end)) }, limit - end);
         }
         span.block(start)
@@ -222,16 +225,17 @@ where
         Some((block, block.size()))
     }
 
-    /// Makes a range free, merging it with its neighbours, and returns the size of the free block that it is now part of.
+    /// Makes a range free, merging it with its neighbours, and returns the size of the free block
+    /// that it is now part of.
     ///
     /// # Safety
-    /// The bytes from `start` to `end`, whole granules, lie in the span's range of blocks, are not free, are used by nobody, and their
-    /// bits are clear.
+    /// The bytes from `start` to `end`, whole granules, lie in the span's range of blocks, are not
+    /// free, are used by nobody, and their bits are clear.
     #[inline(always)]
     unsafe fn merge_and_enter(&self, span: Span, mut start: usize, mut end: usize) -> usize {
         let edges = span.bitmap();
-        // Each end of the range becomes an edge or, where a neighbour is free, the neighbour's edge moves: its far one stays, the near
-        // one goes, unless both are the same granule.
+        // Each end of the range becomes an edge or, where a neighbour is free, the neighbour's edge
+        // moves: its far one stays, the near one goes, unless both are the same granule.
         let mut clean = DIRTY;
         // SAFETY: The range ends at `end` and is not free.
         if let Some((above, size)) = unsafe { self.free_behind(span, end) } {
@@ -283,7 +287,8 @@ where
     /// Frees a block, and sees to its span if that was the last one.
     ///
     /// # Safety
-    /// The block is a live one of this allocator, of `size` bytes in whole granules, and is not used any more.
+    /// The block is a live one of this allocator, of `size` bytes in whole granules, and is not
+    /// used any more.
     #[inline(always)]
     pub(super) unsafe fn free_block(&self, start: usize, size: usize) {
         let (span, waits) = if size <= BINNED {
@@ -426,7 +431,8 @@ where
         };
         self.spans.enter(span);
         let (start, end) = (span.first_block(), span.first_block() + span.usable());
-        // SAFETY: The range is the new span's whole range of blocks, which nobody uses; its bits are clear.
+        // SAFETY: The range is the new span's whole range of blocks, which nobody uses; its bits
+        // are clear.
         unsafe { self.give_back(span, start, end) };
         if zeroed {
             self.note_clean(span, (start, end));
@@ -442,8 +448,9 @@ where
 
     /// Decides what becomes of a span of which no block is live any more.
     ///
-    /// One is kept, so that a program that allocates and frees at the edge of a region does not obtain one each time; but not if it is
-    /// most of what is held, so that memory comes back once nothing is live.
+    /// One is kept, so that a program that allocates and frees at the edge of a region does not
+    /// obtain one each time; but not if it is most of what is held, so that memory comes back once
+    /// nothing is live.
     #[cold]
     #[inline(never)]
     pub(super) fn emptied(&self, span: Span) {
@@ -492,7 +499,8 @@ where
     /// The piece is a region that the source holds, which nobody uses.
     unsafe fn release(&self, piece: Piece) {
         if let Ok(layout) = NonZeroLayout::of_region(piece.len, REGION_ALIGN) {
-            // SAFETY: The caller's promises; the layout fits the region, which was asked for at this alignment.
+            // SAFETY: The caller's promises; the layout fits the region, which was asked for at
+            // this alignment.
             unsafe { self.source.release(ptr::bytes(piece.start, piece.len), layout) };
         }
     }
@@ -520,8 +528,8 @@ where
         }
         largest.clear_used();
         let (start, end) = (largest.first_block(), largest.first_block() + largest.usable());
-        // SAFETY: The range is the span's whole range of blocks, which nobody uses, as the caller promises, and which is in no
-        // list; its bits are clear.
+        // SAFETY: The range is the span's whole range of blocks, which nobody uses, as the caller
+        // promises, and which is in no list; its bits are clear.
         unsafe { self.give_back(largest, start, end) };
         self.spans.spare().set(Some(largest));
     }
@@ -545,7 +553,8 @@ where
     pub(super) fn release_all(&self) {
         while let Some(span) = self.spans.any() {
             self.spans.leave(span);
-            // SAFETY: The span was held and has just left; the callers have forgotten the free blocks.
+            // SAFETY: The span was held and has just left; the callers have forgotten the free
+            // blocks.
             unsafe { self.release_pieces(span) };
         }
     }

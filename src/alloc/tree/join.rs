@@ -1,7 +1,8 @@
 //! Joining a new region to a span that it adjoins; see [`MergeAdjacent`](super::MergeAdjacent).
 //!
-//! The bitmap of the joined span takes a part of the new region, at the end that stays an end, so that the blocks on both sides of
-//! the border become neighbours; where the old books were (and the old header, if the region lies below) there is a free block then:
+//! The bitmap of the joined span takes a part of the new region, at the end that stays an end, so
+//! that the blocks on both sides of the border become neighbours; where the old books were (and the
+//! old header, if the region lies below) there is a free block then:
 //!
 //! ```text
 //!   above:   | header | books | blocks . . . . . . | + | new region . . . . . . . . |
@@ -11,9 +12,10 @@
 //!            | header | books | blocks . . . . . . . . . . . . . . . . . . . . . . . . |
 //! ```
 //!
-//! A region is joined only if that takes at most an eighth of it, so that copying the bitmap costs a fixed number of instructions for each
-//! byte obtained, and if the block that it was obtained for still fits. A region that fills a gap joins the span below it; the border
-//! to the one above stays.
+//! A region is joined only if that takes at most an eighth of it, so that copying the bitmap costs
+//! a fixed number of instructions for each byte obtained, and if the block that it was obtained for
+//! still fits. A region that fills a gap joins the span below it; the border to the one above
+//! stays.
 
 use super::merge::Merging;
 use super::span::{Piece, Span, whole_granules};
@@ -30,8 +32,8 @@ where
     T: TreeCount,
     M: Merging<S>,
 {
-    /// Joins a region, just obtained, to a span that it adjoins, if then a free block of `needed` bytes lies in it; whether it
-    /// did. Only for a source whose regions may be merged.
+    /// Joins a region, just obtained, to a span that it adjoins, if then a free block of `needed`
+    /// bytes lies in it; whether it did. Only for a source whose regions may be merged.
     #[cold]
     pub(super) fn join(&self, Obtained { region, zeroed }: Obtained, needed: usize) -> bool {
         let piece = Piece { start: region.cast(), len: region.len() };
@@ -46,7 +48,8 @@ where
         if let Some(span) = below.filter(fits) {
             let left_behind = span.left_behind(false);
             self.spans.leave(span);
-            // SAFETY: The region is new, begins where the span ends, and has room; the source says that they may be used as one.
+            // SAFETY: The region is new, begins where the span ends, and has room; the source says
+            // that they may be used as one.
             let range = unsafe { span.join_above(piece, len, zeroed) };
             self.settle(span, left_behind, range);
             if zeroed {
@@ -57,7 +60,8 @@ where
         if let Some(span) = above.filter(fits) {
             let left_behind = span.left_behind(true);
             self.spans.leave(span);
-            // SAFETY: The region is new, ends where the span begins, and has room; the source says that they may be used as one.
+            // SAFETY: The region is new, ends where the span begins, and has room; the source says
+            // that they may be used as one.
             let (joined, range) = unsafe { span.join_below(piece, len, zeroed) };
             self.settle(joined, left_behind, range);
             return true;
@@ -69,8 +73,9 @@ where
     fn settle(&self, span: Span, left_behind: [(usize, usize); 2], range: (usize, usize)) {
         self.spans.enter(span);
         for (start, end) in left_behind.into_iter().chain([range]).filter(|(start, end)| start < end) {
-            // SAFETY: The range lies in the joined span, was in use for header or books of its parts or is new, so that it is not free
-            // and has no bit set, and nobody uses it any more.
+            // SAFETY: The range lies in the joined span, was in use for header or books of its
+            // parts or is new, so that it is not free and has no bit set, and nobody uses it any
+            // more.
             unsafe { self.give_back(span, start, end) };
         }
     }

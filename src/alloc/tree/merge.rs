@@ -13,9 +13,10 @@ mod sealed {
 /// A source whose regions may be used as one where they happen to lie one behind the other.
 ///
 /// # Safety
-/// For the implementor: where the end of one region is the start of another, both held, a pointer into either may be used to
-/// access the other. So it is where all regions are cut from one object. A source of separate objects, as any that takes
-/// them from `GlobalAlloc` or from statics, must not implement this.
+/// For the implementor: where the end of one region is the start of another, both held, a pointer
+/// into either may be used to access the other. So it is where all regions are cut from one object.
+/// A source of separate objects, as any that takes them from `GlobalAlloc` or from statics, must
+/// not implement this.
 #[diagnostic::on_unimplemented(
     message = "regions of `{Self}` cannot be merged",
     label = "not an `AdjoiningSource`",
@@ -24,9 +25,9 @@ mod sealed {
 )]
 pub unsafe trait AdjoiningSource: MemorySource {}
 
-// SAFETY: Mappings are pages of the one address space, which the kernel gives and takes page by page: neighbours are told from
-// one mapping by nobody, the kernel itself merges them, and `munmap` takes any part. They were made by no allocation
-// function of the language.
+// SAFETY: Mappings are pages of the one address space, which the kernel gives and takes page by
+// page: neighbours are told from one mapping by nobody, the kernel itself merges them, and `munmap`
+// takes any part. They were made by no allocation function of the language.
 #[cfg(feature = "std")]
 unsafe impl AdjoiningSource for MmapSource {}
 // SAFETY: The regions are those of the source behind the reference.

@@ -23,8 +23,9 @@
 //! | `merge`, `join` | regions that adjoin each other                                              |
 //! | `traits`    | the traits, on top of `heap`                                                    |
 //!
-//! Always: every granule of a span's range of blocks belongs to one block: live, waiting or free; free blocks have no free neighbour, are in
-//! the bin or tree of their size, and their edges and no others are set in the bitmap.
+//! Always: every granule of a span's range of blocks belongs to one block: live, waiting or free;
+//! free blocks have no free neighbour, are in the bin or tree of their size, and their edges and no
+//! others are set in the bitmap.
 
 mod block;
 mod count;
@@ -56,17 +57,21 @@ use spans::Spans;
 
 /// An allocator of blocks of any size, which takes the best free one and merges what is freed.
 ///
-/// The smallest free block that is large enough is cut to size. Sizes up to 4 KiB have exact lists; larger free blocks are in `T`
-/// red-black trees, each for a range of sizes, ordered by size and address. Every block takes its size rounded up to 16 bytes
-/// and nothing else: live blocks have no header. A bitmap takes 1/128 of each region, the region's header about 100 bytes. The
-/// allocator itself is about 4.5 KiB large with 32 trees.
+/// The smallest free block that is large enough is cut to size. Sizes up to 4 KiB have exact lists;
+/// larger free blocks are in `T` red-black trees, each for a range of sizes, ordered by size and
+/// address. Every block takes its size rounded up to 16 bytes and nothing else: live blocks have no
+/// header. A bitmap takes 1/128 of each region, the region's header about 100 bytes. The allocator
+/// itself is about 4.5 KiB large with 32 trees.
 ///
-/// A freed block is merged with its neighbours, but for the last four of each size up to 4 KiB (at most 2 MiB in all): they wait as they are
-/// until a block of their size is wanted, or space is: they are merged before a region is obtained or released and before a request is refused.
+/// A freed block is merged with its neighbours, but for the last four of each size up to 4 KiB (at
+/// most 2 MiB in all): they wait as they are until a block of their size is wanted, or space is:
+/// they are merged before a region is obtained or released and before a request is refused.
 ///
-/// Allocating and freeing take a fixed number of steps for small sizes, otherwise steps in proportion to the logarithm of the number
-/// of free blocks, but for what waited, which is merged all at once (1,024 blocks at most); where there are many regions, also to the logarithm of their number. Blocks shrink in place always, and grow in place
-/// where what lies behind them is free and large enough.
+/// Allocating and freeing take a fixed number of steps for small sizes, otherwise steps in
+/// proportion to the logarithm of the number of free blocks, but for what waited, which is merged
+/// all at once (1,024 blocks at most); where there are many regions, also to the logarithm of their
+/// number. Blocks shrink in place always, and grow in place where what lies behind them is free and
+/// large enough.
 ///
 /// Regions come from `S` when they are needed: each is as large as all before it together, from 64
 /// KiB to 64 MiB, or as large as a block that would not fit; smaller if the source has no more, as
@@ -92,11 +97,11 @@ use spans::Spans;
 /// together. While blocks are freed in the order of their age, what is live, and two regions that
 /// are not full, which may be three quarters of the most that was held. If blocks of many sizes are
 /// freed in any order, 2.1 times the most that was live and 1 MiB, in every workload of
-/// `tests/held.rs`; no bound of that kind holds for every order (J. M. Robson, 1974). A block counts
-/// with its alignment, if that is more than its size and no other block fits beside it.
+/// `tests/held.rs`; no bound of that kind holds for every order (J. M. Robson, 1974). A block
+/// counts with its alignment, if that is more than its size and no other block fits beside it.
 ///
-/// `T` is a number from `U1` to `U64`. `M` says what becomes of regions that lie one behind the other: [`KeepApart`] or
-/// [`MergeAdjacent`].
+/// `T` is a number from `U1` to `U64`. `M` says what becomes of regions that lie one behind the
+/// other: [`KeepApart`] or [`MergeAdjacent`].
 ///
 /// It is for one thread at a time: it can be sent, not shared.
 ///
@@ -144,7 +149,8 @@ where
     merging: PhantomData<fn() -> M>,
 }
 
-// SAFETY: The links lead to blocks and headers in regions that this allocator alone uses, wherever it is.
+// SAFETY: The links lead to blocks and headers in regions that this allocator alone uses, wherever
+// it is.
 unsafe impl<S, T, M> Send for MultipleBinarySearchTreeAllocator<S, T, M>
 where
     S: MemorySource + Send,
@@ -178,7 +184,8 @@ where
 
     /// Bytes of all free blocks.
     ///
-    /// Goes through all free blocks, those that wait to be merged too: takes time in proportion to their number.
+    /// Goes through all free blocks, those that wait to be merged too: takes time in proportion to
+    /// their number.
     pub fn free_bytes(&self) -> usize {
         let mut bytes = 0;
         self.free.for_each(|_, size| bytes += size);
@@ -186,10 +193,11 @@ where
         bytes
     }
 
-    /// The size of the largest free block in bytes, 0 where there is none: the largest size at an alignment of at most 16
-    /// that is served without another region.
+    /// The size of the largest free block in bytes, 0 where there is none: the largest size at an
+    /// alignment of at most 16 that is served without another region.
     ///
-    /// Merges what waits; takes time in proportion to that, and to the logarithm of the number of free blocks.
+    /// Merges what waits; takes time in proportion to that, and to the logarithm of the number of
+    /// free blocks.
     pub fn largest_free_block(&self) -> usize {
         self.flush_quick();
         self.free.largest().map_or(0, |(_, size)| size)

@@ -1,9 +1,11 @@
 //! Small blocks that were freed just now, by size, before their neighbours hear of it.
 //!
-//! To merge a freed block with its neighbours, and to cut one to size, takes some hundred instructions; what is freed is often wanted again
-//! at the same size, and its memory is near the processor. So up to [`MOST`] blocks of each size that has a bin wait on a list (as in quick
-//! fit: C. Weinstock and W. Wulf, Quick Fit: An Efficient Algorithm for Heap Storage Allocation, 1988). They are merged before a region is
-//! obtained or released, before a request is refused, and before anybody is told what the largest free block is.
+//! To merge a freed block with its neighbours, and to cut one to size, takes some hundred
+//! instructions; what is freed is often wanted again at the same size, and its memory is near the
+//! processor. So up to [`MOST`] blocks of each size that has a bin wait on a list (as in quick fit:
+//! C. Weinstock and W. Wulf, Quick Fit: An Efficient Algorithm for Heap Storage Allocation, 1988).
+//! They are merged before a region is obtained or released, before a request is refused, and before
+//! anybody is told what the largest free block is.
 //!
 //! ```text
 //!   list of a size      first that waits     next
@@ -15,8 +17,8 @@
 //! A block that is freed twice makes a list lead in a circle; each walk of a list looks first
 //! whether it is sound.
 //!
-//! Always: what waits here is no free block: it is in no bin, its edges are clear in the bitmap, and its neighbours take it for live; but
-//! it is not counted as used in its span.
+//! Always: what waits here is no free block: it is in no bin, its edges are clear in the bitmap,
+//! and its neighbours take it for live; but it is not counted as used in its span.
 
 use core::cell::Cell;
 use core::ptr::null_mut;
@@ -62,14 +64,15 @@ impl Quick {
             return None;
         }
         let first = ptr::untagged(first, NUMBER);
-        // SAFETY: What is on a list is no live block, belongs to this allocator, and begins with the link that `push` wrote.
+        // SAFETY: What is on a list is no live block, belongs to this allocator, and begins with
+        // the link that `push` wrote.
         list.set(unsafe { (*first).next });
         // SAFETY: `push` was given it as a block, which nobody uses; its pointer is as it was then.
         Some(unsafe { Block::at(first.cast()) })
     }
 
-    /// Keeps a block of `size` bytes, at most `BINNED`, here; `false` where there are enough. The block is the caller's to give up, in a
-    /// span that stays held while the block is here.
+    /// Keeps a block of `size` bytes, at most `BINNED`, here; `false` where there are enough. The
+    /// block is the caller's to give up, in a span that stays held while the block is here.
     #[inline(always)]
     pub(super) fn push(&self, block: Block, size: usize) -> bool {
         let list = self.list(size);
@@ -79,7 +82,8 @@ impl Quick {
             return false;
         }
         let first = block.start().cast::<Waiting>();
-        // SAFETY: The block's maker vouches that nobody else uses it; a granule holds a link and is aligned for it.
+        // SAFETY: The block's maker vouches that nobody else uses it; a granule holds a link and is
+        // aligned for it.
         unsafe { first.write(Waiting { next }) };
         list.set(ptr::tagged(first, number + 1));
         true

@@ -1,12 +1,13 @@
 //! Red-black trees of free blocks, ordered by size, then address.
 //!
-//! The algorithms are those of T. Cormen, C. Leiserson, R. Rivest and C. Stein, *Introduction to Algorithms*, chapter 13, with
-//! parent links, with no sentinel (a missing child is a black leaf), and with left and right as a value, so that each case is
-//! written once. A removal relinks nodes and never copies one into another: a node is a block, and has its address.
+//! The algorithms are those of T. Cormen, C. Leiserson, R. Rivest and C. Stein, *Introduction to
+//! Algorithms*, chapter 13, with parent links, with no sentinel (a missing child is a black leaf),
+//! and with left and right as a value, so that each case is written once. A removal relinks nodes
+//! and never copies one into another: a node is a block, and has its address.
 //!
-//! Always: keys ascend from left to right; a red node has no red child; every path from the root to a missing child has as many
-//! black nodes as any other, so that no path is more than twice as long as another; every child's link to its parent is that
-//! parent; the root is black.
+//! Always: keys ascend from left to right; a red node has no red child; every path from the root to
+//! a missing child has as many black nodes as any other, so that no path is more than twice as long
+//! as another; every child's link to its parent is that parent; the root is black.
 
 use core::cell::Cell;
 
@@ -299,7 +300,8 @@ mod tests {
     #[repr(C, align(16))]
     struct Room([*mut u8; 4]);
 
-    /// Nodes whose keys are often equal go in and out at random; everything is checked after each step.
+    /// Nodes whose keys are often equal go in and out at random; everything is checked after each
+    /// step.
     #[test]
     fn a_tree_is_a_sorted_set() {
         let mut rooms: Vec<Room> = (0..600).map(|_| Room([core::ptr::null_mut(); 4])).collect();

@@ -11,15 +11,18 @@
 //!   bitmap          0   |   1  0 0 0 0 0 0   1  |  0   |  0   |   1  |  0
 //! ```
 //!
-//! The bitmap has one bit for each granule of 16 bytes from the header on, and at least one more, a word for each KiB of addresses, so
-//! that word and bit follow from the address alone: the bit is set if the granule is the first or the last of a free block. So the block
-//! behind `end` is free if and only if the bit of the granule at `end` is set, and the block before `start` if and only if the bit before
-//! is; no test for the ends of the span is needed, since the bits of header and bitmap and those beyond the end are never set. That is
-//! 1/128 of the memory, and live blocks need no header.
+//! The bitmap has one bit for each granule of 16 bytes from the header on, and at least one more, a
+//! word for each KiB of addresses, so that word and bit follow from the address alone: the bit is
+//! set if the granule is the first or the last of a free block. So the block behind `end` is free
+//! if and only if the bit of the granule at `end` is set, and the block before `start` if and only
+//! if the bit before is; no test for the ends of the span is needed, since the bits of header and
+//! bitmap and those beyond the end are never set. That is 1/128 of the memory, and live blocks need
+//! no header.
 //!
-//! Pieces and bitmap (together the *books*) lie behind the header or, once a region was joined above the others, at the very end.
-//! Always: what is neither header nor books is one range, of `usable` bytes from `base` on, that blocks fill without a gap; no
-//! two free blocks are neighbours; `used` is the bytes of its live blocks, without those that wait.
+//! Pieces and bitmap (together the *books*) lie behind the header or, once a region was joined
+//! above the others, at the very end. Always: what is neither header nor books is one range, of
+//! `usable` bytes from `base` on, that blocks fill without a gap; no two free blocks are
+//! neighbours; `used` is the bytes of its live blocks, without those that wait.
 
 use core::ptr::NonNull;
 
@@ -63,7 +66,8 @@ impl Edges {
         (ptr::up(self.0, address / WORD_RANGE * 8), 1 << (address / GRANULE % WORD_BITS))
     }
 
-    /// Whether the granule at `address`, in the span or right behind it, is the first or last of a free block.
+    /// Whether the granule at `address`, in the span or right behind it, is the first or last of a
+    /// free block.
     #[inline(always)]
     pub(super) fn has(self, address: usize) -> bool {
         let (word, bit) = self.place(address);
@@ -97,7 +101,8 @@ pub(super) enum Keep {
     Never,
     /// Kept, if it is the only one and not large by comparison.
     IfModerate,
-    /// Kept, if it is the only one: the source gave far more than it was asked for, so it would give the same again.
+    /// Kept, if it is the only one: the source gave far more than it was asked for, so it would
+    /// give the same again.
     Alone,
 }
 
@@ -141,14 +146,16 @@ pub(super) const fn whole_granules(start: usize, len: usize) -> usize {
 
 /// Bytes that a region needs for one block of `size` bytes; `None` where there are not so many.
 pub(super) fn needed(size: usize) -> Option<usize> {
-    // The bitmap of `n` bytes takes at most n / 128 + 32 bytes, so n = (size + fixed) * 128 / 127 is enough.
+    // The bitmap of `n` bytes takes at most n / 128 + 32 bytes, so n = (size + fixed) * 128 / 127
+    // is enough.
     let fixed = size.checked_add(HEADER + PIECE + 3 * GRANULE)?;
     round_up(fixed.checked_add(fixed / 127 + 1)?, GRANULE)
 }
 
 /// A span that is held.
 ///
-/// Who makes one vouches that its header is there until it is last used; the methods rely on that and are therefore safe.
+/// Who makes one vouches that its header is there until it is last used; the methods rely on that
+/// and are therefore safe.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span(NonNull<Header>);
 
@@ -194,14 +201,17 @@ impl Span {
     /// The node in the tree of spans.
     #[inline(always)]
     pub(super) fn node(self) -> Block {
-        // SAFETY: The first words of the header, which is aligned to a granule and stays as long as the span is used.
+        // SAFETY: The first words of the header, which is aligned to a granule and stays as long as
+        // the span is used.
         unsafe { Block::at(self.0.as_ptr().cast()) }
     }
 
-    /// Makes a span of one region, all of which is free but in no list yet; `None` where the region has no room for a block.
+    /// Makes a span of one region, all of which is free but in no list yet; `None` where the region
+    /// has no room for a block.
     ///
     /// # Safety
-    /// The region is the caller's, starts at a multiple of [`REGION_ALIGN`], and, with `zeroed`, is zero.
+    /// The region is the caller's, starts at a multiple of [`REGION_ALIGN`], and, with `zeroed`, is
+    /// zero.
     pub(super) unsafe fn new(region: NonNull<[u8]>, keep: Keep, zeroed: bool) -> Option<Self> {
         let start = region.cast::<u8>();
         let len = whole_granules(start.addr().get(), region.len());
@@ -254,13 +264,15 @@ impl Span {
         self.address() + self.base()
     }
 
-    /// The regions of the span. The last of them is the one that the books lie in; the header is not read again.
+    /// The regions of the span. The last of them is the one that the books lie in; the header is
+    /// not read again.
     pub(super) fn regions(self) -> impl Iterator<Item = Piece> {
         let (books, pieces) = (self.address() + self.books(), self.pieces());
         // SAFETY: The books begin with a record for each piece.
         let home = unsafe { self.pointer(books).cast::<Piece>().read() };
         let records = ptr::at(home.start.as_ptr(), books).cast::<Piece>();
-        // SAFETY: As above; the home, whose record comes first, is last, so that the records are there until then.
+        // SAFETY: As above; the home, whose record comes first, is last, so that the records are
+        // there until then.
         let record = move |number| unsafe { ptr::up(records, number * PIECE).read() };
         (1..pieces).map(record).chain(core::iter::once(home))
     }
@@ -315,7 +327,8 @@ impl Span {
         HEADER + books_bytes(self.len() + len, self.pieces() + 1)
     }
 
-    /// The ranges that the books, and for a span that is joined from below the header, leave behind.
+    /// The ranges that the books, and for a span that is joined from below the header, leave
+    /// behind.
     pub(super) fn left_behind(self, with_header: bool) -> [(usize, usize); 2] {
         let header = (self.address(), self.address() + HEADER);
         let books = self.address() + self.books();
@@ -323,8 +336,9 @@ impl Span {
         if with_header { [header, books] } else { [books, (0, 0)] }
     }
 
-    /// Writes books for this span and `home`, a region of which `len` bytes are used and in which the new books lie, `books`
-    /// bytes from its start; `address` is where the new span begins. Returns the new bitmap.
+    /// Writes books for this span and `home`, a region of which `len` bytes are used and in which
+    /// the new books lie, `books` bytes from its start; `address` is where the new span begins.
+    /// Returns the new bitmap.
     ///
     /// # Safety
     /// The books lie in `home`, which nobody uses and which, with `zeroed`, is zero.
@@ -353,12 +367,14 @@ impl Span {
         let (from, _) = old.place(self.address());
         let (to, _) = new.place(self.address());
         let count = (self.address() + self.len()) / WORD_RANGE - self.address() / WORD_RANGE + 1;
-        // SAFETY: Both bitmaps have the words for this span's addresses, and lie in different regions.
+        // SAFETY: Both bitmaps have the words for this span's addresses, and lie in different
+        // regions.
         unsafe { to.copy_from_nonoverlapping(from, count) };
         new
     }
 
-    /// Joins a region that begins where this span ends; returns the range of it that blocks may use.
+    /// Joins a region that begins where this span ends; returns the range of it that blocks may
+    /// use.
     ///
     /// # Safety
     /// Nobody uses the region, of which the first `len` bytes, whole granules and enough for the
@@ -387,7 +403,8 @@ impl Span {
         (start, start + len - bytes)
     }
 
-    /// Joins a region that ends where this span begins; returns the new span, and the range of the region that blocks may use.
+    /// Joins a region that ends where this span begins; returns the new span, and the range of the
+    /// region that blocks may use.
     ///
     /// # Safety
     /// As [`join_above`](Self::join_above); this span is not used as one any more.

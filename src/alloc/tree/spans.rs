@@ -1,8 +1,8 @@
 //! The spans of an allocator, found by address.
 //!
-//! A block has no header, so freeing it begins with the search for its span. Spans have any size and lie anywhere: no
-//! source needs to align them. Their headers are nodes of a red-black tree, by address, and a small table remembers
-//! where the last searches ended:
+//! A block has no header, so freeing it begins with the search for its span. Spans have any size
+//! and lie anywhere: no source needs to align them. Their headers are nodes of a red-black tree, by
+//! address, and a small table remembers where the last searches ended:
 //!
 //! ```text
 //!   address -> (address / 64 KiB) mod 8 -> { start, len } -> the span, if the address is in it
@@ -128,7 +128,8 @@ impl Spans {
         core::iter::from_fn(move || {
             let node = next?;
             next = Tree::behind(node);
-            // SAFETY: As in `at_or_before`; the iterator borrows the spans, and no caller takes one out meanwhile.
+            // SAFETY: As in `at_or_before`; the iterator borrows the spans, and no caller takes one
+            // out meanwhile.
             Some(unsafe { Span::of_node(node) })
         })
     }

@@ -212,8 +212,9 @@ fn every_operation_on_growing_memory_keeps_what_always_holds() {
     }
 }
 
-/// A source that cuts regions of fixed length off a buffer, from its end down or upward, each adjoining the one before; it gives
-/// larger ones where asked. What is released is given again only when everything was released.
+/// A source that cuts regions of fixed length off a buffer, from its end down or upward, each
+/// adjoining the one before; it gives larger ones where asked. What is released is given again only
+/// when everything was released.
 struct Cut<const DOWN: bool> {
     bytes: NonNull<u8>,
     layout: NonZeroLayout,
@@ -246,7 +247,8 @@ impl<const DOWN: bool> Drop for Cut<DOWN> {
     }
 }
 
-// SAFETY: Regions are parts of the buffer, cut off one behind the other, so that those held do not overlap.
+// SAFETY: Regions are parts of the buffer, cut off one behind the other, so that those held do not
+// overlap.
 unsafe impl<const DOWN: bool> MemorySource for Cut<DOWN> {
     const MAX_REGION: usize = 16 * 1024;
 
@@ -354,7 +356,8 @@ fn blocks_stay_in_their_region_unless_regions_merge() {
     assert!(allocator.largest_free_block() < 4096);
 }
 
-/// A region at the edge of two keeps no region from being released, and makes no system call when used again and again.
+/// A region at the edge of two keeps no region from being released, and makes no system call when
+/// used again and again.
 #[test]
 fn the_region_kept_spares_requests() {
     let source = Cut::<false>::new(4096, 1 << 20);

@@ -13,9 +13,10 @@ use crate::alloc::{
 };
 use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
 
-// SAFETY: A block is cut from a free one, which leaves the free set before, and its edges in the bitmap are cleared, so that it is part of
-// no other until it is given back. Free blocks lie in the ranges of blocks of spans that the allocator holds; only wholly
-// free spans are released. Sizes are rounded to granules the same way whenever a block is given, so each layout that fits it says
+// SAFETY: A block is cut from a free one, which leaves the free set before, and its edges in the
+// bitmap are cleared, so that it is part of no other until it is given back. Free blocks lie in the
+// ranges of blocks of spans that the allocator holds; only wholly free spans are released. Sizes
+// are rounded to granules the same way whenever a block is given, so each layout that fits it says
 // where it ends. Spans do not move with the allocator.
 unsafe impl<S, T, M> Allocator for MultipleBinarySearchTreeAllocator<S, T, M>
 where
@@ -64,23 +65,24 @@ where
 
     #[inline(always)]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The block is live, and its user gives it up; its length is the rounded size of every layout that fits it.
+        // SAFETY: The block is live, and its user gives it up; its length is the rounded size of
+        // every layout that fits it.
         unsafe { self.free_block(block.addr().get(), rounded(layout.size())) };
     }
 
     in_place_or_elsewhere!(source);
 }
 
-// SAFETY: A block grows by what is cut from the free block right behind it, and shrinks by giving back its end; nothing else of
-// it changes. A failure is seen before anything is changed.
+// SAFETY: A block grows by what is cut from the free block right behind it, and shrinks by giving
+// back its end; nothing else of it changes. A failure is seen before anything is changed.
 unsafe impl<S, T, M> ResizeInPlace for MultipleBinarySearchTreeAllocator<S, T, M>
 where
     S: MemorySource,
     T: TreeCount,
     M: Merging<S>,
 {
-    /// Succeeds where a free block of sufficient size lies behind the block, or rounding left room; what waits is only looked at
-    /// for a block beyond 4 KiB.
+    /// Succeeds where a free block of sufficient size lies behind the block, or rounding left room;
+    /// what waits is only looked at for a block beyond 4 KiB.
     unsafe fn grow_in_place(
         &self,
         block: NonNull<u8>,
@@ -190,16 +192,18 @@ where
     T: TreeCount,
     M: Merging<S>,
 {
-    /// Keeps the largest region (or regions that were merged into one); takes time in proportion to the number of regions and the
-    /// size of that one's bitmap.
+    /// Keeps the largest region (or regions that were merged into one); takes time in proportion to
+    /// the number of regions and the size of that one's bitmap.
     fn reset(&mut self) {
-        // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use a block.
+        // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use a
+        // block.
         unsafe { self.free_all_but_largest() };
     }
 }
 
-// SAFETY: `new` obtains nothing, dropping releases all spans, `recycle` leaves one at most, and without merging a span is one
-// region; blocks are whole granules of 16 bytes at multiples of 16. The entries at hand are spans that are held.
+// SAFETY: `new` obtains nothing, dropping releases all spans, `recycle` leaves one at most, and
+// without merging a span is one region; blocks are whole granules of 16 bytes at multiples of 16.
+// The entries at hand are spans that are held.
 unsafe impl<S, T> LocalAllocator for MultipleBinarySearchTreeAllocator<S, T, KeepApart>
 where
     S: MemorySource + Send,

@@ -30,12 +30,13 @@ use sys::{Advice, MapKind};
 
 /// A source of anonymous private memory maps.
 ///
-/// Regions are whole pages, zeroed, and use physical memory from the first touch of each page, on the node of the
-/// thread that touches it. One system call obtains a region, up to three where its alignment is beyond a page; one
-/// gives it back.
+/// Regions are whole pages, zeroed, and use physical memory from the first touch of each page, on
+/// the node of the thread that touches it. One system call obtains a region, up to three where its
+/// alignment is beyond a page; one gives it back.
 ///
-/// [`builder`](MmapSource::builder) makes sources with NUMA policies, huge pages, locked pages, guards and more; they are of the type
-/// `MmapSource<MmapOptions>`, so that a plain `MmapSource` stays a type of no size whose calls test for nothing.
+/// [`builder`](MmapSource::builder) makes sources with NUMA policies, huge pages, locked pages,
+/// guards and more; they are of the type `MmapSource<MmapOptions>`, so that a plain `MmapSource`
+/// stays a type of no size whose calls test for nothing.
 ///
 /// # Examples
 /// ```
@@ -113,7 +114,8 @@ impl MmapSource {
         Self { settings: PlainPages }
     }
 
-    /// As [`MemorySource::ZEROED`]. These constants are here so that `MmapSource::ZEROED` means the plain source's.
+    /// As [`MemorySource::ZEROED`]. These constants are here so that `MmapSource::ZEROED` means the
+    /// plain source's.
     pub const ZEROED: bool = <Self as MemorySource>::ZEROED;
 
     /// As [`MemorySource::MIN_ALIGN`], in bytes.
@@ -133,7 +135,8 @@ impl MmapSource {
         MmapOptions::new()
     }
 
-    /// The number of the NUMA node of the processor on which the calling thread runs at this moment (`getcpu`, Linux 2.6.19).
+    /// The number of the NUMA node of the processor on which the calling thread runs at this moment
+    /// (`getcpu`, Linux 2.6.19).
     ///
     /// # Errors
     /// [`SourceError::System`] where the kernel does not say.
@@ -141,14 +144,16 @@ impl MmapSource {
         place::current_node()
     }
 
-    /// Calls `each` for every page (of the smallest size) that has a byte of `range`, with its number in the range, from 0 on, and
-    /// the NUMA node that it lies on: none where nothing was written to it yet. O(pages), a system call for 128 of them.
+    /// Calls `each` for every page (of the smallest size) that has a byte of `range`, with its
+    /// number in the range, from 0 on, and the NUMA node that it lies on: none where nothing was
+    /// written to it yet. O(pages), a system call for 128 of them.
     ///
-    /// The kernel may move pages; the answer is for the moment at which it was asked. Memory is neither read nor touched.
+    /// The kernel may move pages; the answer is for the moment at which it was asked. Memory is
+    /// neither read nor touched.
     ///
     /// # Errors
-    /// [`SourceError::Unsupported`] in a kernel without `move_pages` (Linux 2.6.18, with NUMA); [`SourceError::System`] where a
-    /// sandbox forbids it.
+    /// [`SourceError::Unsupported`] in a kernel without `move_pages` (Linux 2.6.18, with NUMA);
+    /// [`SourceError::System`] where a sandbox forbids it.
     ///
     /// # Examples
     /// ```
@@ -183,12 +188,13 @@ impl<O: MmapSettings> MmapSource<O> {
     }
 }
 
-/// The smallest page of the platforms that Linux runs on; regions start at multiples of at least this.
+/// The smallest page of the platforms that Linux runs on; regions start at multiples of at least
+/// this.
 pub(super) const SMALLEST_PAGE: usize = 4096;
 
-// SAFETY: The kernel gives each mapping addresses that nothing else has, zeroed and writable, page aligned;
-// `obtain` cuts it at page boundaries only, and nothing unmaps the rest before `release`. The length of the map follows from any length that
-// fits (see `pages`).
+// SAFETY: The kernel gives each mapping addresses that nothing else has, zeroed and writable, page
+// aligned; `obtain` cuts it at page boundaries only, and nothing unmaps the rest before `release`.
+// The length of the map follows from any length that fits (see `pages`).
 unsafe impl<O: MmapSettings> MemorySource for MmapSource<O> {
     const ZEROED: bool = true;
     const MIN_ALIGN: usize = SMALLEST_PAGE;
@@ -205,10 +211,11 @@ unsafe impl<O: MmapSettings> MemorySource for MmapSource<O> {
 
     unsafe fn release(&self, region: NonNull<[u8]>, _layout: NonZeroLayout) {
         let options = self.settings.options();
-        // The length asked for and the length returned round up to the same number of pages, so any that fits does.
+        // The length asked for and the length returned round up to the same number of pages, so any
+        // that fits does.
         let Ok(len) = region::rounded(options, region.len()) else { return };
-        // SAFETY: The region is a whole mapping that `obtain` made, and nobody uses it any more, as the caller
-        // promises.
+        // SAFETY: The region is a whole mapping that `obtain` made, and nobody uses it any more, as
+        // the caller promises.
         unsafe { region::release(options, region.cast(), len) };
     }
 
@@ -223,18 +230,22 @@ unsafe impl<O: MmapSettings> MemorySource for MmapSource<O> {
     }
 }
 
-// SAFETY: After `MADV_DONTNEED` private anonymous pages read as zero; after `MADV_FREE` as before or as zero. Ranges that are not whole units,
-// of which the kernel would take more or less than asked, are refused.
+// SAFETY: After `MADV_DONTNEED` private anonymous pages read as zero; after `MADV_FREE` as before
+// or as zero. Ranges that are not whole units, of which the kernel would take more or less than
+// asked, are refused.
 unsafe impl<O: MmapSettings> Decommit for MmapSource<O> {
-    /// A page; where the options allow huge pages of the pool, the largest of those, whatever a region got.
+    /// A page; where the options allow huge pages of the pool, the largest of those, whatever a
+    /// region got.
     fn decommit_unit(&self) -> usize {
         self.settings.options().pages.largest_of_pool(sys::page_size())
     }
 
-    /// By `MADV_DONTNEED`; [`SourceError::Unsupported`] before Linux 5.18 for locked pages and for huge pages of the pool.
+    /// By `MADV_DONTNEED`; [`SourceError::Unsupported`] before Linux 5.18 for locked pages and for
+    /// huge pages of the pool.
     ///
-    /// Huge pages go back to the pool, and not every kernel keeps them reserved for the region: should others have taken them all by the next
-    /// touch, that ends the process. A region that must be there has them until it is released.
+    /// Huge pages go back to the pool, and not every kernel keeps them reserved for the region:
+    /// should others have taken them all by the next touch, that ends the process. A region that
+    /// must be there has them until it is released.
     unsafe fn decommit(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
         let locked = self.settings.options().lock.is_some();
         // SAFETY: The caller's promises.
@@ -249,7 +260,8 @@ unsafe impl<O: MmapSettings> Decommit for MmapSource<O> {
         }
     }
 
-    /// By `MREMAP_DONTUNMAP` of `mremap`; [`SourceError::Unsupported`] before Linux 5.7, and for regions with options.
+    /// By `MREMAP_DONTUNMAP` of `mremap`; [`SourceError::Unsupported`] before Linux 5.7, and for
+    /// regions with options.
     unsafe fn take_out(
         &self,
         range: NonNull<[u8]>,
@@ -262,7 +274,8 @@ unsafe impl<O: MmapSettings> Decommit for MmapSource<O> {
         unsafe { remap::take_out(range, new) }
     }
 
-    /// By `MADV_FREE`; [`SourceError::Unsupported`] before Linux 4.5, for locked pages and for huge pages of the pool.
+    /// By `MADV_FREE`; [`SourceError::Unsupported`] before Linux 4.5, for locked pages and for huge
+    /// pages of the pool.
     unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
         // SAFETY: The caller's promises.
         unsafe { self.advise_range(range, Advice::DiscardLazily) }
@@ -277,12 +290,14 @@ impl<O: MmapSettings> MmapSource<O> {
         if !(start.addr().get() | range.len()).is_multiple_of(self.decommit_unit()) {
             return Err(SourceError::System(libc::EINVAL));
         }
-        // SAFETY: The range lies in a region of this source and is whole pages; the caller wants its contents gone.
+        // SAFETY: The range lies in a region of this source and is whole pages; the caller wants
+        // its contents gone.
         unsafe { sys::advise(start, range.len(), advice) }.map_err(lacking)
     }
 }
 
-/// The error for a call whose arguments are right: `EINVAL` and `ENOSYS` then mean that the kernel does not know what is asked.
+/// The error for a call whose arguments are right: `EINVAL` and `ENOSYS` then mean that the kernel
+/// does not know what is asked.
 fn lacking(errno: i32) -> SourceError {
     match errno {
         libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP => SourceError::Unsupported,

@@ -1,7 +1,7 @@
 //! Sets of NUMA nodes, and policies for where pages are to lie.
 //!
-//! Always: a [`NodeSet`] holds numbers below 1,024, the most nodes that Linux can be configured for; bit `n % 64` of word `n / 64`
-//! stands for node `n`, which is how the kernel reads it.
+//! Always: a [`NodeSet`] holds numbers below 1,024, the most nodes that Linux can be configured
+//! for; bit `n % 64` of word `n / 64` stands for node `n`, which is how the kernel reads it.
 
 #![forbid(unsafe_code)]
 
@@ -88,11 +88,12 @@ impl NodeSet {
         super::MmapSource::current_node().map(|node| Self::EMPTY.with(node))
     }
 
-    /// The nodes that memory of the calling thread may come from: those that are online and have memory, and that its control
-    /// group allows.
+    /// The nodes that memory of the calling thread may come from: those that are online and have
+    /// memory, and that its control group allows.
     ///
     /// # Errors
-    /// [`SourceError::Unsupported`] in a kernel without NUMA; [`SourceError::System`] where it does not say.
+    /// [`SourceError::Unsupported`] in a kernel without NUMA; [`SourceError::System`] where it does
+    /// not say.
     pub fn allowed() -> Result<Self, SourceError> {
         let bits = sys::allowed_nodes().map_err(super::lacking)?;
         Ok(Self { bits })
@@ -111,9 +112,10 @@ impl fmt::Debug for NodeSet {
 
 /// On which nodes the pages of a region are to lie; see `docs/numa.md` for which to choose.
 ///
-/// The kernel decides the node of a page when the page is first touched. Where it names the nodes, a policy names those that the
-/// kernel numbers so. Should the process be moved to other nodes (by its control group), the kernel translates them, unless
-/// [`static_nodes`](Self::static_nodes) or [`relative_nodes`](Self::relative_nodes) says otherwise.
+/// The kernel decides the node of a page when the page is first touched. Where it names the nodes,
+/// a policy names those that the kernel numbers so. Should the process be moved to other nodes (by
+/// its control group), the kernel translates them, unless [`static_nodes`](Self::static_nodes) or
+/// [`relative_nodes`](Self::relative_nodes) says otherwise.
 ///
 /// | policy | the page lies | Linux |
 /// |---|---|---|
@@ -147,7 +149,8 @@ impl NumaPolicy {
     /// The node of the thread that touches a page, whatever the thread's policy.
     pub const LOCAL: Self = Self::new(LOCAL, NodeSet::EMPTY);
 
-    /// These nodes and no others. A process that touches a page when they are full is killed by the kernel.
+    /// These nodes and no others. A process that touches a page when they are full is killed by the
+    /// kernel.
     pub const fn bind(nodes: NodeSet) -> Self {
         Self::new(BIND, nodes)
     }
@@ -170,7 +173,8 @@ impl NumaPolicy {
         Self::new(INTERLEAVE, nodes)
     }
 
-    /// These nodes in turn, on each as many pages in a row as its weight in `/sys/kernel/mm/mempolicy/weighted_interleave` says.
+    /// These nodes in turn, on each as many pages in a row as its weight in
+    /// `/sys/kernel/mm/mempolicy/weighted_interleave` says.
     pub const fn weighted_interleave(nodes: NodeSet) -> Self {
         Self::new(WEIGHTED_INTERLEAVE, nodes)
     }
@@ -179,7 +183,8 @@ impl NumaPolicy {
         Self { mode, nodes, or_default: false }
     }
 
-    /// The same nodes even if the process is moved to others; those of them that it may not use are left out (Linux 2.6.26).
+    /// The same nodes even if the process is moved to others; those of them that it may not use are
+    /// left out (Linux 2.6.26).
     ///
     /// Only where the policy names nodes: otherwise the kernel refuses it, or takes no notice.
     #[must_use]
@@ -188,7 +193,8 @@ impl NumaPolicy {
         self
     }
 
-    /// The numbers are places among the nodes that the process may use, counted from 0 and wrapping around (Linux 2.6.26).
+    /// The numbers are places among the nodes that the process may use, counted from 0 and wrapping
+    /// around (Linux 2.6.26).
     ///
     /// Only where the policy names nodes: otherwise the kernel refuses it, or takes no notice.
     #[must_use]
@@ -197,8 +203,9 @@ impl NumaPolicy {
         self
     }
 
-    /// Where the kernel does not take this policy, whatever the reason (it is too old, has no NUMA, has no such node, forbids it),
-    /// the default is used; [`MapReport::policy`](super::MapReport::policy) tells. Without this it is an error.
+    /// Where the kernel does not take this policy, whatever the reason (it is too old, has no NUMA,
+    /// has no such node, forbids it), the default is used;
+    /// [`MapReport::policy`](super::MapReport::policy) tells. Without this it is an error.
     #[must_use]
     pub const fn or_default(mut self) -> Self {
         self.or_default = true;

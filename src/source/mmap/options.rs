@@ -27,11 +27,14 @@ pub enum PageLock {
     OnTouch,
 }
 
-/// How a [`MmapSource`] maps its regions: built by [`MmapSource::builder`], in a constant or at run time.
+/// How a [`MmapSource`] maps its regions: built by [`MmapSource::builder`], in a constant or at run
+/// time.
 ///
-/// What the kernel cannot do is an error when a region is obtained, [`SourceError::Unsupported`](crate::SourceError::Unsupported) or the
-/// kernel's own error number; nothing is left out in silence. Where a method's name ends in `_if_possible`, or the policy says
-/// [`or_default`](NumaPolicy::or_default), it is left out, and [`MapReport`](super::MapReport) tells.
+/// What the kernel cannot do is an error when a region is obtained,
+/// [`SourceError::Unsupported`](crate::SourceError::Unsupported) or the kernel's own error number;
+/// nothing is left out in silence. Where a method's name ends in `_if_possible`, or the policy says
+/// [`or_default`](NumaPolicy::or_default), it is left out, and [`MapReport`](super::MapReport)
+/// tells.
 ///
 /// # Examples
 /// ```
@@ -75,7 +78,8 @@ impl Default for MmapOptions {
 }
 
 impl MmapOptions {
-    /// Base pages, no policy, nothing locked, no commit reserved, in core dumps, copied on fork: as `MmapSource::new()`.
+    /// Base pages, no policy, nothing locked, no commit reserved, in core dumps, copied on fork: as
+    /// `MmapSource::new()`.
     pub const fn new() -> Self {
         Self {
             pages: PageLadder::only(PageKind::Base),
@@ -97,11 +101,14 @@ impl MmapOptions {
 
     /// On which NUMA nodes pages lie; set before the first of them is touched.
     ///
-    /// Needs what [`NumaPolicy`]'s table says. [`SourceError::Unsupported`](crate::SourceError::Unsupported) where the kernel does not know the
-    /// policy or has no NUMA; `EINVAL` where a node does not exist or the process may not use it; `EPERM` where a sandbox forbids it.
+    /// Needs what [`NumaPolicy`]'s table says.
+    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) where the kernel does not know
+    /// the policy or has no NUMA; `EINVAL` where a node does not exist or the process may not use
+    /// it; `EPERM` where a sandbox forbids it.
     ///
-    /// With huge pages of the pool and [`NumaPolicy::bind`] pages are touched when the region is obtained, because the
-    /// kernel reserves them without regard to nodes and would kill the process at a later touch.
+    /// With huge pages of the pool and [`NumaPolicy::bind`] pages are touched when the region is
+    /// obtained, because the kernel reserves them without regard to nodes and would kill the
+    /// process at a later touch.
     pub const fn numa(mut self, policy: NumaPolicy) -> Self {
         self.policy = Some(policy);
         self
@@ -109,8 +116,9 @@ impl MmapOptions {
 
     /// Which kinds of pages to try, the largest first; see [`PageLadder`].
     ///
-    /// Huge pages of the pool need as many free ones as the region has, or are refused (`ENOMEM`). With transparent ones a region is
-    /// aligned to 2 MiB. A child of a fork that writes to a page of the pool when that is empty is killed; see [`on_fork`](Self::on_fork).
+    /// Huge pages of the pool need as many free ones as the region has, or are refused (`ENOMEM`).
+    /// With transparent ones a region is aligned to 2 MiB. A child of a fork that writes to a page
+    /// of the pool when that is empty is killed; see [`on_fork`](Self::on_fork).
     pub const fn pages(mut self, pages: PageLadder) -> Self {
         self.pages = pages;
         self
@@ -118,8 +126,9 @@ impl MmapOptions {
 
     /// Touches all pages when a region is obtained, after the policy is set.
     ///
-    /// By `MADV_POPULATE_WRITE` (Linux 5.14); before that, each page is written to from here. Where memory for a page is lacking, the
-    /// region is refused. What a region grows by later is touched as far as there is memory.
+    /// By `MADV_POPULATE_WRITE` (Linux 5.14); before that, each page is written to from here. Where
+    /// memory for a page is lacking, the region is refused. What a region grows by later is touched
+    /// as far as there is memory.
     pub const fn populate(mut self) -> Self {
         self.populate = true;
         self
@@ -127,8 +136,9 @@ impl MmapOptions {
 
     /// Keeps pages from being swapped out.
     ///
-    /// `ENOMEM`, `EAGAIN` or `EPERM` beyond what the process may lock (`ulimit -l`); [`SourceError::Unsupported`](crate::SourceError::Unsupported) for
-    /// [`PageLock::OnTouch`] before Linux 4.4. Pages of the pool are never swapped, locked or not.
+    /// `ENOMEM`, `EAGAIN` or `EPERM` beyond what the process may lock (`ulimit -l`);
+    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) for [`PageLock::OnTouch`]
+    /// before Linux 4.4. Pages of the pool are never swapped, locked or not.
     pub const fn lock(mut self, lock: PageLock) -> Self {
         self.lock = Some((lock, Need::Required));
         self
@@ -140,9 +150,11 @@ impl MmapOptions {
         self
     }
 
-    /// Counts regions against the system's commit limit when they are obtained (off unless asked for: `MAP_NORESERVE`).
+    /// Counts regions against the system's commit limit when they are obtained (off unless asked
+    /// for: `MAP_NORESERVE`).
     ///
-    /// Then a kernel that is told not to overcommit refuses the region rather than a later touch. Pages of the pool are always reserved.
+    /// Then a kernel that is told not to overcommit refuses the region rather than a later touch.
+    /// Pages of the pool are always reserved.
     pub const fn reserve_commit(mut self) -> Self {
         self.reserve = true;
         self
@@ -154,10 +166,11 @@ impl MmapOptions {
         self
     }
 
-    /// Puts a page that nothing may touch before and another behind each region: who runs over its ends is stopped at once.
+    /// Puts a page that nothing may touch before and another behind each region: who runs over its
+    /// ends is stopped at once.
     ///
-    /// Takes two pages of addresses a region and no memory. Each region is then up to three maps of the process, which may have
-    /// 65,530 of them (`vm.max_map_count`).
+    /// Takes two pages of addresses a region and no memory. Each region is then up to three maps of
+    /// the process, which may have 65,530 of them (`vm.max_map_count`).
     pub const fn guard_pages(mut self) -> Self {
         self.guards = true;
         self
@@ -165,12 +178,13 @@ impl MmapOptions {
 
     /// Shows regions as `[anon:name]` in `/proc/self/maps`.
     ///
-    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) before Linux 5.17 and in a kernel that is configured without
-    /// (`CONFIG_ANON_VMA_NAME`); `EBADF` for huge pages of the pool, which have no names.
+    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) before Linux 5.17 and in a
+    /// kernel that is configured without (`CONFIG_ANON_VMA_NAME`); `EBADF` for huge pages of the
+    /// pool, which have no names.
     ///
     /// # Panics
-    /// Where the name is empty, longer than 79 bytes, or has a byte that is not printable ASCII or one of ``[]\$` ``; in a
-    /// constant, when the program is compiled.
+    /// Where the name is empty, longer than 79 bytes, or has a byte that is not printable ASCII or
+    /// one of ``[]\$` ``; in a constant, when the program is compiled.
     pub const fn named(mut self, name: &'static CStr) -> Self {
         assert_is_name(name);
         self.name = Some((name, Need::Required));
@@ -189,10 +203,12 @@ impl MmapOptions {
 
     /// What the child of a fork has of the regions.
     ///
-    /// Unless that is a copy, the child must neither use nor drop an allocator over this source, nor free its blocks: the allocators
-    /// keep their books in the regions, and at the addresses of absent ones the child may have mapped something else by then.
+    /// Unless that is a copy, the child must neither use nor drop an allocator over this source,
+    /// nor free its blocks: the allocators keep their books in the regions, and at the addresses of
+    /// absent ones the child may have mapped something else by then.
     ///
-    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) for [`OnFork::Zeroed`] before Linux 4.14 and on huge pages of the pool.
+    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) for [`OnFork::Zeroed`] before
+    /// Linux 4.14 and on huge pages of the pool.
     pub const fn on_fork(mut self, on_fork: OnFork) -> Self {
         self.on_fork = on_fork;
         self
@@ -200,14 +216,16 @@ impl MmapOptions {
 
     /// Whether all pages must be touched before a region is handed out.
     ///
-    /// A policy for nodes and pages of the pool do not know of each other: without free pages on the nodes, the first touch would be fatal.
+    /// A policy for nodes and pages of the pool do not know of each other: without free pages on
+    /// the nodes, the first touch would be fatal.
     pub(super) const fn populates(&self, kind: PageKind) -> bool {
         let strict = matches!(&self.policy, Some(policy) if policy.is_strict());
         self.populate || (strict && kind.pool_bits().is_some())
     }
 }
 
-/// The kernel's own rule, checked here because its error number for a wrong name is that for no names at all.
+/// The kernel's own rule, checked here because its error number for a wrong name is that for no
+/// names at all.
 const fn assert_is_name(name: &CStr) {
     let bytes = name.to_bytes();
     assert!(!bytes.is_empty() && bytes.len() < 80, "a map's name has 1 to 79 bytes");

@@ -1,7 +1,8 @@
 //! Kinds of pages, and which of them to try.
 //!
-//! What a region's length is rounded up to follows from the length alone, so that `release` finds the length of the map from any length
-//! that fits: with `r` for the rounding, `r` never falls, and `r(r(n)) = r(n)`; so every length from `n` to `r(n)` is rounded to `r(n)`.
+//! What a region's length is rounded up to follows from the length alone, so that `release` finds
+//! the length of the map from any length that fits: with `r` for the rounding, `r` never falls, and
+//! `r(r(n)) = r(n)`; so every length from `n` to `r(n)` is rounded to `r(n)`.
 
 #![forbid(unsafe_code)]
 
@@ -13,13 +14,16 @@ use crate::layout::round_up;
 pub enum PageKind {
     /// Pages of the smallest size, 4 KiB on most machines.
     Base,
-    /// Pages that the kernel was told to join into huge ones of 2 MiB where it can, now or later (Linux 2.6.38).
+    /// Pages that the kernel was told to join into huge ones of 2 MiB where it can, now or later
+    /// (Linux 2.6.38).
     ///
-    /// That is an advice: with `never` in `/sys/kernel/mm/transparent_hugepage/enabled` nothing comes of it.
+    /// That is an advice: with `never` in `/sys/kernel/mm/transparent_hugepage/enabled` nothing
+    /// comes of it.
     Transparent,
     /// Pages of 2 MiB from the pool that the administrator set up (`vm.nr_hugepages`; Linux 3.8).
     Huge2MiB,
-    /// Pages of 1 GiB from the pool that the administrator set up (`hugepagesz=1G hugepages=...` at boot; Linux 3.8).
+    /// Pages of 1 GiB from the pool that the administrator set up (`hugepagesz=1G hugepages=...` at
+    /// boot; Linux 3.8).
     Huge1GiB,
 }
 
@@ -52,9 +56,10 @@ impl PageKind {
 
 /// The kinds of pages that a region may have; the largest are tried first.
 ///
-/// A kind is tried for regions of at least one such page, the smallest kind of the set for all. Regions are whole pages of the largest
-/// kind that is tried for them, whichever kind they get. So with [`LADDER`](Self::LADDER), a region of 100 KiB has base pages, one of 3
-/// MiB is 4 MiB long and aligned to 2 MiB, and with `only(PageKind::Huge2MiB)` every region is whole pages of 2 MiB.
+/// A kind is tried for regions of at least one such page, the smallest kind of the set for all.
+/// Regions are whole pages of the largest kind that is tried for them, whichever kind they get. So
+/// with [`LADDER`](Self::LADDER), a region of 100 KiB has base pages, one of 3 MiB is 4 MiB long
+/// and aligned to 2 MiB, and with `only(PageKind::Huge2MiB)` every region is whole pages of 2 MiB.
 ///
 /// # Examples
 /// ```

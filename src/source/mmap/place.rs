@@ -18,7 +18,8 @@ pub(super) fn current_node() -> Result<u16, SourceError> {
         .ok_or(SourceError::Unsupported)
 }
 
-/// Calls `each` for every base page that has a byte of `range`, in order, with its number in the range and its node.
+/// Calls `each` for every base page that has a byte of `range`, in order, with its number in the
+/// range and its node.
 pub(super) fn nodes_of_pages(
     range: NonNull<[u8]>,
     mut each: impl FnMut(usize, Option<u16>),
@@ -46,7 +47,8 @@ pub(super) fn nodes_of_pages(
     Ok(())
 }
 
-/// What the kernel says of a page: a node, that nothing was written there yet, or why it does not say.
+/// What the kernel says of a page: a node, that nothing was written there yet, or why it does not
+/// say.
 fn node(status: i32) -> Result<Option<u16>, SourceError> {
     match u16::try_from(status) {
         Ok(node) => Ok(Some(node)),

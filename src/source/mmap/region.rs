@@ -8,11 +8,11 @@
 //!           ^ multiple of the alignment, and of 2 MiB for transparent huge pages
 //! ```
 //!
-//! Always: from the options and the region's start and length alone follows which addresses are mapped for it, so `release` needs no
-//! books. The guards are a base page each, or nothing.
+//! Always: from the options and the region's start and length alone follows which addresses are
+//! mapped for it, so `release` needs no books. The guards are a base page each, or nothing.
 //!
-//! No map ever replaces another that may be somebody else's: a hole that another thread could have filled in the meantime is only mapped
-//! with `MAP_FIXED_NOREPLACE`.
+//! No map ever replaces another that may be somebody else's: a hole that another thread could have
+//! filled in the meantime is only mapped with `MAP_FIXED_NOREPLACE`.
 
 use core::ptr::NonNull;
 
@@ -70,17 +70,20 @@ pub(super) fn guard(options: &MmapOptions) -> usize {
 /// Gives a region and its guards back.
 ///
 /// # Safety
-/// [`obtain`] with these options, or a move of the region, gave `len` bytes at `start`; nobody uses them any more.
+/// [`obtain`] with these options, or a move of the region, gave `len` bytes at `start`; nobody uses
+/// them any more.
 pub(super) unsafe fn release(options: &MmapOptions, start: NonNull<u8>, len: usize) {
     let guard = guard(options);
     // The guards may be maps of their own.
     if let Some(first) = NonNull::new(ptr::down(start.as_ptr(), guard)) {
-        // SAFETY: The region and its guards are whole maps, and nobody uses them, as the caller promises.
+        // SAFETY: The region and its guards are whole maps, and nobody uses them, as the caller
+        // promises.
         unsafe { sys::unmap(first, guard + len + guard) };
     }
 }
 
-/// Maps guards and a region of `len` bytes at a multiple of `align` between them; returns the region's start.
+/// Maps guards and a region of `len` bytes at a multiple of `align` between them; returns the
+/// region's start.
 fn map(options: &MmapOptions, kind: PageKind, len: usize, align: usize) -> Result<NonNull<u8>, SourceError> {
     match kind.pool_bits() {
         None => map_base(options, len, align),
@@ -103,7 +106,8 @@ fn map_base(options: &MmapOptions, len: usize, align: usize) -> Result<NonNull<u
     Ok(start)
 }
 
-/// Maps `guard + len + guard` bytes, the middle at a multiple of `align`; returns the start of the middle.
+/// Maps `guard + len + guard` bytes, the middle at a multiple of `align`; returns the start of the
+/// middle.
 pub(super) fn map_between(
     guard: usize,
     len: usize,
@@ -114,26 +118,30 @@ pub(super) fn map_between(
     let needed = len.checked_add(2 * guard).ok_or(SourceError::TooLarge)?;
     let total = needed.checked_add(slack).ok_or(SourceError::TooLarge)?;
     let mapped = sys::map_as(total, kind).map_err(SourceError::System)?;
-    // Both `mapped` and `guard` are whole pages, so at most `slack` bytes are missing to the next multiple.
+    // Both `mapped` and `guard` are whole pages, so at most `slack` bytes are missing to the next
+    // multiple.
     let head = ptr::padding(mapped.addr().get() + guard, align);
     debug_assert!(head <= slack);
     // SAFETY: `head` is at most `slack`, so the sum stays inside the mapping.
     let first = unsafe { mapped.add(head) };
     if head > 0 {
-        // SAFETY: The first `head` bytes are whole pages of the mapping just made; nothing uses them.
+        // SAFETY: The first `head` bytes are whole pages of the mapping just made; nothing uses
+        // them.
         unsafe { sys::unmap(mapped, head) };
     }
     if head < slack {
         // SAFETY: `head + needed < total`.
         let end = unsafe { first.add(needed) };
-        // SAFETY: The last `slack - head` bytes are whole pages of the mapping just made; nothing uses them.
+        // SAFETY: The last `slack - head` bytes are whole pages of the mapping just made; nothing
+        // uses them.
         unsafe { sys::unmap(end, slack - head) };
     }
     // SAFETY: `guard` is less than `needed`.
     Ok(unsafe { first.add(guard) })
 }
 
-/// The kernel aligns pages of the pool to their own size. For more than that, and for guards, a hole is made and mapped.
+/// The kernel aligns pages of the pool to their own size. For more than that, and for guards, a
+/// hole is made and mapped.
 fn map_pool(
     options: &MmapOptions,
     page_bits: u32,
@@ -154,7 +162,8 @@ fn map_pool(
             Ok(start) => return Ok(start),
             Err(errno) => refusal = errno,
         }
-        // SAFETY: The guards were just mapped, and nothing uses them; what is between them now is not ours.
+        // SAFETY: The guards were just mapped, and nothing uses them; what is between them now is
+        // not ours.
         unsafe { release_guards(guard, start, len) };
         if refusal != libc::EEXIST {
             break;
@@ -178,7 +187,8 @@ pub(super) unsafe fn release_guards(guard: usize, start: NonNull<u8>, len: usize
     }
 }
 
-/// Tells the kernel all that the options say of a region. The order matters: what touches pages comes last.
+/// Tells the kernel all that the options say of a region. The order matters: what touches pages
+/// comes last.
 ///
 /// # Safety
 /// The region was mapped with these options, its pages are of this kind, and nobody uses it yet.
@@ -230,16 +240,19 @@ unsafe fn dress(
 /// Touches the pages of `len` bytes at `start`.
 ///
 /// # Safety
-/// The bytes are whole pages of this kind in a region with these options, zero, and nobody accesses them.
+/// The bytes are whole pages of this kind in a region with these options, zero, and nobody accesses
+/// them.
 pub(super) unsafe fn populate(
     options: &MmapOptions,
     kind: PageKind,
     start: NonNull<u8>,
     len: usize,
 ) -> Result<(), SourceError> {
-    // SAFETY: The pages are ours, as the caller promises, and touching them does not change that they are zero.
+    // SAFETY: The pages are ours, as the caller promises, and touching them does not change that
+    // they are zero.
     let populated = unsafe { sys::advise(start, len, Advice::Populate) }.map_err(lacking);
-    // What a touch from here would do to a region of the pool is to kill the process where the pages lie on the wrong nodes.
+    // What a touch from here would do to a region of the pool is to kill the process where the
+    // pages lie on the wrong nodes.
     if populated == Err(SourceError::Unsupported) && (kind.pool_bits().is_none() || options.policy.is_none())
     {
         // SAFETY: As above.
@@ -258,7 +271,8 @@ fn settled(result: Result<(), i32>, need: Need) -> Result<bool, SourceError> {
     }
 }
 
-/// Why a policy was refused: `EINVAL` is for a policy that the kernel does not know, and for nodes that it does not have.
+/// Why a policy was refused: `EINVAL` is for a policy that the kernel does not know, and for nodes
+/// that it does not have.
 fn refused_policy(mode: usize, errno: i32) -> SourceError {
     if errno == libc::EINVAL && sys::knows_mode(mode) { SourceError::System(errno) } else { lacking(errno) }
 }

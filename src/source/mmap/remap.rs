@@ -1,7 +1,7 @@
 //! Regions made larger or smaller by moving their pages, not their bytes.
 //!
-//! Policy, locks, names and the rest of what a map was told go with it. Pages of the pool are not moved, since most kernels refuse:
-//! whoever asked copies instead.
+//! Policy, locks, names and the rest of what a map was told go with it. Pages of the pool are not
+//! moved, since most kernels refuse: whoever asked copies instead.
 
 use core::ptr::NonNull;
 
@@ -43,21 +43,24 @@ pub(super) unsafe fn remap(
         None => unsafe { elsewhere(guard, start, old_len, new_len, align) }?,
     };
     if kind == PageKind::Transparent && old_len < new_len {
-        // An advice: a kernel without it would have refused the region, had base pages not been allowed.
+        // An advice: a kernel without it would have refused the region, had base pages not been
+        // allowed.
         // SAFETY: The region is ours; joining pages changes no contents.
         let _advised = unsafe { sys::advise(moved, new_len, Advice::HugePages) };
     }
     if options.populate && old_len < new_len {
         // SAFETY: `old_len` is less than the region's length.
         let tail = unsafe { moved.add(old_len) };
-        // The region cannot be given back any more: where memory is short, its last pages come with their first touch.
+        // The region cannot be given back any more: where memory is short, its last pages come with
+        // their first touch.
         // SAFETY: The tail is new, so it is zero and nobody accesses it.
         let _populated = unsafe { populate(options, kind, tail, new_len - old_len) };
     }
     Ok(Remapped { region: ptr::bytes(moved, new_len), kept: old_len.min(new_len), zeroed: true })
 }
 
-/// Moves the pages of a part of a plain region to a new region for `new`, which is not smaller; that part is zero then.
+/// Moves the pages of a part of a plain region to a new region for `new`, which is not smaller;
+/// that part is zero then.
 ///
 /// # Safety
 /// As [`Decommit::take_out`](crate::Decommit::take_out), for a region without options.
@@ -84,7 +87,8 @@ pub(super) unsafe fn take_out(
     Ok(ptr::bytes(moved?, new_len))
 }
 
-/// Resizes the map where it is if it `can` be, or lets the kernel choose the place if `anywhere` does; `None` where that is not to be had.
+/// Resizes the map where it is if it `can` be, or lets the kernel choose the place if `anywhere`
+/// does; `None` where that is not to be had.
 ///
 /// # Safety
 /// As [`remap`]; without guards, the map is `old` bytes long.
@@ -102,7 +106,8 @@ unsafe fn in_place(
         // SAFETY: `new` is at most `old`.
         let tail = unsafe { start.add(new) };
         if new < old {
-            // SAFETY: The tail is whole pages of the region, and nobody uses it any more, as the caller promises.
+            // SAFETY: The tail is whole pages of the region, and nobody uses it any more, as the
+            // caller promises.
             unsafe { sys::unmap(tail, old - new) };
         }
         return Some(Ok(start));
@@ -110,7 +115,8 @@ unsafe fn in_place(
     // SAFETY: The pages are the region's, as the caller promises.
     match unsafe { sys::remap(start, old, new, anywhere) } {
         Ok(moved) => Some(Ok(moved)),
-        // The policy of who asked is to copy where pages cannot be moved; where there is no memory that fails too.
+        // The policy of who asked is to copy where pages cannot be moved; where there is no memory
+        // that fails too.
         Err(errno) if anywhere => Some(Err(SourceError::System(errno))),
         Err(_) => None,
     }
@@ -131,13 +137,15 @@ unsafe fn elsewhere(
     let to = map_between(guard, new, align, nothing)?;
     // What is cut off goes after the move: the kernel would cut first, and could fail then.
     let kept = old.min(new);
-    // SAFETY: The pages are the region's, as the caller promises; those at `to` were just mapped for this.
+    // SAFETY: The pages are the region's, as the caller promises; those at `to` were just mapped
+    // for this.
     match unsafe { sys::remap_to(start, kept, new, to) } {
         Ok(moved) => {
             // SAFETY: `kept` is at most `old`.
             let rest = unsafe { start.add(kept) };
             if kept < old {
-                // SAFETY: The rest is whole pages of the region that nobody uses any more, as the caller promises.
+                // SAFETY: The rest is whole pages of the region that nobody uses any more, as the
+                // caller promises.
                 unsafe { sys::unmap(rest, old - kept) };
             }
             // SAFETY: The old guards are the region's, which has moved from between them.
@@ -145,8 +153,9 @@ unsafe fn elsewhere(
             Ok(moved)
         }
         Err(errno) => {
-            // What was mapped between the new guards may be gone already, and somebody else's map may be there; so it is
-            // left alone. At worst that costs addresses, no memory, each time that the kernel has none for its own books.
+            // What was mapped between the new guards may be gone already, and somebody else's map
+            // may be there; so it is left alone. At worst that costs addresses, no memory, each
+            // time that the kernel has none for its own books.
             // SAFETY: The new guards were just mapped, and nothing uses them.
             unsafe { release_guards(guard, to, new) };
             Err(SourceError::System(errno))

@@ -1,4 +1,5 @@
-//! The books of all chunks: a tree of 64-fold nodes over the numbers of chunks, which are their addresses divided by their size.
+//! The books of all chunks: a tree of 64-fold nodes over the numbers of chunks, which are their
+//! addresses divided by their size.
 //!
 //! ```text
 //!   branch (height 1)                       leaf (height 0)
@@ -8,11 +9,14 @@
 //!              16 words: which of the 64 have a chunk of that class below them
 //! ```
 //!
-//! Always: a bit of a leaf's summary says whether that chunk's [`classes`](States::classes) have the class, a bit of a branch's whether the node below has any.
-//! So the chunk with the lowest address that can serve a request is found by one look for each level, and the tree is only as high as the chunks'
-//! numbers differ: one level for 256 MiB of addresses, two for 16 GiB, with chunks of 4 MiB. It is a radix tree as Linux' page cache has it.
+//! Always: a bit of a leaf's summary says whether that chunk's [`classes`](States::classes) have
+//! the class, a bit of a branch's whether the node below has any. So the chunk with the lowest
+//! address that can serve a request is found by one look for each level, and the tree is only as
+//! high as the chunks' numbers differ: one level for 256 MiB of addresses, two for 16 GiB, with
+//! chunks of 4 MiB. It is a radix tree as Linux' page cache has it.
 //!
-//! Nodes lie in memory of their own, so that all of a chunk can be handed out, and stay until the end: addresses come back.
+//! Nodes lie in memory of their own, so that all of a chunk can be handed out, and stay until the
+//! end: addresses come back.
 
 use core::ptr::{NonNull, null_mut};
 
@@ -107,8 +111,8 @@ impl Books {
     }
 
     fn head(&mut self, node: NonNull<Head>) -> &mut Head {
-        // SAFETY: Nodes are made by `node`, which fills them, and live as long as the books; `self` is borrowed for as long as the result, so
-        // nobody else reaches it.
+        // SAFETY: Nodes are made by `node`, which fills them, and live as long as the books; `self`
+        // is borrowed for as long as the result, so nobody else reaches it.
         unsafe { &mut *node.as_ptr() }
     }
 
@@ -146,7 +150,8 @@ impl Books {
         Ok(node)
     }
 
-    /// Where the books of the chunk with that number are, or will be: nodes that are missing are made.
+    /// Where the books of the chunk with that number are, or will be: nodes that are missing are
+    /// made.
     ///
     /// # Errors
     /// The source's; nothing that anybody can see has changed then.
@@ -253,7 +258,8 @@ impl Books {
         }
     }
 
-    /// Sets the bits of a chunk in the summaries of its leaf, for the classes in `changed`, to those in `classes`, and in the nodes above what follows.
+    /// Sets the bits of a chunk in the summaries of its leaf, for the classes in `changed`, to
+    /// those in `classes`, and in the nodes above what follows.
     fn propagate(&mut self, place: Place, mut classes: u16, mut changed: u16) {
         let (mut node, mut slot) = (place.leaf, place.slot);
         loop {
@@ -400,7 +406,8 @@ mod tests {
         NonNull::new(core::ptr::without_provenance_mut(number * 64 * SLICE + 1)).unwrap()
     }
 
-    /// Numbers near to each other, in other leaves, in other branches, and at the ends of the addresses that there are.
+    /// Numbers near to each other, in other leaves, in other branches, and at the ends of the
+    /// addresses that there are.
     fn numbers(random: &mut fastrand::Rng) -> Vec<usize> {
         let mut numbers: Vec<usize> = (0..300)
             .map(|_| match random.usize(0..4) {

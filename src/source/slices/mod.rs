@@ -1,4 +1,5 @@
-//! Runs of whole slices for many threads, whose memory goes back to the operating system when nobody wants it.
+//! Runs of whole slices for many threads, whose memory goes back to the operating system when
+//! nobody wants it.
 //!
 //! ```text
 //!   mod       the source
@@ -21,12 +22,16 @@
 //!    64 KiB                       dirty  clean
 //! ```
 //!
-//! Always: each slice of each chunk is held, free or being purged, and free slices are dirty (they may have memory) or clean. The sums that the pool keeps are those of the chunks.
-//! Everything is reached under one lock, held for some dozen instructions, and for a call to the source below where a chunk is obtained or given back. Giving memory up, which takes the
-//! kernel much longer, is done without it: slices that are being purged are not free, so nobody gets them, and they come back clean.
+//! Always: each slice of each chunk is held, free or being purged, and free slices are dirty (they
+//! may have memory) or clean. The sums that the pool keeps are those of the chunks. Everything is
+//! reached under one lock, held for some dozen instructions, and for a call to the source below
+//! where a chunk is obtained or given back. Giving memory up, which takes the kernel much longer,
+//! is done without it: slices that are being purged are not free, so nobody gets them, and they
+//! come back clean.
 //!
-//! Who asks gets a run of slices that may have memory in the chunk with the lowest address that has one, in the shortest free run of that chunk that will do; or else the same of all free slices. So what is used gathers at low
-//! addresses, and what is high becomes free, and old.
+//! Who asks gets a run of slices that may have memory in the chunk with the lowest address that has
+//! one, in the shortest free run of that chunk that will do; or else the same of all free slices.
+//! So what is used gathers at low addresses, and what is high becomes free, and old.
 
 mod books;
 mod policy;
@@ -54,14 +59,19 @@ use crate::size::{BlockSize, U4194304};
 use crate::sync::{Guarded, const_fn};
 use crate::{NonZeroLayout, SourceError, ptr};
 
-/// A source of runs of whole slices of 64 KiB, cut from chunks of `C` bytes that it obtains from `S`, which gives the memory of free slices up after a while.
+/// A source of runs of whole slices of 64 KiB, cut from chunks of `C` bytes that it obtains from
+/// `S`, which gives the memory of free slices up after a while.
 ///
-/// Any thread may obtain and release. Sizes up to `C` bytes are rounded up to whole slices, and the slices of a region lie in one chunk; larger sizes and alignments are passed on to `S`, as
-/// regions of their own. Both calls take a fixed number of steps, whatever the number of chunks: some tens of nanoseconds where a chunk has room.
+/// Any thread may obtain and release. Sizes up to `C` bytes are rounded up to whole slices, and the
+/// slices of a region lie in one chunk; larger sizes and alignments are passed on to `S`, as
+/// regions of their own. Both calls take a fixed number of steps, whatever the number of chunks:
+/// some tens of nanoseconds where a chunk has room.
 ///
-/// What happens with the memory of free slices is what a [`Purge`] says. They are given up where they are (see [`Decommit`]): chunks stay until [`reclaim`](MemorySource::reclaim) or the
-/// end of the pool. A pool that is a static and was made by [`for_static`](Self::for_static) makes a thread for that when there is much to give up, which ends when it is done;
-/// any other pool, and one that may not, does it when somebody releases.
+/// What happens with the memory of free slices is what a [`Purge`] says. They are given up where
+/// they are (see [`Decommit`]): chunks stay until [`reclaim`](MemorySource::reclaim) or the end of
+/// the pool. A pool that is a static and was made by [`for_static`](Self::for_static) makes a
+/// thread for that when there is much to give up, which ends when it is done; any other pool, and
+/// one that may not, does it when somebody releases.
 ///
 /// `C` is 64 KiB to 4 MiB, which is checked when the program is compiled.
 ///
@@ -89,7 +99,8 @@ where
 {
     source: S,
     pool: Guarded<Pool>,
-    /// Held while slices are purged: one at a time gives memory up, and who needs what is being purged waits here.
+    /// Held while slices are purged: one at a time gives memory up, and who needs what is being
+    /// purged waits here.
     purging: Guarded<()>,
     purge: Purge,
     itself: Itself,
@@ -100,7 +111,8 @@ where
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SliceUsage {
-    /// Bytes of chunks obtained from the pool's own source and not given back. What is larger than a chunk is not counted.
+    /// Bytes of chunks obtained from the pool's own source and not given back. What is larger than
+    /// a chunk is not counted.
     pub obtained: usize,
     /// Of those, bytes that nobody holds.
     pub unused: usize,
@@ -129,7 +141,8 @@ where
     const WHOLE_CHUNK: u64 = words::mask(0, Self::SLICES);
 
     const_fn! {
-        /// A pool that takes its chunks from `source`, with the default [`Purge`]; it obtains nothing before its first slice is asked for.
+        /// A pool that takes its chunks from `source`, with the default [`Purge`]; it obtains
+        /// nothing before its first slice is asked for.
         pub fn new(source: S) -> Self {
             Self::with_purge(source, Purge::new())
         }
@@ -143,7 +156,8 @@ where
     }
 
     const_fn! {
-        /// The pool of the static `itself`, which may make a thread that purges it: `static SLICES: SliceSource = SliceSource::for_static(&SLICES, ...)`.
+        /// The pool of the static `itself`, which may make a thread that purges it:
+        /// `static SLICES: SliceSource = SliceSource::for_static(&SLICES, ...)`.
         ///
         /// Given any other static, the pool makes no thread.
         pub fn for_static(itself: &'static Self, source: S, purge: Purge) -> Self
@@ -156,7 +170,8 @@ where
 
     const_fn! {
         fn with_itself(source: S, purge: Purge, itself: Itself) -> Self {
-            // Named here, so that sizes that do not go together are an error where the pool is made.
+            // Named here, so that sizes that do not go together are an error where the pool is
+            // made.
             let _ = Self::CHUNK;
             Self { source, pool: Guarded::new(Pool::new()), purging: Guarded::new(()), purge, itself, size: PhantomData }
         }
@@ -177,7 +192,8 @@ where
         }
     }
 
-    /// The run for a layout, in slices: its length and what its start is a multiple of; none for what is passed on.
+    /// The run for a layout, in slices: its length and what its start is a multiple of; none for
+    /// what is passed on.
     #[inline(always)]
     fn run(layout: NonZeroLayout) -> Option<(usize, usize)> {
         if layout.size() > C::BYTES || layout.align() > C::BYTES {
@@ -186,7 +202,8 @@ where
         Some((layout.size().div_ceil(SLICE), layout.align().div_ceil(SLICE)))
     }
 
-    /// What to ask the source below for, for a layout that is passed on: whole slices, so that the same comes out of every size that fits.
+    /// What to ask the source below for, for a layout that is passed on: whole slices, so that the
+    /// same comes out of every size that fits.
     fn passed_on(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
         let size = round_up(layout.size(), SLICE).ok_or(SourceError::TooLarge)?;
         Ok(NonZeroLayout::from_size_align(size, layout.align().max(SLICE))?)
@@ -205,7 +222,8 @@ where
         Some((NonNull::new(start)?, zeroed && S::ZEROED))
     }
 
-    /// Looks for a run among the free slices (`kind` 0) or those of them that may have memory ([`DIRTY`]).
+    /// Looks for a run among the free slices (`kind` 0) or those of them that may have memory
+    /// ([`DIRTY`]).
     #[inline]
     fn search(pool: &mut Pool, kind: usize, fit: Fit, len: usize, align: usize) -> Option<(Place, usize)> {
         let mut place = pool.books.first(kind + fit.needed)?;
@@ -217,7 +235,8 @@ where
         Some((place, words::best(word, states.free, len, align)?))
     }
 
-    /// The same where a chunk may have a run that is long enough, or nearly: looks at the next few of those, and then for one that must have it.
+    /// The same where a chunk may have a run that is long enough, or nearly: looks at the next few
+    /// of those, and then for one that must have it.
     #[cold]
     #[inline(never)]
     fn search_on(
@@ -299,8 +318,8 @@ where
         let mut reclaimed = 0;
         let mut pool = self.pool.lock();
         pool.flush(C::BYTES, Self::WHOLE_CHUNK);
-        // At most as many as there are now: a release meanwhile, by `leaving` perhaps, does not keep
-        // this from ending.
+        // At most as many as there are now: a release meanwhile, by `leaving` perhaps, does not
+        // keep this from ending.
         let chunks = pool.chunks;
         drop(pool);
         for _ in 0..chunks {
@@ -363,10 +382,14 @@ where
     }
 }
 
-// SAFETY: A region is a run of slices of one chunk that is held of the source below, so it is writable and overlaps no region of anybody else; the slices were free, and the lock
-// makes each `take` remove them from the free ones, so it overlaps no region of this source. It is as aligned as asked, since chunks are multiples of `C::BYTES`, which is at
-// least the alignment, and `words::best` gives multiples of it in slices. What is passed on is a region of the source below, cut to a length that every fitting one rounds to.
-// Clean slices are zero where those of `S` are: they were never handed out, or were decommitted since. Chunks leave by `reclaim` and by the drop only.
+// SAFETY: A region is a run of slices of one chunk that is held of the source below, so it is
+// writable and overlaps no region of anybody else; the slices were free, and the lock makes each
+// `take` remove them from the free ones, so it overlaps no region of this source. It is as aligned
+// as asked, since chunks are multiples of `C::BYTES`, which is at least the alignment, and
+// `words::best` gives multiples of it in slices. What is passed on is a region of the source below,
+// cut to a length that every fitting one rounds to. Clean slices are zero where those of `S` are:
+// they were never handed out, or were decommitted since. Chunks leave by `reclaim` and by the drop
+// only.
 unsafe impl<S, C> MemorySource for SliceSource<S, C>
 where
     S: Decommit,
@@ -389,7 +412,8 @@ where
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         let Some((len, align)) = Self::run(layout) else {
             if let Ok(layout) = Self::passed_on(layout) {
-                // SAFETY: The source below gave the region for this layout, as `pass_on` made it of any that fits.
+                // SAFETY: The source below gave the region for this layout, as `pass_on` made it of
+                // any that fits.
                 unsafe { self.source.release(ptr::bytes(region.cast(), layout.size()), layout) };
             }
             return;
@@ -405,8 +429,9 @@ where
         self.settle(excess);
     }
 
-    /// In place by the slices behind the region; beyond a chunk, as the source below does it; from within to beyond, where the source below can take memory
-    /// [out](Decommit::take_out). Back there is no way but copying.
+    /// In place by the slices behind the region; beyond a chunk, as the source below does it; from
+    /// within to beyond, where the source below can take memory [out](Decommit::take_out). Back
+    /// there is no way but copying.
     unsafe fn remap(
         &self,
         region: NonNull<[u8]>,
@@ -422,12 +447,14 @@ where
             }
             (None, None) => {
                 let (old, new) = (Self::passed_on(old)?, Self::passed_on(new)?);
-                // SAFETY: The source below gave the region for the old layout; the caller's promises.
+                // SAFETY: The source below gave the region for the old layout; the caller's
+                // promises.
                 unsafe { remap(&self.source, start, old, new) }
             }
             (Some((old, _)), None) => {
                 let new = Self::passed_on(new)?;
-                // SAFETY: The slices lie in a chunk, which is held of the source below, and are the caller's.
+                // SAFETY: The slices lie in a chunk, which is held of the source below, and are the
+                // caller's.
                 let region = unsafe { self.source.take_out(ptr::bytes(start, old * SLICE), new) }?;
                 let mut pool = self.pool.lock();
                 let (place, at) = pool.find_held(start, old, C::BYTES);
@@ -452,7 +479,8 @@ where
         self.source.idle(report);
     }
 
-    /// Gives chunks that are wholly free back, and the memory of all other free slices up; that is not counted.
+    /// Gives chunks that are wholly free back, and the memory of all other free slices up; that is
+    /// not counted.
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let bytes = self.give_chunks_back(leaving);
         self.purge();
@@ -460,7 +488,8 @@ where
     }
 
     unsafe fn before_fork(&self) {
-        // The first lock waits for the purge that is under way, so that a child finds no slice that somebody else has taken out.
+        // The first lock waits for the purge that is under way, so that a child finds no slice that
+        // somebody else has taken out.
         self.purging.hold_for_fork();
         self.pool.hold_for_fork();
         // SAFETY: The caller's promises, for the source behind.
@@ -468,7 +497,8 @@ where
     }
 
     unsafe fn after_fork(&self) {
-        // SAFETY: `before_fork` called the source's, and the caller promises that this is the call behind it.
+        // SAFETY: `before_fork` called the source's, and the caller promises that this is the call
+        // behind it.
         unsafe { self.source.after_fork() };
         // SAFETY: `before_fork` held the lock, likewise.
         unsafe { self.pool.with_held_for_fork(|pool| pool.purger.after_fork()) };
@@ -505,7 +535,8 @@ where
     S: Decommit,
     C: BlockSize,
 {
-    /// Gives all wholly free chunks back, and the books; a chunk with a slice that was never released is leaked.
+    /// Gives all wholly free chunks back, and the books; a chunk with a slice that was never
+    /// released is leaked.
     fn drop(&mut self) {
         self.give_chunks_back(&mut |_| ());
         self.purge();

@@ -2,14 +2,20 @@
 
 use core::time::Duration;
 
-/// What a [`SliceSource`](crate::SliceSource) does with the memory of slices that are free: how long it stays for the next user, how much of it, and who sees to that.
+/// What a [`SliceSource`](crate::SliceSource) does with the memory of slices that are free: how
+/// long it stays for the next user, how much of it, and who sees to that.
 ///
-/// A free slice whose memory stays costs resident memory; one whose memory was given up costs its next user sixteen page faults: 22 µs where this was measured (in a virtual machine), beside 4 µs for
-/// giving it up by itself and half a microsecond among others. So memory stays for as long as a program usually takes to want it again, and goes when it does not.
+/// A free slice whose memory stays costs resident memory; one whose memory was given up costs its
+/// next user sixteen page faults: 22 µs where this was measured (in a virtual machine), beside 4 µs
+/// for giving it up by itself and half a microsecond among others. So memory stays for as long as a
+/// program usually takes to want it again, and goes when it does not.
 ///
-/// The default: half a second, but 512 KiB stay for ever and never more than 64 MiB wait; a thread of the library sees to it that this needs no further calls. What a program frees in one phase and takes
-/// again in the next, as a compiler or a server under a changing load does, comes back within a fraction of a second. 512 KiB are what a small program frees and takes all the time, so that it never sees the thread.
-/// Beyond 64 MiB who frees gives a quarter up, which takes 0.6 ms: that is seldom, and bounds what a burst leaves.
+/// The default: half a second, but 512 KiB stay for ever and never more than 64 MiB wait; a thread
+/// of the library sees to it that this needs no further calls. What a program frees in one phase
+/// and takes again in the next, as a compiler or a server under a changing load does, comes back
+/// within a fraction of a second. 512 KiB are what a small program frees and takes all the time, so
+/// that it never sees the thread. Beyond 64 MiB who frees gives a quarter up, which takes 0.6 ms:
+/// that is seldom, and bounds what a burst leaves.
 ///
 /// # Examples
 /// ```
@@ -40,12 +46,14 @@ impl Purge {
         Self { delay: u64::MAX, keep: usize::MAX, most: usize::MAX, thread: false }
     }
 
-    /// Memory goes as soon as it is free, on the thread that frees it: a system call for each release.
+    /// Memory goes as soon as it is free, on the thread that frees it: a system call for each
+    /// release.
     pub const fn at_once() -> Self {
         Self { delay: 0, keep: 0, most: 0, thread: false }
     }
 
-    /// Memory goes when it has been free for `delay` or a little less: between half of it and all of it.
+    /// Memory goes when it has been free for `delay` or a little less: between half of it and all
+    /// of it.
     #[must_use]
     pub const fn delay(mut self, delay: Duration) -> Self {
         let millis = delay.as_millis();
@@ -60,24 +68,28 @@ impl Purge {
         self
     }
 
-    /// No more than that many bytes wait: at more, who frees the last of them gives the oldest quarter up.
+    /// No more than that many bytes wait: at more, who frees the last of them gives the oldest
+    /// quarter up.
     #[must_use]
     pub const fn most(mut self, bytes: usize) -> Self {
         self.most = bytes;
         self
     }
 
-    /// No thread is made: memory that has been free for long enough goes when somebody next releases some.
+    /// No thread is made: memory that has been free for long enough goes when somebody next
+    /// releases some.
     ///
-    /// For processes that must have one thread, or none that they do not know of: those that call `unshare` or `setns`, count their threads, or run under a filter that
-    /// kills who makes one; and where the library's memory serves the C library's `malloc`, which making a thread calls.
+    /// For processes that must have one thread, or none that they do not know of: those that call
+    /// `unshare` or `setns`, count their threads, or run under a filter that kills who makes one;
+    /// and where the library's memory serves the C library's `malloc`, which making a thread calls.
     #[must_use]
     pub const fn by_traffic(mut self) -> Self {
         self.thread = false;
         self
     }
 
-    /// How long a tick is, in milliseconds: what is free for two of them goes. None if time has no part in it.
+    /// How long a tick is, in milliseconds: what is free for two of them goes. None if time has no
+    /// part in it.
     pub(super) const fn tick(self) -> Option<u64> {
         if self.delay == u64::MAX || self.delay == 0 {
             None

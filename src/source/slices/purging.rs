@@ -5,10 +5,12 @@
 //!              stay for ever     two ticks, then they go             who released the last gives up a quarter
 //! ```
 //!
-//! Time is counted in ticks of half the delay, by whoever looks at the clock: the thread, which sleeps from tick to tick while there is more than `keep`, or, where there is none,
-//! who releases more than that. What became free in one tick goes in the second one after.
+//! Time is counted in ticks of half the delay, by whoever looks at the clock: the thread, which
+//! sleeps from tick to tick while there is more than `keep`, or, where there is none, who releases
+//! more than that. What became free in one tick goes in the second one after.
 //!
-//! The thread runs on nothing but the pool, the clock, and its stack: no allocation through the global allocator, no thread-local of this library, no signal handler of the program.
+//! The thread runs on nothing but the pool, the clock, and its stack: no allocation through the
+//! global allocator, no thread-local of this library, no signal handler of the program.
 
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
@@ -26,7 +28,8 @@ pub(super) struct Itself {
     body: Option<sys::Body>,
 }
 
-// SAFETY: The pointer is compared, and used by the thread alone, for which `of` asks that the pool may be shared.
+// SAFETY: The pointer is compared, and used by the thread alone, for which `of` asks that the pool
+// may be shared.
 unsafe impl Send for Itself {}
 // SAFETY: As above.
 unsafe impl Sync for Itself {}
@@ -157,7 +160,8 @@ where
             pool.purger.running = true;
             pool.purger.process = sys::process_name();
             drop(pool);
-            // SAFETY: The pointer came from a reference that is good for ever, to a pool that may be shared, and this is its body.
+            // SAFETY: The pointer came from a reference that is good for ever, to a pool that may
+            // be shared, and this is its body.
             let started = unsafe { sys::start_thread(body, self.itself.pool.cast_mut()) };
             if started.is_err() {
                 let mut pool = self.pool.lock();
@@ -194,7 +198,8 @@ where
         }
     }
 
-    /// Gives slices up, the highest addresses first, until no more than `target` wait (where not all are to go, however they wait); returns how many bytes.
+    /// Gives slices up, the highest addresses first, until no more than `target` wait (where not
+    /// all are to go, however they wait); returns how many bytes.
     fn give_up(&self, which: Which, target: usize) -> usize {
         let mut number = usize::MAX;
         let mut given = 0;
@@ -226,7 +231,8 @@ where
         for (at, len) in words::runs(slices) {
             // SAFETY: Slices of a chunk lie inside it.
             let start = unsafe { chunk.add(at * SLICE) };
-            // SAFETY: The range lies in a chunk that this pool holds, and the slices are neither held nor free, so that nobody accesses them.
+            // SAFETY: The range lies in a chunk that this pool holds, and the slices are neither
+            // held nor free, so that nobody accesses them.
             let outcome = unsafe { self.source.decommit(ptr::bytes(start, len * SLICE)) };
             if outcome.is_ok() {
                 clean |= words::mask(at, len);
@@ -281,7 +287,8 @@ where
     C: BlockSize,
 {
     sys::name_thread(c"slice-purger");
-    // SAFETY: Only `attend` starts this, with the pointer that `Itself::of` made from a reference of this type that is good for ever.
+    // SAFETY: Only `attend` starts this, with the pointer that `Itself::of` made from a reference
+    // of this type that is good for ever.
     let pool: &'static SliceSource<S, C> = unsafe { &*pool.cast_const().cast() };
     pool.attend_for_long();
     null_mut()

@@ -1,13 +1,16 @@
 //! Runs of one length that were given back last, for who asks next.
 //!
-//! One slice, and four at a multiple of four, are what slabs are made of and what is asked for most. A few of each are kept aside: to the books of their chunks they are held, to the pool's sums they
-//! are free, dirty and waiting. They go back to the books when a tick begins, when memory is purged or chunks are given back, and when somebody finds nothing else.
+//! One slice, and four at a multiple of four, are what slabs are made of and what is asked for
+//! most. A few of each are kept aside: to the books of their chunks they are held, to the pool's
+//! sums they are free, dirty and waiting. They go back to the books when a tick begins, when memory
+//! is purged or chunks are given back, and when somebody finds nothing else.
 
 #![forbid(unsafe_code)]
 
 use core::ptr::{NonNull, null_mut};
 
-/// Enough for a heap that gives back and takes in turn; so few that they don't keep long runs apart.
+/// Enough for a heap that gives back and takes in turn; so few that they don't keep long runs
+/// apart.
 const PLACES: usize = 8;
 
 /// Starts of runs, the one given back last on top.

@@ -9,11 +9,14 @@
 //!           (dirty)                    (clean; or dirty, if that failed)
 //! ```
 //!
-//! Always: `free` and `purging` have no bit in common, and what is in neither is held. `dirty` is part of `free`: those slices may have memory; free
-//! slices that are not dirty have none. `young`, `old` and `due` are parts of `dirty` without a bit in common: slices that wait to be purged. Dirty slices
-//! that wait no more are those that could not be purged; only somebody who asks for everything tries them again.
+//! Always: `free` and `purging` have no bit in common, and what is in neither is held. `dirty` is
+//! part of `free`: those slices may have memory; free slices that are not dirty have none. `young`,
+//! `old` and `due` are parts of `dirty` without a bit in common: slices that wait to be purged.
+//! Dirty slices that wait no more are those that could not be purged; only somebody who asks for
+//! everything tries them again.
 //!
-//! Ages are counted in ticks, brought up to date when somebody looks: `young` became free in the tick `tick`, `old` in the one before, `due` earlier.
+//! Ages are counted in ticks, brought up to date when somebody looks: `young` became free in the
+//! tick `tick`, `old` in the one before, `due` earlier.
 
 #![forbid(unsafe_code)]
 

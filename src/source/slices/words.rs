@@ -31,7 +31,8 @@ pub(super) const fn mask(at: usize, len: usize) -> u64 {
     (u64::MAX >> (MOST - len)) << at
 }
 
-/// Where a run of `len` set bits begins, from 1 to 64: each step doubles the length that is known to be set.
+/// Where a run of `len` set bits begins, from 1 to 64: each step doubles the length that is known
+/// to be set.
 const fn starts(word: u64, len: usize) -> u64 {
     let mut starts = word;
     let mut known = 1;
@@ -43,7 +44,8 @@ const fn starts(word: u64, len: usize) -> u64 {
     starts
 }
 
-/// The classes of `word` in a chunk whose slices are `whole`, as a bit each: `k` up to 5 for a run of `1 << k` or more, [`QUAD`], [`WHOLE`].
+/// The classes of `word` in a chunk whose slices are `whole`, as a bit each: `k` up to 5 for a run
+/// of `1 << k` or more, [`QUAD`], [`WHOLE`].
 #[inline]
 pub(super) const fn classes(word: u64, whole: u64) -> u16 {
     if word == 0 {
@@ -68,11 +70,13 @@ pub(super) const fn classes(word: u64, whole: u64) -> u16 {
 pub(super) struct Fit {
     /// Every such word is of this class.
     pub(super) needed: usize,
-    /// Every word of this class is such a word. Another class than `needed`: not the other way round.
+    /// Every word of this class is such a word. Another class than `needed`: not the other way
+    /// round.
     pub(super) enough: Option<usize>,
 }
 
-/// The classes for a run of `len` slices, 1 to 64, at a multiple of `align` slices, in a chunk of `slices`.
+/// The classes for a run of `len` slices, 1 to 64, at a multiple of `align` slices, in a chunk of
+/// `slices`.
 #[inline]
 pub(super) const fn fit(len: usize, align: usize, slices: usize) -> Fit {
     if len == 4 && align == 4 {
@@ -95,8 +99,9 @@ pub(super) const fn fit(len: usize, align: usize, slices: usize) -> Fit {
     Fit { needed, enough }
 }
 
-/// The first bit of the best run of `len` in `word`, at a multiple of `align`, a power of two: one in the shortest run of set bits of `free` that has it, the lowest
-/// of those. All of `word` is in `free`.
+/// The first bit of the best run of `len` in `word`, at a multiple of `align`, a power of two: one
+/// in the shortest run of set bits of `free` that has it, the lowest of those. All of `word` is in
+/// `free`.
 #[inline]
 pub(super) const fn best(word: u64, free: u64, len: usize, align: usize) -> Option<usize> {
     let fitting = starts(word, len) & ALIGNED[align.trailing_zeros() as usize % ALIGNED.len()];

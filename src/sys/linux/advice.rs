@@ -17,13 +17,15 @@ pub(crate) enum Advice {
     NoFork = libc::MADV_DONTFORK,
     /// Give the child of a fork zeroed pages (4.14).
     WipeOnFork = libc::MADV_WIPEONFORK,
-    /// Give the memory up; the pages read as zero (always there; on huge pages of the pool since 5.18).
+    /// Give the memory up; the pages read as zero (always there; on huge pages of the pool since
+    /// 5.18).
     Discard = libc::MADV_DONTNEED,
     /// The same where the pages are locked (5.18).
     DiscardLocked = 24,
     /// The memory may be taken before the pages are next written to; they then read as zero (4.5).
     DiscardLazily = libc::MADV_FREE,
-    /// Give the memory of a shared map up, and make a hole in its file (2.6.16; not in every file system).
+    /// Give the memory of a shared map up, and make a hole in its file (2.6.16; not in every file
+    /// system).
     Remove = libc::MADV_REMOVE,
     /// Touch every page for writing (5.14).
     Populate = 23,
@@ -35,8 +37,8 @@ pub(crate) enum Advice {
 /// The error number of `madvise`: `EINVAL` where the kernel does not know the advice.
 ///
 /// # Safety
-/// The range consists of whole pages of maps that are the caller's, and whatever the advice does to their
-/// contents is what the caller wants.
+/// The range consists of whole pages of maps that are the caller's, and whatever the advice does to
+/// their contents is what the caller wants.
 pub(crate) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> Result<(), i32> {
     // SAFETY: The pages are the caller's, as the caller promises.
     outcome(|| i64::from(unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), len, advice as i32) }))
@@ -52,11 +54,12 @@ pub(crate) unsafe fn exclude_from_core_dump(start: NonNull<u8>, len: usize) {
     let _a_hint = unsafe { advise(start, len, Advice::NoDump) };
 }
 
-/// Keeps the `len` bytes at `start` from being swapped out: from now on, or each page from its first touch on.
+/// Keeps the `len` bytes at `start` from being swapped out: from now on, or each page from its
+/// first touch on.
 ///
 /// # Errors
-/// The error number of `mlock` or `mlock2`: `ENOMEM`, `EPERM` or `EAGAIN` where the process may lock no more; `ENOSYS` or `EINVAL`
-/// for `on_fault` before Linux 4.4.
+/// The error number of `mlock` or `mlock2`: `ENOMEM`, `EPERM` or `EAGAIN` where the process may
+/// lock no more; `ENOSYS` or `EINVAL` for `on_fault` before Linux 4.4.
 ///
 /// # Safety
 /// The range consists of whole pages that are the caller's.
@@ -66,7 +69,8 @@ pub(crate) unsafe fn lock(start: NonNull<u8>, len: usize, on_fault: bool) -> Res
     let range = start.as_ptr().cast::<c_void>();
     outcome(|| {
         if on_fault {
-            // SAFETY: Locking changes no contents; the pages are the caller's, as the caller promises.
+            // SAFETY: Locking changes no contents; the pages are the caller's, as the caller
+            // promises.
             unsafe { libc::syscall(libc::SYS_mlock2, range, len, MLOCK_ONFAULT) }
         } else {
             // SAFETY: As above.
@@ -79,13 +83,14 @@ pub(crate) unsafe fn lock(start: NonNull<u8>, len: usize, on_fault: bool) -> Res
 /// Shows `name` for the `len` bytes at `start` in `/proc/self/maps`.
 ///
 /// # Errors
-/// The error number of `prctl`: `EINVAL` before Linux 5.17 and where the kernel is configured without; `EBADF` for huge pages of the
-/// pool.
+/// The error number of `prctl`: `EINVAL` before Linux 5.17 and where the kernel is configured
+/// without; `EBADF` for huge pages of the pool.
 pub(crate) fn name(start: NonNull<u8>, len: usize, name: &'static CStr) -> Result<(), i32> {
     const PR_SET_VMA: i32 = 0x5356_4d41;
     const PR_SET_VMA_ANON_NAME: usize = 0;
     let (range, text) = (start.as_ptr(), name.as_ptr());
-    // SAFETY: The kernel reads the name, which is static, and notes it for the addresses; no memory changes.
+    // SAFETY: The kernel reads the name, which is static, and notes it for the addresses; no memory
+    // changes.
     outcome(|| i64::from(unsafe { libc::prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, range, len, text) }))
         .map(|_| ())
 }

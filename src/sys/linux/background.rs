@@ -11,7 +11,8 @@ use super::keeping_errno;
 /// What a thread runs.
 pub(crate) type Body = extern "C" fn(*mut c_void) -> *mut c_void;
 
-/// Milliseconds of a clock that never goes back and ticks every few milliseconds; no system call where the kernel has it in the process's memory.
+/// Milliseconds of a clock that never goes back and ticks every few milliseconds; no system call
+/// where the kernel has it in the process's memory.
 pub(crate) fn coarse_millis() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     keeping_errno(|| {
@@ -39,12 +40,15 @@ pub(crate) fn name_thread(name: &CStr) {
     });
 }
 
-/// Stack of a thread whose work is a few calls deep; where thread-locals need more than that, the thread gets the default.
+/// Stack of a thread whose work is a few calls deep; where thread-locals need more than that, the
+/// thread gets the default.
 const STACK: usize = 128 * 1024;
 
-/// Starts a detached thread that runs `body(argument)` with all signals blocked. The library that `body` lies in stays loaded.
+/// Starts a detached thread that runs `body(argument)` with all signals blocked. The library that
+/// `body` lies in stays loaded.
 ///
-/// The C library keeps books of the thread in memory from its own `malloc`. Nothing is allocated through Rust's global allocator.
+/// The C library keeps books of the thread in memory from its own `malloc`. Nothing is allocated
+/// through Rust's global allocator.
 ///
 /// # Errors
 /// The error number of `pthread_create` and of what prepares it.
@@ -93,7 +97,8 @@ unsafe fn start_with_stack(stack: Option<usize>, body: Body, argument: *mut c_vo
     outcome
 }
 
-/// Starts a thread, which has the signal mask of who starts it, so that no handler of the program ever runs on it.
+/// Starts a thread, which has the signal mask of who starts it, so that no handler of the program
+/// ever runs on it.
 ///
 /// # Safety
 /// As [`start_thread`]; the attributes are initialised.
@@ -109,7 +114,8 @@ unsafe fn start_without_signals(
     // SAFETY: The first set was filled, the second is writable.
     error_of(unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) })?;
     let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
-    // SAFETY: The attributes are initialised and the name of the thread writable; the caller's promises.
+    // SAFETY: The attributes are initialised and the name of the thread writable; the caller's
+    // promises.
     let outcome = error_of(unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes, body, argument) });
     // SAFETY: The set was written above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };

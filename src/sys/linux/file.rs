@@ -8,7 +8,8 @@ use super::{errno, keeping_errno, outcome};
 /// A number by which the kernel knows an open file.
 pub(crate) type Descriptor = libc::c_int;
 
-/// Makes a file in memory that cannot be cut shorter; it has no place in any folder, and goes with its last descriptor and map.
+/// Makes a file in memory that cannot be cut shorter; it has no place in any folder, and goes with
+/// its last descriptor and map.
 ///
 /// # Errors
 /// The error number of `memfd_create` (Linux 3.17).
@@ -110,14 +111,15 @@ fn uninterrupted(call: impl Fn() -> i64) -> Result<(), i32> {
     }
 }
 
-/// Maps `len` bytes of a file from `offset` on, shared: wherever there is room, or at `at`, whose `len` bytes then are the file's.
+/// Maps `len` bytes of a file from `offset` on, shared: wherever there is room, or at `at`, whose
+/// `len` bytes then are the file's.
 ///
 /// # Errors
 /// The error number of `mmap`.
 ///
 /// # Safety
-/// Where `at` is given, the `len` bytes there are whole pages that a function of this folder mapped, and nothing uses them. The caller
-/// answers for the other users of the file.
+/// Where `at` is given, the `len` bytes there are whole pages that a function of this folder
+/// mapped, and nothing uses them. The caller answers for the other users of the file.
 pub(crate) unsafe fn map_file(
     file: Descriptor,
     offset: i64,
@@ -129,7 +131,8 @@ pub(crate) unsafe fn map_file(
         None => (ptr::null_mut(), 0),
     };
     keeping_errno(|| {
-        // SAFETY: What is replaced at `address` is unused, as the caller promises; else no existing memory changes.
+        // SAFETY: What is replaced at `address` is unused, as the caller promises; else no existing
+        // memory changes.
         let start = unsafe {
             libc::mmap(
                 address,

@@ -40,14 +40,15 @@ pub(crate) fn map_as(len: usize, kind: MapKind) -> Result<NonNull<u8>, i32> {
     mmap(ptr::null_mut(), len, kind.protection(), kind.flags())
 }
 
-/// Maps `len` bytes in huge pages of `1 << page_bits` bytes: exactly at `at` if that is free, or wherever there is room.
+/// Maps `len` bytes in huge pages of `1 << page_bits` bytes: exactly at `at` if that is free, or
+/// wherever there is room.
 ///
-/// The pages are reserved now, so that a touch later cannot fail for want of them, as far as the kernel keeps that promise:
-/// it does not look at a policy that the map gets later.
+/// The pages are reserved now, so that a touch later cannot fail for want of them, as far as the
+/// kernel keeps that promise: it does not look at a policy that the map gets later.
 ///
 /// # Errors
-/// The error number of `mmap`: `ENOMEM` without enough huge pages, `EINVAL` without any of that size, `EEXIST` where something
-/// is at `at`.
+/// The error number of `mmap`: `ENOMEM` without enough huge pages, `EINVAL` without any of that
+/// size, `EEXIST` where something is at `at`.
 pub(crate) fn map_huge(at: Option<NonNull<u8>>, len: usize, page_bits: u32) -> Result<NonNull<u8>, i32> {
     let kind = MapKind { writable: true, reserve: true };
     let huge = libc::MAP_HUGETLB | (page_bits.cast_signed() << libc::MAP_HUGE_SHIFT);
@@ -91,8 +92,9 @@ pub(crate) unsafe fn make_writable(start: NonNull<u8>, len: usize) -> Result<(),
 
 /// Gives the `len` bytes at `start` back to the kernel.
 ///
-/// A failure is possible where the kernel would have to split a mapping and the process may have no more of them. The addresses then
-/// stay mapped and are lost, but the memory is given up (unless its pages are locked).
+/// A failure is possible where the kernel would have to split a mapping and the process may have no
+/// more of them. The addresses then stay mapped and are lost, but the memory is given up (unless
+/// its pages are locked).
 ///
 /// # Safety
 /// The range consists of whole pages that a function of this file mapped and nothing uses any more.
@@ -102,21 +104,23 @@ pub(crate) unsafe fn unmap(start: NonNull<u8>, len: usize) {
         let result = unsafe { libc::munmap(start.as_ptr().cast::<c_void>(), len) };
         debug_assert!(result == 0 || errno() == libc::ENOMEM);
         if result != 0 {
-            // SAFETY: As above: nobody needs what they hold. On guards this does nothing, and of a file it changes nothing.
+            // SAFETY: As above: nobody needs what they hold. On guards this does nothing, and of a
+            // file it changes nothing.
             let _given_up =
                 unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), len, libc::MADV_DONTNEED) };
         }
     });
 }
 
-/// Makes the map of `old` bytes at `start` one of `new` bytes; elsewhere if `may_move` and there is no room.
+/// Makes the map of `old` bytes at `start` one of `new` bytes; elsewhere if `may_move` and there is
+/// no room.
 ///
 /// # Errors
 /// The error number of `mremap`; nothing has changed then.
 ///
 /// # Safety
-/// The range consists of whole pages that a function of this file mapped, and is the caller's; what is cut off or left is not used
-/// any more.
+/// The range consists of whole pages that a function of this file mapped, and is the caller's; what
+/// is cut off or left is not used any more.
 pub(crate) unsafe fn remap(
     start: NonNull<u8>,
     old: usize,
@@ -125,19 +129,23 @@ pub(crate) unsafe fn remap(
 ) -> Result<NonNull<u8>, i32> {
     let flags = if may_move { libc::MREMAP_MAYMOVE } else { 0 };
     keeping_errno(|| {
-        // SAFETY: The pages are the caller's, as the caller promises; the kernel moves them to where nothing is.
+        // SAFETY: The pages are the caller's, as the caller promises; the kernel moves them to
+        // where nothing is.
         let moved = unsafe { libc::mremap(start.as_ptr().cast::<c_void>(), old, new, flags) };
         moved_to(moved)
     })
 }
 
-/// Moves the map of `old` bytes at `start` to `to`, as one of `new` bytes; what was mapped there goes.
+/// Moves the map of `old` bytes at `start` to `to`, as one of `new` bytes; what was mapped there
+/// goes.
 ///
 /// # Errors
-/// The error number of `mremap`. The map at `start` is then as it was; whether that at `to` is still there is not known.
+/// The error number of `mremap`. The map at `start` is then as it was; whether that at `to` is
+/// still there is not known.
 ///
 /// # Safety
-/// As [`remap`]; and the `new` bytes at `to` are whole pages that a function of this file mapped, and nothing uses them.
+/// As [`remap`]; and the `new` bytes at `to` are whole pages that a function of this file mapped,
+/// and nothing uses them.
 pub(crate) unsafe fn remap_to(
     start: NonNull<u8>,
     old: usize,
@@ -153,17 +161,20 @@ pub(crate) unsafe fn remap_to(
     })
 }
 
-/// Moves the pages of the `len` bytes at `start` to a new map, wherever there is room; the range stays mapped, and is zero (Linux 5.7).
+/// Moves the pages of the `len` bytes at `start` to a new map, wherever there is room; the range
+/// stays mapped, and is zero (Linux 5.7).
 ///
 /// # Errors
 /// The error number of `mremap`, `EINVAL` before Linux 5.7; nothing has changed then.
 ///
 /// # Safety
-/// The range consists of whole pages of one private map that a function of this file made, and is the caller's.
+/// The range consists of whole pages of one private map that a function of this file made, and is
+/// the caller's.
 pub(crate) unsafe fn take_pages(start: NonNull<u8>, len: usize) -> Result<NonNull<u8>, i32> {
     let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP;
     keeping_errno(|| {
-        // SAFETY: The pages are the caller's, as the caller promises; the kernel moves them to where nothing is.
+        // SAFETY: The pages are the caller's, as the caller promises; the kernel moves them to
+        // where nothing is.
         let moved = unsafe { libc::mremap(start.as_ptr().cast::<c_void>(), len, len, flags) };
         moved_to(moved)
     })
@@ -185,7 +196,8 @@ pub(crate) fn resident_bytes(start: NonNull<u8>, len: usize) -> usize {
     for begin in (0..len).step_by(AT_ONCE * page) {
         let part = (len - begin).min(AT_ONCE * page);
         let at = start.as_ptr().wrapping_add(begin).cast::<c_void>();
-        // SAFETY: The kernel writes a byte for each page of the part; the range itself is not accessed.
+        // SAFETY: The kernel writes a byte for each page of the part; the range itself is not
+        // accessed.
         let known = keeping_errno(|| unsafe { libc::mincore(at, part, resident.as_mut_ptr()) == 0 });
         if known {
             pages += resident[..part.div_ceil(page)].iter().filter(|state| *state & 1 != 0).count();

@@ -10,8 +10,8 @@
 //!   thread   futexes, thread exit, forks
 //! ```
 //!
-//! None of these allocates through Rust's global allocator. A failure is the error number of the call, and `errno` is
-//! afterwards what it was before: an allocation must not change it.
+//! None of these allocates through Rust's global allocator. A failure is the error number of the
+//! call, and `errno` is afterwards what it was before: an allocation must not change it.
 
 mod advice;
 mod background;

@@ -1,6 +1,7 @@
 //! NUMA: where the pages of a map are to lie, and where they do.
 //!
-//! Sets of nodes are 1,024 bits, the most that Linux can be configured for, node 0 in the lowest bit of the first word.
+//! Sets of nodes are 1,024 bits, the most that Linux can be configured for, node 0 in the lowest
+//! bit of the first word.
 
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
@@ -16,18 +17,21 @@ pub(crate) type NodeBits = [u64; MOST_NODES / 64];
 /// The kernel reads one bit less than it is told.
 const MAX_NODE: usize = MOST_NODES + 1;
 
-/// Sets the policy of the `len` bytes at `start`: a mode with its flags, and nodes, which some modes have none of.
+/// Sets the policy of the `len` bytes at `start`: a mode with its flags, and nodes, which some
+/// modes have none of.
 ///
 /// # Errors
-/// The error number of `mbind`: `ENOSYS` in a kernel without NUMA, `EINVAL` where it does not know the mode (see
-/// [`knows_mode`]), where the nodes are none that it has and this process may use, or where mode and nodes do not go together.
+/// The error number of `mbind`: `ENOSYS` in a kernel without NUMA, `EINVAL` where it does not know
+/// the mode (see [`knows_mode`]), where the nodes are none that it has and this process may use, or
+/// where mode and nodes do not go together.
 ///
 /// # Safety
 /// The range consists of whole pages that are the caller's.
 pub(crate) unsafe fn bind(start: NonNull<u8>, len: usize, mode: usize, nodes: &NodeBits) -> Result<(), i32> {
     let (bits, max_node) =
         if *nodes == [0; MOST_NODES / 64] { (ptr::null(), 0) } else { (nodes.as_ptr(), MAX_NODE) };
-    // SAFETY: The kernel reads the set, which is as long as it is told; a policy changes no contents.
+    // SAFETY: The kernel reads the set, which is as long as it is told; a policy changes no
+    // contents.
     outcome(|| unsafe {
         libc::syscall(libc::SYS_mbind, start.as_ptr().cast::<c_void>(), len, mode, bits, max_node, 0_usize)
     })
@@ -77,14 +81,16 @@ pub(crate) fn allowed_nodes() -> Result<NodeBits, i32> {
     .map(|_| bits)
 }
 
-/// Writes for each page the number of its node, or a negative error number: `-ENOENT` or `-EFAULT` where there is no page yet.
+/// Writes for each page the number of its node, or a negative error number: `-ENOENT` or `-EFAULT`
+/// where there is no page yet.
 ///
 /// # Errors
 /// The error number of `move_pages`.
 pub(crate) fn nodes_of_pages(pages: &[*const u8], status: &mut [i32]) -> Result<(), i32> {
     let count = pages.len().min(status.len());
     let no_nodes = ptr::null::<i32>();
-    // SAFETY: The kernel reads `count` addresses, writes `count` numbers, and moves nothing, since it is given no nodes.
+    // SAFETY: The kernel reads `count` addresses, writes `count` numbers, and moves nothing, since
+    // it is given no nodes.
     outcome(|| unsafe {
         libc::syscall(
             libc::SYS_move_pages,

@@ -10,7 +10,8 @@ use super::keeping_errno;
 /// Sleeps while `word` holds `expected`; may return for no reason.
 pub(crate) fn futex_wait(word: &AtomicU32, expected: u32) {
     keeping_errno(|| {
-        // SAFETY: FUTEX_WAIT reads the word, which the reference keeps alive, and no time-out is passed.
+        // SAFETY: FUTEX_WAIT reads the word, which the reference keeps alive, and no time-out is
+        // passed.
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
@@ -33,13 +34,14 @@ pub(crate) fn futex_wake_one(word: &AtomicU32) {
     });
 }
 
-/// The name of a value that each thread keeps for itself, with a function that runs when the thread ends.
+/// The name of a value that each thread keeps for itself, with a function that runs when the thread
+/// ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExitKey(libc::pthread_key_t);
 
 impl ExitKey {
-    /// A new key; `at_exit` runs at the end of each thread that called [`arm`](Self::arm), after the
-    /// destructors of its Rust thread-locals.
+    /// A new key; `at_exit` runs at the end of each thread that called [`arm`](Self::arm), after
+    /// the destructors of its Rust thread-locals.
     ///
     /// # Errors
     /// The error number of `pthread_key_create`, `EAGAIN` where the process has no key left.
@@ -76,7 +78,8 @@ impl ExitKey {
     }
 }
 
-/// A number that no other running thread of the process has; never 0, and the same in the child of a fork.
+/// A number that no other running thread of the process has; never 0, and the same in the child of
+/// a fork.
 pub(crate) fn thread_name() -> usize {
     // SAFETY: Always callable.
     let thread = unsafe { libc::pthread_self() };
@@ -107,19 +110,21 @@ pub(crate) fn note_fork() {
     FORKS.fetch_add(1, Relaxed);
 }
 
-/// How many forks lie between this process and the first that this library was in. Numbers of processes
-/// do not tell a child from its parent: each may be the first of its own namespace.
+/// How many forks lie between this process and the first that this library was in. Numbers of
+/// processes do not tell a child from its parent: each may be the first of its own namespace.
 pub(crate) fn forks_noted() -> u32 {
     FORKS.load(Relaxed)
 }
 
-/// Has a function called before the program's own constructors and those of the libraries that are linked to it statically: with the
-/// lowest priority that a constructor can have. Shared libraries that the program needs have run theirs by then.
+/// Has a function called before the program's own constructors and those of the libraries that are
+/// linked to it statically: with the lowest priority that a constructor can have. Shared libraries
+/// that the program needs have run theirs by then.
 macro_rules! before_constructors {
     ($function:path) => {
         const _: () = {
             #[used]
-            // The section holds pointers to functions of this type, which the loader calls once, on one thread.
+            // The section holds pointers to functions of this type, which the loader calls once, on
+            // one thread.
             #[unsafe(link_section = ".init_array.00000")]
             static BEFORE: extern "C" fn() = $function;
         };
@@ -127,8 +132,8 @@ macro_rules! before_constructors {
 }
 pub(crate) use before_constructors;
 
-/// A number that tells this process from the one that it is a child of, and from others that run, as
-/// far as its fork went through the handlers.
+/// A number that tells this process from the one that it is a child of, and from others that run,
+/// as far as its fork went through the handlers.
 pub(crate) fn process_name() -> u64 {
     // SAFETY: Always callable.
     let id = unsafe { libc::getpid() };

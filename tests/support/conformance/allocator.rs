@@ -1,6 +1,7 @@
 //! The contract of `Allocator`, line by line.
 //!
-//! The [`Ledger`] checks length, alignment, overlap and contents at each step; what is here makes the steps.
+//! The [`Ledger`] checks length, alignment, overlap and contents at each step; what is here makes
+//! the steps.
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -14,8 +15,8 @@ use super::{LARGEST, alignments, impossible_sizes, sizes};
 
 /// Tests everything that the `Allocator` contract says of one value.
 ///
-/// An allocator that `make` made must serve every size up to [`LARGEST`] at alignments up to 4096 bytes, 8 MiB in
-/// all at a time.
+/// An allocator that `make` made must serve every size up to [`LARGEST`] at alignments up to 4096
+/// bytes, 8 MiB in all at a time.
 pub fn allocator<A: Allocator>(make: impl Fn() -> A) {
     sizes_and_alignments(&make());
     reuse_with_any_fitting_layout(&make());
@@ -107,7 +108,8 @@ fn reuse_with_any_fitting_layout<A: Allocator>(allocator: &A) {
                 let held = ledger.take(address);
                 let fitting = [size, size.midpoint(held.len()), held.len()][kind];
                 ledger.free_as(&held, fitting);
-                // Were the block put back as another size, these two would overlap or reach beyond it.
+                // Were the block put back as another size, these two would overlap or reach beyond
+                // it.
                 let next = ledger.allocate(layout(fitting, align)).expect("the allocator serves every size");
                 let after = ledger.allocate(layout(size, align)).expect("the allocator serves every size");
                 if size.is_multiple_of(2) {
@@ -138,7 +140,8 @@ fn zeroed_after_use<A: Allocator>(allocator: &A) {
     }
 }
 
-/// Layouts to resize between: sizes on both sides of class and page borders, alignments that rise and fall.
+/// Layouts to resize between: sizes on both sides of class and page borders, alignments that rise
+/// and fall.
 fn stations() -> impl Iterator<Item = NonZeroLayout> + Clone {
     [1, 7, 8, 16, 17, 100, 512, 1025, 4096, 9000, LARGEST]
         .into_iter()

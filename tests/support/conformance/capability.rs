@@ -9,8 +9,9 @@ use super::super::layout;
 use super::super::ledger::{Ledger, Way};
 use super::{alignments, impossible_sizes, sizes};
 
-/// Tests `ResizeInPlace`: a success leaves the block where it is with its contents, a failure changes nothing.
-/// Returns how often blocks grew and shrank in place, for the caller to compare with what its allocator can do.
+/// Tests `ResizeInPlace`: a success leaves the block where it is with its contents, a failure
+/// changes nothing. Returns how often blocks grew and shrank in place, for the caller to compare
+/// with what its allocator can do.
 pub fn resize_in_place<A: ResizeInPlace>(make: impl Fn() -> A) -> (usize, usize) {
     let allocator = make();
     let (mut grown, mut shrunk) = (0, 0);
@@ -35,7 +36,8 @@ pub fn resize_in_place<A: ResizeInPlace>(make: impl Fn() -> A) -> (usize, usize)
                     }
                 }
             }
-            // What shrinking made free may be given out again, and must not be part of what is left.
+            // What shrinking made free may be given out again, and must not be part of what is
+            // left.
             for _ in 0..2 {
                 ledger.allocate(layout(size, 8)).expect("the allocator serves every size");
             }
@@ -83,8 +85,8 @@ pub fn owns<A: Owns>(make: impl Fn() -> A) {
     others.free_all();
 }
 
-/// Tests `Reset`: afterwards everything can be allocated again, any number of times, and what was live before is not
-/// missed.
+/// Tests `Reset`: afterwards everything can be allocated again, any number of times, and what was
+/// live before is not missed.
 pub fn reset<A: Reset>(make: impl Fn() -> A) {
     let mut allocator = make();
     allocator.reset();

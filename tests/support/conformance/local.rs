@@ -13,7 +13,8 @@ use super::{alignments, allocator, sizes};
 /// The allocator under test over the suite's source.
 type Over<'a, A> = <A as LocalAllocator>::WithSource<&'a CountingSource<MmapSource>>;
 
-/// Tests that `A`, rebuilt over the suite's own sources, is what a tier needs, and everything that [`allocator`] tests.
+/// Tests that `A`, rebuilt over the suite's own sources, is what a tier needs, and everything that
+/// [`allocator`] tests.
 pub fn local_allocator<A: LocalAllocator>() {
     allocator(|| A::WithSource::<MmapSource>::new_in(MmapSource::new()));
     lazy::<A>();
@@ -26,7 +27,8 @@ pub fn local_allocator<A: LocalAllocator>() {
     refused::<A>();
 }
 
-/// Runs `test` on a new allocator over a counting source, and checks that all is released in the end.
+/// Runs `test` on a new allocator over a counting source, and checks that all is released in the
+/// end.
 fn counted<A: LocalAllocator>(test: impl FnOnce(Over<'_, A>, &CountingSource<MmapSource>)) {
     let source = CountingSource::new(MmapSource::new());
     test(Over::<A>::new_in(&source), &source);

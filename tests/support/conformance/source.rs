@@ -1,4 +1,5 @@
-//! The contract of `MemorySource`, line by line, through a [`CountingSource`], which checks each region.
+//! The contract of `MemorySource`, line by line, through a [`CountingSource`], which checks each
+//! region.
 
 use std::hint::black_box;
 use std::ptr::NonNull;
@@ -29,7 +30,8 @@ impl<'a, S: MemorySource> Region<'a, S> {
         assert!(region.len() >= layout.size() && address.is_multiple_of(layout.align().max(S::MIN_ALIGN)));
         assert!(S::BLOCK == 0 || (region.len() == S::BLOCK && address.is_multiple_of(S::BLOCK)));
         if S::ZEROED {
-            // SAFETY: The region was just obtained, so it is readable and ours; zeroed memory is initialised.
+            // SAFETY: The region was just obtained, so it is readable and ours; zeroed memory is
+            // initialised.
             let contents = unsafe { bytes(region.cast(), region.len()) };
             assert!(contents.iter().all(|&byte| byte == 0), "a region said to be zeroed is not");
         }
@@ -78,16 +80,16 @@ impl<S: MemorySource> Drop for Region<'_, S> {
     fn drop(&mut self) {
         let region = NonNull::slice_from_raw_parts(self.region.cast(), self.fitting.0);
         let layout = self.layout.with_size(self.fitting.1).unwrap_or(self.layout);
-        // SAFETY: `obtain` got the region from this source, and this is its end; both sizes lie between the one asked
-        // for and the one returned.
+        // SAFETY: `obtain` got the region from this source, and this is its end; both sizes lie
+        // between the one asked for and the one returned.
         unsafe { self.source.release(region, layout) };
     }
 }
 
 /// Tests everything that the `MemorySource` contract says of one value.
 ///
-/// A source that `make` made must give `largest` bytes at every alignment up to 4096 bytes and up to `largest`, at
-/// least one such region at a time, again and again.
+/// A source that `make` made must give `largest` bytes at every alignment up to 4096 bytes and up
+/// to `largest`, at least one such region at a time, again and again.
 pub fn source<S: MemorySource>(make: impl Fn() -> S, largest: usize) {
     assert!(largest <= S::MAX_REGION && S::MIN_ALIGN.is_power_of_two());
     assert!(S::BLOCK == 0 || S::BLOCK.is_power_of_two());
@@ -113,7 +115,8 @@ pub fn forwarded_source<S: MemorySource>(make: impl Fn() -> S, largest: usize) {
     between(&counted, &*counted, largest);
 }
 
-/// What one obtains the other releases, and the promises in the constants are the same, but for `BLOCK`.
+/// What one obtains the other releases, and the promises in the constants are the same, but for
+/// `BLOCK`.
 fn between<P: MemorySource, S: MemorySource>(pointer: &P, source: &S, largest: usize) {
     assert_eq!((P::ZEROED, P::MIN_ALIGN, P::MAX_REGION), (S::ZEROED, S::MIN_ALIGN, S::MAX_REGION));
     assert_eq!(P::BLOCK, 0, "behind a pointer, somebody else could reclaim the memory");

@@ -1,4 +1,5 @@
-//! What is measured on allocators that are used directly; with `efficiency`, how much of a region each of them fills.
+//! What is measured on allocators that are used directly; with `efficiency`, how much of a region
+//! each of them fills.
 
 use std::process::ExitCode;
 

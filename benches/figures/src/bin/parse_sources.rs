@@ -1,5 +1,5 @@
-//! The example `parse_sources` on a global allocator: this library's switch without counting, or the peer that the features of the build
-//! choose.
+//! The example `parse_sources` on a global allocator: this library's switch without counting, or
+//! the peer that the features of the build choose.
 
 #[cfg(feature = "peer")]
 #[allow(dead_code, reason = "only its static is needed here")]

@@ -1,4 +1,5 @@
-//! What is measured on a global allocator: on this library's, or on the peer that the features of the build choose.
+//! What is measured on a global allocator: on this library's, or on the peer that the features of
+//! the build choose.
 
 #[cfg_attr(feature = "peer", path = "allocator/peer.rs")]
 #[cfg_attr(not(feature = "peer"), path = "allocator/ours.rs")]

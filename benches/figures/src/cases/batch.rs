@@ -1,4 +1,5 @@
-//! Ten thousand blocks allocated, then all of them freed: first the first, first the last, or at random.
+//! Ten thousand blocks allocated, then all of them freed: first the first, first the last, or at
+//! random.
 
 use std::ptr::NonNull;
 
@@ -38,7 +39,8 @@ fn batches<T: Tier>(iterations: u64, order: Order) {
                     *block = take(layout);
                 }
                 for &place in &order {
-                    // SAFETY: `take` gave it with this layout, and each place occurs once in the order.
+                    // SAFETY: `take` gave it with this layout, and each place occurs once in the
+                    // order.
                     unsafe { give(blocks[place as usize], layout) };
                 }
             });

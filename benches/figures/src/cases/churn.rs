@@ -1,4 +1,5 @@
-//! Ten thousand live blocks of 16 to 4096 bytes, of which one after the other is replaced at random.
+//! Ten thousand live blocks of 16 to 4096 bytes, of which one after the other is replaced at
+//! random.
 
 use std::alloc::Layout;
 

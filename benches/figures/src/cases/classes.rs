@@ -1,5 +1,5 @@
-//! The thread tier's allocator without the switch: behind two functions that are called as the global allocator's are, and
-//! inlined where it is used.
+//! The thread tier's allocator without the switch: behind two functions that are called as the
+//! global allocator's are, and inlined where it is used.
 
 use std::ptr::NonNull;
 

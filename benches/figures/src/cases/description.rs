@@ -124,7 +124,8 @@ impl Case {
         self.with(|case| case.timed = false)
     }
 
-    /// The same where instructions are not counted, since they say nothing: the kernel or waiting is most of it.
+    /// The same where instructions are not counted, since they say nothing: the kernel or waiting
+    /// is most of it.
     #[must_use]
     pub fn only_timed(self) -> Self {
         self.with(|case| case.counted = false)

@@ -1,4 +1,5 @@
-//! A block that grows to 16 MiB, twice as large each time as a vector's does: how much a large block costs to resize.
+//! A block that grows to 16 MiB, twice as large each time as a vector's does: how much a large
+//! block costs to resize.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -12,7 +13,8 @@ const FIRST: usize = 64;
 const LAST: usize = 16 << 20;
 const PAGE: usize = 4096;
 
-/// Grows a block by doubling, as `Vec` does, and writes what is new: a byte on each page, or only the last byte.
+/// Grows a block by doubling, as `Vec` does, and writes what is new: a byte on each page, or only
+/// the last byte.
 #[inline(always)]
 fn grow<G: GlobalAlloc>(allocator: &G, every_page: bool) {
     let of = |size| layout_of(size, 8);
@@ -51,8 +53,9 @@ unsafe extern "C" {
     safe fn mallopt(parameter: i32, value: i32) -> i32;
 }
 
-/// Has the system's allocator map every block from 128 KiB on, as it does at first. Left alone it raises that border to the largest
-/// block freed so far, and then neither asks the kernel for such memory nor gives it back. Each case is a process of its own.
+/// Has the system's allocator map every block from 128 KiB on, as it does at first. Left alone it
+/// raises that border to the largest block freed so far, and then neither asks the kernel for such
+/// memory nor gives it back. Each case is a process of its own.
 fn keep_mapping() {
     const M_MMAP_THRESHOLD: i32 = -3;
     assert_eq!(mallopt(M_MMAP_THRESHOLD, 128 << 10), 1, "the C library takes the option");

@@ -1,6 +1,6 @@
-//! Threads that replace blocks of a set at random for a while, then end and hand the set on to a thread of the next generation: what a
-//! server does whose connections move between threads (P. Larson and M. Krishnan, "Memory allocation for long-running server
-//! applications", 1998).
+//! Threads that replace blocks of a set at random for a while, then end and hand the set on to a
+//! thread of the next generation: what a server does whose connections move between threads (P.
+//! Larson and M. Krishnan, "Memory allocation for long-running server applications", 1998).
 
 use std::alloc::Layout;
 use std::sync::Mutex;

@@ -51,7 +51,8 @@ impl Drop for Heap {
     }
 }
 
-// SAFETY: Its blocks stay where they are until they are freed, or until the heap is gone, which the reference outlives not.
+// SAFETY: Its blocks stay where they are until they are freed, or until the heap is gone, which the
+// reference outlives not.
 unsafe impl Allocator for &Heap {
     #[inline(always)]
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {

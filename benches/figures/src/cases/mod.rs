@@ -30,7 +30,8 @@ pub trait Tier {
     /// Whether it is meant for blocks that come and go for long.
     const LASTING: bool = true;
 
-    /// Runs `f` there, on any thread; what `f` does is a context of its own where the tier has contexts.
+    /// Runs `f` there, on any thread; what `f` does is a context of its own where the tier has
+    /// contexts.
     fn within<R>(f: impl FnOnce() -> R) -> R;
 }
 

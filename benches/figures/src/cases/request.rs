@@ -1,5 +1,6 @@
-//! What a request of a server may do: 200 strings, a map of them, vectors that grow, an answer. Written once for all that a collection can
-//! take as its allocator, so that arenas can be compared with global allocators.
+//! What a request of a server may do: 200 strings, a map of them, vectors that grow, an answer.
+//! Written once for all that a collection can take as its allocator, so that arenas can be compared
+//! with global allocators.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::hint::black_box;

@@ -1,4 +1,5 @@
-//! Makes an index of the words of the Rust sources under the folders in `FIGURES_SOURCES`, and searches it.
+//! Makes an index of the words of the Rust sources under the folders in `FIGURES_SOURCES`, and
+//! searches it.
 //!
 //! ```text
 //!   file ──> its words with their lines        a context for each file, on one of two threads

@@ -1,4 +1,5 @@
-//! Whole programs, each run once as a process. The third is the example `parse_sources`, which is a program of its own.
+//! Whole programs, each run once as a process. The third is the example `parse_sources`, which is a
+//! program of its own.
 
 pub mod document;
 mod index;

@@ -1,4 +1,5 @@
-//! Parses a JSON document of 4 MB, changes it, writes it, parses that again and compares: four times on each of two threads.
+//! Parses a JSON document of 4 MB, changes it, writes it, parses that again and compares: four
+//! times on each of two threads.
 
 use std::thread;
 

@@ -37,7 +37,8 @@ fn profile(options: &Options) -> &'static str {
     if options.lto { "figures-lto" } else { "figures" }
 }
 
-/// Builds programs and copies each to the folder of programs, since the next build puts another in its place.
+/// Builds programs and copies each to the folder of programs, since the next build puts another in
+/// its place.
 fn build(
     root: &Path,
     options: &Options,

@@ -1,4 +1,5 @@
-//! Bar charts as SVG: for each case a panel, for each allocator a bar, the shortest first, this library's in colour.
+//! Bar charts as SVG: for each case a panel, for each allocator a bar, the shortest first, this
+//! library's in colour.
 
 use std::fs;
 use std::path::Path;

@@ -1,8 +1,9 @@
 //! Checks what the fast paths execute.
 //!
-//! Text that looks fast proves nothing, so each case runs many times under callgrind, and what is executed in one iteration of ten, or
-//! more often, is looked up in the disassembly. None of that may be an atomic read-modify-write, nor lie in another object than
-//! the program itself, such as libc. Cases that are known to do either show that the check finds them.
+//! Text that looks fast proves nothing, so each case runs many times under callgrind, and what is
+//! executed in one iteration of ten, or more often, is looked up in the disassembly. None of that
+//! may be an atomic read-modify-write, nor lie in another object than the program itself, such as
+//! libc. Cases that are known to do either show that the check finds them.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! What this project wants to reach, and whether it did. Each goal is for one case on one of its allocators.
+//! What this project wants to reach, and whether it did. Each goal is for one case on one of its
+//! allocators.
 
 use comfy_table::Table;
 
@@ -20,7 +21,8 @@ enum Goal {
     Resident(f64),
 }
 
-/// The goals of a case with blocks of its own, such as those of the tiers; `size` is what comes after "pair, ".
+/// The goals of a case with blocks of its own, such as those of the tiers; `size` is what comes
+/// after "pair, ".
 fn of_pair(size: &str, tier: &str, lto: bool) -> Vec<Goal> {
     match (size, tier) {
         (_, "global tier (glibc)") => vec![Goal::Of(1.02, "glibc")],
@@ -169,7 +171,8 @@ fn leaders(group: &[&Measured]) -> Option<f64> {
     }
 }
 
-/// What stays resident: with all live, and two seconds after all was freed, with no further traffic.
+/// What stays resident: with all live, and two seconds after all was freed, with no further
+/// traffic.
 fn resident(results: &Results, memory: &Memory) -> [Line; 2] {
     let lowest = |stage: usize| {
         let peers = results.memory.iter().filter(|memory| memory.role == Role::Peer);

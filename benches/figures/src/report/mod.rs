@@ -1,4 +1,5 @@
-//! Builds the programs, runs them, and tells what came out: as text, as JSON, as tables in Markdown, as charts.
+//! Builds the programs, runs them, and tells what came out: as text, as JSON, as tables in
+//! Markdown, as charts.
 
 mod build;
 mod callgrind;
@@ -49,7 +50,8 @@ enum Todo {
         /// What the markers are called
         part: String,
     },
-    /// Check that the fast paths execute no atomic read-modify-write and nothing outside the program, and list them
+    /// Check that the fast paths execute no atomic read-modify-write and nothing outside the
+    /// program, and list them
     FastPaths {
         /// Where the programs lie
         directory: PathBuf,

@@ -10,16 +10,19 @@ use crate::cases::Description;
 /// What to measure, and how thoroughly.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Few rounds, and no cases with many live blocks that are only counted: some minutes rather than an hour
+    /// Few rounds, and no cases with many live blocks that are only counted: some minutes rather
+    /// than an hour
     #[arg(long)]
     pub quick: bool,
     /// Build with fat link-time optimisation; allocators that are used directly are left out
     #[arg(long)]
     pub lto: bool,
-    /// Only these allocators, of: ours, glibc, jemalloc, mimalloc-2, mimalloc-3, rallocator, rpmalloc, snmalloc, tcmalloc, direct
+    /// Only these allocators, of: ours, glibc, jemalloc, mimalloc-2, mimalloc-3, rallocator,
+    /// rpmalloc, snmalloc, tcmalloc, direct
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     allocators: Vec<String>,
-    /// Only cases with this text in their names, such as "pair" or "2 threads"; may be given more than once
+    /// Only cases with this text in their names, such as "pair" or "2 threads"; may be given more
+    /// than once
     #[arg(long, value_name = "TEXT")]
     cases: Vec<String>,
     /// How often to measure each case [default: 15, quick: 5]
@@ -53,7 +56,8 @@ impl Options {
         self.cases.is_empty() || self.cases.iter().any(|wanted| name.contains(wanted.as_str()))
     }
 
-    /// Whether the case is wanted. A quick run leaves out what takes longest to set up: cases with many live blocks that are only counted.
+    /// Whether the case is wanted. A quick run leaves out what takes longest to set up: cases with
+    /// many live blocks that are only counted.
     pub fn wants_case(&self, case: &Description) -> bool {
         let slow = !case.timed && case.alone.is_none();
         self.wants_name(&case.title()) && !(self.quick && slow)

@@ -56,7 +56,8 @@ pub struct Whole {
     pub role: Role,
     /// From its start to its end, of each round.
     pub seconds: Vec<f64>,
-    /// Seconds of processors, the system's work for it too, of each round: less disturbed by other programs.
+    /// Seconds of processors, the system's work for it too, of each round: less disturbed by other
+    /// programs.
     #[serde(default)]
     pub processor_seconds: Vec<f64>,
     /// The most bytes that were ever resident, of each round.

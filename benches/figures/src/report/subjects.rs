@@ -43,7 +43,8 @@ impl Subject {
         Profile::of(&self.program, &["run", &self.case.id(), &iterations.to_string()], limit)
     }
 
-    /// Instructions of one iteration: the difference between many and few, so that the start of the program cancels out.
+    /// Instructions of one iteration: the difference between many and few, so that the start of the
+    /// program cancels out.
     pub fn instructions(&self, limit: Duration) -> Result<f64, Failure> {
         let few = self.case.whole_batches((20_000 / self.case.weight).max(8));
         let many = 4 * few;

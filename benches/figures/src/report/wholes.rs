@@ -105,7 +105,8 @@ struct Taken {
     peak: f64,
 }
 
-/// What a program printed that must be the same on every allocator, and its peak of resident memory.
+/// What a program printed that must be the same on every allocator, and its peak of resident
+/// memory.
 fn printed(name: &str, text: &str) -> Option<(String, f64)> {
     if name == PARSE_SOURCES {
         let report: serde_json::Value = serde_json::from_str(text).ok()?;

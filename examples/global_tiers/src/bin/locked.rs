@@ -1,4 +1,5 @@
-//! One allocator of this library behind a lock in the global tier: no other allocator in the program.
+//! One allocator of this library behind a lock in the global tier: no other allocator in the
+//! program.
 
 use context_allocator::{
     AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource,

@@ -1,9 +1,11 @@
 //! rpmalloc in the global tier, through a wrapper.
 //!
-//! rpmalloc wants to be initialised once, and then on each thread before its first allocation there; and to be told when a thread ends, or that thread's
-//! heap is lost to the others. The crate `rpmalloc` leaves that to rpmalloc's own `preload` mode, which replaces `malloc` and `pthread_create` in the
-//! whole program, and gives all memory back before the last destructors run. Here only the global tier is to be rpmalloc's, so this is the C library
-//! without that mode, and what it asks for is done in [`RpMalloc`].
+//! rpmalloc wants to be initialised once, and then on each thread before its first allocation
+//! there; and to be told when a thread ends, or that thread's heap is lost to the others. The crate
+//! `rpmalloc` leaves that to rpmalloc's own `preload` mode, which replaces `malloc` and
+//! `pthread_create` in the whole program, and gives all memory back before the last destructors
+//! run. Here only the global tier is to be rpmalloc's, so this is the C library without that mode,
+//! and what it asks for is done in [`RpMalloc`].
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::{c_int, c_void};
@@ -22,7 +24,8 @@ unsafe extern "C" {
 
 /// rpmalloc as a `GlobalAlloc` that initialises itself.
 ///
-/// It serves alignments up to 32 KiB (rpmalloc finds a block's span by its address, at multiples of 64 KiB) and refuses larger ones.
+/// It serves alignments up to 32 KiB (rpmalloc finds a block's span by its address, at multiples of
+/// 64 KiB) and refuses larger ones.
 struct RpMalloc;
 
 const NEW: u8 = 0;
@@ -47,10 +50,12 @@ fn initialize() {
     match STATE.compare_exchange(NEW, BEGUN, Acquire, Acquire) {
         Ok(_) => {
             let mut key = 0;
-            // SAFETY: `key` is writable, and `end_of_thread` is a function for as long as the process lives.
+            // SAFETY: `key` is writable, and `end_of_thread` is a function for as long as the
+            // process lives.
             let made = unsafe { libc::pthread_key_create(&raw mut key, Some(end_of_thread)) };
             KEY.store(if made == 0 { key } else { u32::MAX }, Relaxed);
-            // SAFETY: The exchange lets one thread come here, and no other calls rpmalloc before READY.
+            // SAFETY: The exchange lets one thread come here, and no other calls rpmalloc before
+            // READY.
             unsafe { rpmalloc_sys::rpmalloc_initialize() };
             STATE.store(READY, Release);
         }
@@ -64,18 +69,21 @@ fn initialize() {
     unsafe { rpmalloc_sys::rpmalloc_thread_initialize() };
     let key = KEY.load(Relaxed);
     if key != u32::MAX {
-        // SAFETY: The key was made above. Where this fails, the thread's heap is not used again; nothing worse.
+        // SAFETY: The key was made above. Where this fails, the thread's heap is not used again;
+        // nothing worse.
         unsafe { libc::pthread_setspecific(key, without_provenance::<c_void>(1)) };
     }
 }
 
-/// Gives the thread's heap to those that come. What allocates even later on this thread initialises it again, and this runs once more.
+/// Gives the thread's heap to those that come. What allocates even later on this thread initialises
+/// it again, and this runs once more.
 unsafe extern "C" fn end_of_thread(_: *mut c_void) {
     // SAFETY: rpmalloc is initialised; a thread without a heap may call this too.
     unsafe { rpmalloc_thread_finalize(1) };
 }
 
-// SAFETY: rpmalloc's blocks are as large and aligned as asked, or null; any thread that `ready` has seen may allocate and free. Nothing unwinds.
+// SAFETY: rpmalloc's blocks are as large and aligned as asked, or null; any thread that `ready` has
+// seen may allocate and free. Nothing unwinds.
 unsafe impl GlobalAlloc for RpMalloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ready();

@@ -256,8 +256,8 @@ fn figures() {
         for _ in 0..200 {
             fork(|| {
                 let figures = COUNTING.statistics().thread;
-                // What a thread adds to the totals at the very moment of the fork, at most 64 KiB of
-                // blocks each, may be between its counters and the totals.
+                // What a thread adds to the totals at the very moment of the fork, at most 64 KiB
+                // of blocks each, may be between its counters and the totals.
                 assert!(figures.live_blocks() <= 400 + 2 * 66, "{figures:?}");
                 assert!(figures.blocks_freed <= figures.blocks_allocated + 2 * 66, "{figures:?}");
             });

@@ -49,7 +49,8 @@ fn with_live<D: Direct, const LIVE: usize>(iterations: u64) {
     });
 }
 
-/// Frees a random run of 1 to 16 blocks and allocates another of another length, with 80 % of what fits live.
+/// Frees a random run of 1 to 16 blocks and allocates another of another length, with 80 % of what
+/// fits live.
 fn runs<D: Direct>(iterations: u64) {
     over_region::<D, _>(REGION, |allocator| {
         let mut random = fastrand::Rng::with_seed(1);

@@ -7,7 +7,8 @@ use crate::block::layout_of;
 use crate::cases::Case;
 use crate::stopwatch;
 
-/// Frees a random block and allocates one of another size, from 16 to `LARGEST` bytes, with `LIVE` live in a region of `MIB` MiB.
+/// Frees a random block and allocates one of another size, from 16 to `LARGEST` bytes, with `LIVE`
+/// live in a region of `MIB` MiB.
 fn churn<D: Direct, const LIVE: usize, const LARGEST: usize, const MIB: usize>(iterations: u64) {
     over_region::<D, _>(MIB << 20, |allocator| {
         let mut random = fastrand::Rng::with_seed(1);

@@ -13,8 +13,8 @@ const SEEDS: u64 = 20;
 pub struct Share {
     /// What it is called.
     pub allocator: String,
-    /// Live bytes of the region's when the first request fails: sizes from 16 B to 4 KiB at random, two allocated for each
-    /// one freed, the mean over 20 seeds.
+    /// Live bytes of the region's when the first request fails: sizes from 16 B to 4 KiB at random,
+    /// two allocated for each one freed, the mean over 20 seeds.
     pub random_sizes: f64,
     /// The same with nothing but blocks of 64 bytes, none freed.
     pub blocks: f64,

@@ -6,7 +6,8 @@ use std::ptr::NonNull;
 
 use super::{Direct, Role};
 
-/// The best that could be: a list of free blocks for each 16 bytes of size, which never coalesces and never gives back.
+/// The best that could be: a list of free blocks for each 16 bytes of size, which never coalesces
+/// and never gives back.
 pub struct Floor {
     lists: Vec<Option<NonNull<Option<NonNull<u8>>>>>,
     rest: NonNull<u8>,

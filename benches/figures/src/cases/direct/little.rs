@@ -1,4 +1,5 @@
-//! Few blocks in a region of 2 MiB: one allocated and freed again and again, and 1,000 of random sizes, replaced at random.
+//! Few blocks in a region of 2 MiB: one allocated and freed again and again, and 1,000 of random
+//! sizes, replaced at random.
 
 use std::alloc::Layout;
 

@@ -28,7 +28,8 @@ pub trait Direct: Sized {
     /// One over this region.
     ///
     /// # Safety
-    /// For as long as the allocator is used, the region is readable and writable and nobody else uses it.
+    /// For as long as the allocator is used, the region is readable and writable and nobody else
+    /// uses it.
     unsafe fn over(region: NonNull<[u8]>) -> Self;
 
     /// A block.
@@ -41,7 +42,8 @@ pub trait Direct: Sized {
     unsafe fn free(&mut self, block: NonNull<u8>, layout: Layout);
 }
 
-/// Runs `f` with an allocator over a region of so many bytes, which starts at a multiple of its length.
+/// Runs `f` with an allocator over a region of so many bytes, which starts at a multiple of its
+/// length.
 fn over_region<D: Direct, R>(bytes: usize, f: impl FnOnce(&mut D) -> R) -> R {
     let layout = NonZeroLayout::from_size_align(bytes, bytes).expect("a power of two");
     let source = MmapSource::new();

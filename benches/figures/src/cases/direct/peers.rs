@@ -60,7 +60,8 @@ impl Direct for Rlsf {
     }
 }
 
-/// That of buddy_system_allocator. It walks its lists on each free, so that it is left out where time is measured.
+/// That of buddy_system_allocator. It walks its lists on each free, so that it is left out where
+/// time is measured.
 struct Buddy(buddy_system_allocator::Heap<34>);
 
 impl Direct for Buddy {

@@ -1,4 +1,5 @@
-//! Other libraries' allocators that walk a list of free ranges: measured only where little is live, since more would take minutes.
+//! Other libraries' allocators that walk a list of free ranges: measured only where little is live,
+//! since more would take minutes.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;

@@ -11,11 +11,13 @@ const BLOCK: usize = 64;
 const REGION: usize = 262_144 * BLOCK;
 /// Allocations that are looked at one by one.
 const ALLOCATIONS: usize = 4096;
-/// How often each is done: the fastest time of each counts, since the machine may have disturbed the others.
+/// How often each is done: the fastest time of each counts, since the machine may have disturbed
+/// the others.
 const ROUNDS: usize = 30;
 
-/// Allocates the last free blocks of a region that is almost full: each of them is timed by itself, in rounds that do the same,
-/// and the slowest of the allocations counts. What reading the clock takes is subtracted.
+/// Allocates the last free blocks of a region that is almost full: each of them is timed by itself,
+/// in rounds that do the same, and the slowest of the allocations counts. What reading the clock
+/// takes is subtracted.
 fn worst<D: Direct>(iterations: u64) {
     let layout = layout_of(BLOCK, 8);
     over_region::<D, _>(REGION, |allocator| {
