@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use core::ptr::NonNull;
 
-use super::ground::{Books, Ground};
+use super::ground::{Ground, Index};
 use super::{explore, together};
 use crate::size::{U64, U128};
 use crate::{ArenaSource, MemorySource, NonZeroLayout};
@@ -16,13 +16,13 @@ const CHUNK: usize = 128;
 struct Shared {
     arena: ArenaSource<Arc<Ground>, U64, U128>,
     ground: Arc<Ground>,
-    books: Books,
+    index: Index,
 }
 
 impl Shared {
     fn new() -> Self {
         let ground = Arc::new(Ground::new(4, CHUNK, BLOCK));
-        Self { arena: ArenaSource::new(ground.clone()), ground, books: Books::new() }
+        Self { arena: ArenaSource::new(ground.clone()), ground, index: Index::new() }
     }
 
     fn layout() -> NonZeroLayout {
@@ -31,14 +31,14 @@ impl Shared {
 
     fn obtain(&self) -> NonNull<[u8]> {
         let block = self.arena.obtain(Self::layout()).expect("there are chunks enough");
-        self.books.enter(block);
+        self.index.enter(block);
         self.ground.touch(block.cast());
         block
     }
 
     fn release(&self, block: NonNull<[u8]>) {
         self.ground.touch(block.cast());
-        self.books.strike(block.cast());
+        self.index.strike(block.cast());
         // SAFETY: Only called with what `obtain` gave, once.
         unsafe { self.arena.release(block, Self::layout()) };
     }
@@ -75,11 +75,11 @@ impl Shared {
     /// Every block is held, free or uncut; and when all are back, so are the chunks.
     fn check(self, kept: usize) {
         let usage = self.arena.usage();
-        assert_eq!(self.books.len(), kept);
+        assert_eq!(self.index.len(), kept);
         assert_eq!(usage.obtained, self.ground.held() * CHUNK);
         assert_eq!(usage.obtained - usage.unused, kept * BLOCK);
         for unit in 0..4 * CHUNK / BLOCK {
-            if self.books.has(self.ground.at(unit)) {
+            if self.index.has(self.ground.at(unit)) {
                 self.release(crate::ptr::bytes(self.ground.at(unit), BLOCK));
             }
         }

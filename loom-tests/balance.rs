@@ -40,11 +40,11 @@ impl Heap {
         }
     }
 
-    /// The user drops the handle, as `SwitchableAllocator::settle_heap` does; `live` blocks were
+    /// The user drops the handle, as `SwitchableAllocator::retire_heap` does; `live` blocks were
     /// not freed by the user.
     fn drop_handle(&self, live: usize) {
         self.user.touch();
-        if live == 0 || self.balance.settle(live) == 0 {
+        if live == 0 || self.balance.retire(live) == 0 {
             self.release();
         }
     }

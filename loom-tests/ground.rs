@@ -1,5 +1,5 @@
 //! What models put under the crate's code: memory whose uses loom sees, and a source that keeps
-//! books.
+//! index.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::BTreeMap;
@@ -162,21 +162,21 @@ impl Drop for Ground {
 
 /// The blocks that are handed out, each to one user.
 #[derive(Debug)]
-pub(super) struct Books(Mutex<BTreeMap<usize, usize>>);
+pub(super) struct Index(Mutex<BTreeMap<usize, usize>>);
 
-impl Books {
+impl Index {
     pub(super) fn new() -> Self {
         Self(Mutex::new(BTreeMap::new()))
     }
 
     /// Enters a block that was handed out. It overlaps no other.
     pub(super) fn enter(&self, block: NonNull<[u8]>) {
-        let mut books = self.0.lock().unwrap();
+        let mut index = self.0.lock().unwrap();
         let start = block.cast::<u8>().addr().get();
         let end = start + block.len();
-        let overlaps = books.iter().any(|(&other, &other_end)| start < other_end && other < end);
+        let overlaps = index.iter().any(|(&other, &other_end)| start < other_end && other < end);
         assert!(!overlaps, "handed out to two users");
-        books.insert(start, end);
+        index.insert(start, end);
     }
 
     /// Strikes out a block that is about to be given back.

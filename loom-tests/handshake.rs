@@ -54,7 +54,7 @@ impl Coroutine {
 
     /// What is done inside.
     fn use_heap(&self) {
-        self.heap.bring_home();
+        self.heap.collect_remote();
         let block = self.heap.allocate();
         self.heap.free_locally(block);
     }
@@ -64,7 +64,7 @@ impl Coroutine {
         self.leave();
     }
 
-    /// As `SwitchableAllocator::settle_heap`.
+    /// As `SwitchableAllocator::retire_heap`.
     fn settle(&self) {
         self.heap.touch();
         let live = self.heap.local.live();
@@ -73,7 +73,7 @@ impl Coroutine {
             return;
         }
         self.heap.shared.set_phase(Phase::Orphan);
-        if self.heap.shared.balance.settle(live) == 0 {
+        if self.heap.shared.balance.retire(live) == 0 {
             self.release();
         }
     }
@@ -84,7 +84,7 @@ impl Coroutine {
         }
     }
 
-    /// As `free_settled`. Who released the heap makes another one of its control block at once,
+    /// As `free_retired`. Who released the heap makes another one of its control block at once,
     /// from which a block escapes.
     fn release(&self) {
         self.heap.clear();

@@ -15,7 +15,7 @@ use super::ground::{Door, Ground, Place};
 use crate::NonZeroLayout;
 use crate::switch::balance::Frees;
 use crate::switch::control::{HeapTier, Local, Phase, Shared};
-use crate::switch::outbox::Outbox;
+use crate::switch::remote_cache::RemoteCache;
 
 const BLOCK: usize = 16;
 /// Blocks that the heap's one region has.
@@ -89,8 +89,8 @@ impl Heap {
         free.push(block);
     }
 
-    /// The user gives blocks that were freed remotely to the allocator, as `bring_home`.
-    pub(super) fn bring_home(&self) {
+    /// The user gives blocks that were freed remotely to the allocator, as `collect_remote`.
+    pub(super) fn collect_remote(&self) {
         self.door.pass();
         let blocks: Vec<NonNull<u8>> = self.shared.remote.take().map(|(block, _)| block).collect();
         blocks.into_iter().for_each(|block| self.free_in_allocator(self.ground.unit_of(block)));
@@ -110,25 +110,26 @@ impl Heap {
     /// Somebody else frees several blocks and sends them together, as `free_remotely` and `send`;
     /// `true` to the last one of a settled heap.
     pub(super) fn free_together<const N: usize>(&self, blocks: [usize; N]) -> bool {
-        let outbox = Outbox::new();
+        let remote_cache = RemoteCache::new();
         let layout = NonZeroLayout::of::<[u64; 2]>().unwrap();
         for block in blocks {
             self.ground.touch(self.ground.at(block));
             self.used.fetch_sub(1, Relaxed);
             // SAFETY: The models free a block that the thread has, of two words.
-            let sent = unsafe { outbox.put(NonNull::from(&self.shared), self.ground.at(block), layout) };
+            let sent =
+                unsafe { remote_cache.put(NonNull::from(&self.shared), self.ground.at(block), layout) };
             assert!(sent.is_none(), "so few are kept back");
         }
-        let parcel = outbox.take().expect("what was kept back");
+        let parcel = remote_cache.take().expect("what was kept back");
         assert_eq!((parcel.owner, parcel.blocks), (NonNull::from(&self.shared), N));
-        assert!(outbox.take().is_none());
+        assert!(remote_cache.take().is_none());
         self.door.pass();
         // SAFETY: The blocks were freed, and belong to the heap.
         unsafe { self.shared.remote.push_all(parcel.batch) };
         self.shared.balance.remote_frees(parcel.blocks) == Frees::All
     }
 
-    /// Makes a heap without blocks as good as new, as `free_settled` and `empty_parked`.
+    /// Makes a heap without blocks as good as new, as `free_retired` and `empty_parked`.
     pub(super) fn clear(&self) {
         assert_eq!(self.used.load(Relaxed), 0, "nobody uses a block");
         self.touch();
@@ -147,7 +148,7 @@ impl Heap {
             Phase::Alive => assert_eq!(live.cast_signed(), balance, "as many freed as handed out"),
             _ => assert_eq!((live, balance), (0, 0)),
         }
-        self.bring_home();
+        self.collect_remote();
         assert_eq!(self.free.lock().unwrap().len(), BLOCKS);
     }
 }

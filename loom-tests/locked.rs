@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use super::ground::{Books, Ground, Watched};
+use super::ground::{Ground, Index, Watched};
 use super::{explore, together};
 use crate::{Allocator, BumpAllocator, Locked, NonZeroLayout, SizeClassAllocator, SpinFutexLock};
 
 const SLOT: usize = 64 * 1024;
 
-/// The global tier: a locked allocator, its source, and the books of its blocks.
+/// The global tier: a locked allocator, its source, and the index of its blocks.
 struct Global<A> {
     allocator: Locked<SpinFutexLock, Watched<A>>,
     ground: Arc<Ground>,
-    books: Books,
+    index: Index,
 }
 
 impl<A: Allocator> Global<A> {
     fn new(make: impl FnOnce(Arc<Ground>) -> A) -> Self {
         let ground = Arc::new(Ground::new(1, SLOT, SLOT));
         let allocator = Locked::with_lock(SpinFutexLock::new(), Watched::new(make(ground.clone())));
-        Self { allocator, ground, books: Books::new() }
+        Self { allocator, ground, index: Index::new() }
     }
 
     fn layout() -> NonZeroLayout {
@@ -28,12 +28,12 @@ impl<A: Allocator> Global<A> {
 
     fn allocate(&self) -> core::ptr::NonNull<u8> {
         let block = self.allocator.allocate(Self::layout()).expect("the slot is large enough");
-        self.books.enter(block);
+        self.index.enter(block);
         block.cast()
     }
 
     fn free(&self, block: core::ptr::NonNull<u8>) {
-        self.books.strike(block);
+        self.index.strike(block);
         // SAFETY: Only called with what `allocate` gave, once.
         unsafe { self.allocator.deallocate(block, Self::layout()) };
     }
@@ -56,7 +56,7 @@ impl<A: Allocator> Global<A> {
 
     /// All blocks that were kept are the users', and the region goes back once.
     fn check(self, kept: usize) {
-        assert_eq!(self.books.len(), kept);
+        assert_eq!(self.index.len(), kept);
         assert_eq!(self.ground.held(), 1);
         drop(self.allocator);
         assert_eq!(self.ground.held(), 0);

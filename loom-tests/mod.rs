@@ -23,12 +23,12 @@ mod handshake;
 mod heap;
 mod lock;
 mod locked;
-mod owner_map;
+mod page_map;
 mod parking;
 mod region;
 mod remote;
+mod runs;
 mod sharded;
-mod slices;
 
 use std::boxed::Box;
 use std::string::String;

@@ -1,7 +1,7 @@
 //! The heap of a thread that ends is parked, adopted and parked again while its blocks are freed
 //! elsewhere.
 //!
-//! A heap is emptied only while it is parked without a block; the books of its blocks are checked
+//! A heap is emptied only while it is parked without a block; the index of its blocks are checked
 //! whenever it is, and at the end.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -40,7 +40,7 @@ impl Process {
 
     /// As `SwitchableAllocator::detach`.
     fn park(&self) {
-        self.heap.bring_home();
+        self.heap.collect_remote();
         self.heap.touch();
         let live = self.heap.local.live();
         assert!(self.taken.swap(false, Relaxed));
@@ -117,7 +117,7 @@ fn owner_parks_while_two_free() {
 fn owner_uses_the_heap_and_parks() {
     explore("parking, 2 free and the owner allocates", 3, || {
         let owner = |process: &Process| {
-            process.heap.bring_home();
+            process.heap.collect_remote();
             let block = process.heap.allocate();
             process.heap.free_locally(block);
             process.park();
@@ -149,7 +149,7 @@ fn another_thread_adopts_while_a_batch_is_sent() {
     explore("parking, adopt, and a batch", 3, || {
         let adopt = |process: &Process| {
             if process.adopt() {
-                process.heap.bring_home();
+                process.heap.collect_remote();
                 let block = process.heap.allocate();
                 process.heap.free_locally(block);
             }
@@ -163,7 +163,7 @@ fn a_batch_and_single_blocks_and_an_adopter() {
     explore("parking, adopt, a batch and a block", 4, || {
         let adopt = |process: &Process| {
             if process.adopt() {
-                process.heap.bring_home();
+                process.heap.collect_remote();
             }
         };
         let others =
@@ -177,7 +177,7 @@ fn another_thread_adopts() {
     explore("parking, adopt", 3, || {
         let adopt = |process: &Process| {
             if process.adopt() {
-                process.heap.bring_home();
+                process.heap.collect_remote();
                 let block = process.heap.allocate();
                 process.heap.free_locally(block);
             }
@@ -223,7 +223,7 @@ fn a_block_goes_out_and_comes_back() {
     explore("parking, a block sent to who frees", 3, || {
         let adopt_and_send = |process: &Process| {
             if process.adopt() {
-                process.heap.bring_home();
+                process.heap.collect_remote();
                 process.sent.swap(process.heap.allocate() + 1, AcqRel);
                 process.park();
             }
@@ -273,7 +273,7 @@ fn four_threads_park_adopt_and_free() {
     explore("parking, 4 threads", 4, || {
         let adopt_and_park = |process: &Process| {
             if process.adopt() {
-                process.heap.bring_home();
+                process.heap.collect_remote();
                 let block = process.heap.allocate();
                 process.park();
                 process.free(block);

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use loom::sync::atomic::AtomicPtr;
 use loom::sync::atomic::Ordering::{Acquire, Release};
 
-use super::ground::{Books, Door, Ground};
+use super::ground::{Door, Ground, Index};
 use super::{explore, together};
 use crate::{AllocError, Allocator, NonZeroLayout, Sharded, SizeClassAllocator, SpinFutexLock};
 
@@ -28,11 +28,11 @@ unsafe impl Allocator for Nothing {
     unsafe fn deallocate(&self, _: NonNull<u8>, _: NonZeroLayout) {}
 }
 
-/// Two shards, their source, and the books of their blocks.
+/// Two shards, their source, and the index of their blocks.
 struct Shared {
     allocator: Sharded<SizeClassAllocator<Arc<Ground>>, typenum::U2, Nothing>,
     ground: Arc<Ground>,
-    books: Books,
+    index: Index,
     door: Door,
     /// A block on its way to another thread.
     sent: AtomicPtr<u8>,
@@ -44,7 +44,7 @@ impl Shared {
         let pattern = SizeClassAllocator::new(ground.clone());
         let allocator = Sharded::with_locks(pattern, Nothing, SpinFutexLock::new);
         let sent = AtomicPtr::new(core::ptr::null_mut());
-        Self { allocator, ground, books: Books::new(), door: Door::new(), sent }
+        Self { allocator, ground, index: Index::new(), door: Door::new(), sent }
     }
 
     fn layout() -> NonZeroLayout {
@@ -53,12 +53,12 @@ impl Shared {
 
     fn allocate(&self) -> NonNull<u8> {
         let block = self.allocator.allocate(Self::layout()).expect("there is a slot for each shard");
-        self.books.enter(block);
+        self.index.enter(block);
         block.cast()
     }
 
     fn free(&self, block: NonNull<u8>) {
-        self.books.strike(block);
+        self.index.strike(block);
         self.door.pass();
         // SAFETY: Only called with what `allocate` gave, once.
         unsafe { self.allocator.deallocate(block, Self::layout()) };
@@ -91,7 +91,7 @@ impl Shared {
     /// Every block that was freed is free in its shard, none is lost, and the regions go back once.
     fn check(self, kept: usize) {
         self.take_one();
-        assert_eq!(self.books.len(), kept);
+        assert_eq!(self.index.len(), kept);
         let regions = self.ground.held();
         assert!((1..=2).contains(&regions));
         drop(self.allocator);

@@ -19,7 +19,7 @@ declare -A models=(
     [src/switch/balance.rs]="balance handshake parking"
     [src/sync/remote.rs]="remote balance parking sharded"
     [src/alloc/sharded/owners.rs]="sharded"
-    [src/switch/owner_map.rs]="owner_map"
+    [src/page_map/mod.rs]="page_map"
     [src/switch/control.rs]="handshake"
     [src/collections/count.rs]="counts"
 )

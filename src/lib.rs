@@ -28,6 +28,8 @@ pub mod collections;
 mod error;
 mod layout;
 mod misuse;
+#[cfg(feature = "std")]
+mod page_map;
 mod ptr;
 pub mod size;
 pub mod source;
@@ -54,7 +56,7 @@ pub use alloc::{
     Reset, ResizeInPlace, SizeClassAllocator, SlabAllocator, TreeCount,
 };
 pub use alloc::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
-pub use alloc::{Front, NoFront, Pushed};
+pub use alloc::{NoThreadCache, Pushed, ThreadCache, ThreadCacheFor};
 #[cfg(feature = "std")]
 pub use alloc::{ShardCount, Sharded};
 pub use error::{AllocError, SourceError};
@@ -73,15 +75,18 @@ pub use source::{
     PageLock, PlainPages,
 };
 #[cfg(feature = "std")]
-pub use source::{PooledSource, Purge, SliceSource, SliceUsage};
+pub use source::{PooledSource, Purge, RunSource, RunUsage};
 #[cfg(feature = "std")]
 pub use switch::{
-    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, FrontOf, Heap, HeapGuard,
-    HeapStatistics, NoTier, Orphan, OrphanAction, OwnerMap, Policy, RecommendedTiers, SavedContext,
+    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, ThreadCacheOf, Heap, HeapGuard,
+    HeapStatistics, NoTier, Orphan, OrphanAction, Policy, RecommendedTiers, SavedContext,
     Statistics, SwitchableAllocator, ThreadState, Trimmed, TierStatistics, Tiers,
 };
 #[cfg(all(feature = "std", not(all(test, loom))))]
 pub use switch::{RECOMMENDED_TIERS, recommended_tiers};
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub use page_map::PageMap;
 pub use sync::{RawLock, SpinFutexLock};
 
 } else {

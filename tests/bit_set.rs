@@ -78,7 +78,7 @@ fn it_conforms_over_an_arena_of_its_own() {
     });
 }
 
-/// Runs the model, and checks that the books agree with it and that every region comes back.
+/// Runs the model, and checks that the index agree with it and that every region comes back.
 fn model_of<B: BlockSize>(profile: Profile) {
     let source = CountingSource::new(MmapSource::new());
     let allocator = BitSetAllocator::<_, B>::new(&source);
@@ -311,7 +311,7 @@ fn regions_without_the_run_do_not_stand_in_the_way() {
     }
 }
 
-/// Where an alignment moves a run away from the books, the run may not fit a region of usual size;
+/// Where an alignment moves a run away from the index, the run may not fit a region of usual size;
 /// then it gets its own.
 #[test]
 fn runs_as_long_as_a_region_are_served_at_every_alignment() {

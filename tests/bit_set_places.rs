@@ -110,7 +110,7 @@ fn every_alignment_is_served_from_every_place() {
     }
 }
 
-/// What is too little for books of its own does not make a region one that is kept.
+/// What is too little for index of its own does not make a region one that is kept.
 #[test]
 fn a_little_more_than_a_window_goes_back_too() {
     let source = CountingSource::new(Placed::<_>::new(|| (0, 4096)));

@@ -15,7 +15,7 @@ use context_allocator::size::{U4096, U65536};
 use context_allocator::{
     AdjoiningSource, AllocatorSource, ArenaSource, BumpAllocator, CachingSource, CountingSource, Decommit,
     FallbackSource, LimitSource, MemorySource, MmapSource, NonZeroLayout, Obtained, OwnsRegions,
-    PooledSource, RecordingSource, RefusingSource, RegionSource, Remapped, SliceSource, SourceError,
+    PooledSource, RecordingSource, RefusingSource, RegionSource, Remapped, RunSource, SourceError,
 };
 use support::layout;
 
@@ -285,7 +285,7 @@ fn sources_of_blocks_own_and_decommit() {
         );
     }
     cuts(&|calls| blocks(calls, &ArenaSource::<_, U4096, U65536>::new(calls)));
-    cuts(&|calls| blocks(calls, &SliceSource::<_>::new(calls)));
+    cuts(&|calls| blocks(calls, &RunSource::<_>::new(calls)));
     let pool = PooledSource::new();
     let region = pool.obtain(layout(65_536, 8)).expect("memory");
     dirty(region);

@@ -218,24 +218,24 @@ fn a_block_of_another_slab_allocator() {
     });
 }
 
-/// What a thread's front does not take is looked at.
+/// A block that the thread cache does not know is checked.
 #[test]
 fn a_piece_of_a_block_of_a_slab() {
     ends_the_process("a_piece_of_a_block_of_a_slab", FOREIGN, || {
-        use context_allocator::Front;
-        static FRONT: Shared = Shared(<Slab as LocalAllocator>::Front::EMPTY);
+        use context_allocator::{ThreadCache, ThreadCacheFor};
+        static CACHE: Shared = Shared(<Slab as LocalAllocator>::Cache::EMPTY);
         let allocator = slab();
         let small = layout(1024, 8);
-        // SAFETY: This allocator alone uses the front, on this thread.
-        let block = unsafe { allocator.allocate_through(&FRONT.0, small) }.expect("a source without end");
+        // SAFETY: This allocator alone uses the cache, on this thread.
+        let block = unsafe { CACHE.0.fill(&allocator, small) }.expect("a source without end");
         // SAFETY: Sixteen bytes on is still in the block.
         let piece = unsafe { block.add(16) };
         // SAFETY: There is none: that is what is tested.
-        unsafe { allocator.deallocate_through(&FRONT.0, piece, piece, small) };
+        unsafe { CACHE.0.push_unknown(&allocator, piece, piece, small) };
     });
 }
 
-struct Shared(<Slab as LocalAllocator>::Front);
+struct Shared(<Slab as LocalAllocator>::Cache);
 
 // SAFETY: One thread of one process uses it.
 unsafe impl Sync for Shared {}

@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use context_allocator::{
-    Allocator, MemorySource, MmapSource, MultipleBinarySearchTreeAllocator, RecordingSource, SliceSource,
+    Allocator, MemorySource, MmapSource, MultipleBinarySearchTreeAllocator, RecordingSource, RunSource,
 };
 use support::layout;
 
@@ -46,8 +46,8 @@ unsafe fn release<S: MemorySource>(source: &S, region: NonNull<[u8]>, size: usiz
     unsafe { source.release(black_box(region), layout(size, 8)) };
 }
 
-fn slices() -> SliceSource {
-    SliceSource::new(MmapSource::new())
+fn slices() -> RunSource {
+    RunSource::new(MmapSource::new())
 }
 
 fn slices_twice() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use context_allocator::size::{U64, U4096, U65536};
 use context_allocator::{
     ArenaSource, CachingSource, CountingSource, LimitSource, MemorySource, MmapSource, PooledSource,
-    SliceSource,
+    RunSource,
 };
 use support::layout;
 
@@ -76,7 +76,7 @@ fn closures_may_use_what_calls_them() {
     reclaims("a cache over an arena", 3000, {
         CachingSource::<_>::new(ArenaSource::<_, U4096, U65536>::new(MmapSource::new()))
     });
-    reclaims("slices", 100_000, SliceSource::<_>::new(MmapSource::new()));
+    reclaims("slices", 100_000, RunSource::<_>::new(MmapSource::new()));
     reclaims("a limit", 60, LimitSource::new(ArenaSource::<_, U64, U4096>::new(MmapSource::new()), 1 << 20));
     reclaims("a count", 60, CountingSource::new(ArenaSource::<_, U64, U4096>::new(MmapSource::new())));
     reclaims("the process's pool", 3 << 20, PooledSource::new());

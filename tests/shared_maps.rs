@@ -42,14 +42,14 @@ fn they_conform() {
 
 #[test]
 fn allocators_work_on_them() {
-    let books = CountingSource::new(memory());
-    let arena: ArenaSource<_, U65536, U1048576> = ArenaSource::new(&books);
+    let index = CountingSource::new(memory());
+    let arena: ArenaSource<_, U65536, U1048576> = ArenaSource::new(&index);
     model::run(&SizeClassAllocator::new(&arena), Profile::SMALL.operations(200_000));
     drop(arena);
-    books.assert_all_released();
-    let books = CountingSource::new(file());
-    model::run(&SizeClassAllocator::new(&books), Profile::SMALL.operations(200_000));
-    books.assert_all_released();
+    index.assert_all_released();
+    let index = CountingSource::new(file());
+    model::run(&SizeClassAllocator::new(&index), Profile::SMALL.operations(200_000));
+    index.assert_all_released();
 }
 
 #[test]

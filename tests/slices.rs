@@ -1,4 +1,4 @@
-//! A pool of slices: what it gives, what it keeps books of, and that memory leaves when nobody
+//! A pool of slices: what it gives, what it keeps index of, and that memory leaves when nobody
 //! wants it.
 
 #![cfg(feature = "std")]
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use context_allocator::size::{U65536, U131072, U524288, U4194304};
 use context_allocator::source::SLICE;
-use context_allocator::{BlockSize, MemorySource, MmapSource, Purge, SliceSource, SourceError};
+use context_allocator::{BlockSize, MemorySource, MmapSource, Purge, RunSource, SourceError};
 use support::forking::in_a_child;
 use support::pools::{Checked, Run, alone, purgers, resident, until, use_slices};
 use support::{conformance, layout};
@@ -20,18 +20,18 @@ const MIB: usize = 1 << 20;
 
 #[test]
 fn pools_conform() {
-    conformance::source(|| SliceSource::<_, U4194304>::new(MmapSource::new()), MIB / 2);
-    conformance::source(|| SliceSource::<_, U65536>::new(MmapSource::new()), SLICE);
-    conformance::source(|| SliceSource::<_, U131072>::new(MmapSource::new()), 3 * SLICE);
-    let at_once = || SliceSource::<_, U524288>::with_purge(MmapSource::new(), Purge::at_once());
+    conformance::source(|| RunSource::<_, U4194304>::new(MmapSource::new()), MIB / 2);
+    conformance::source(|| RunSource::<_, U65536>::new(MmapSource::new()), SLICE);
+    conformance::source(|| RunSource::<_, U131072>::new(MmapSource::new()), 3 * SLICE);
+    let at_once = || RunSource::<_, U524288>::with_purge(MmapSource::new(), Purge::at_once());
     conformance::source(at_once, 8 * SLICE);
-    conformance::forwarded_source(|| SliceSource::<_>::new(MmapSource::new()), MIB / 4);
+    conformance::forwarded_source(|| RunSource::<_>::new(MmapSource::new()), MIB / 4);
 }
 
 /// Random requests, with a model of which slices are held; everything else that can be asked of a
 /// pool in between.
 fn random_runs<C: BlockSize>(purge: Purge, seed: u64, rounds: usize) {
-    let pool = SliceSource::<_, C>::with_purge(Checked::new(), purge);
+    let pool = RunSource::<_, C>::with_purge(Checked::new(), purge);
     let slices = C::BYTES / SLICE;
     let mut random = fastrand::Rng::with_seed(seed);
     let mut held: Vec<Run<'_, Checked, C>> = Vec::new();
@@ -115,7 +115,7 @@ fn random_runs_agree_with_a_model() {
 fn dropping_a_pool_gives_everything_back() {
     let source = Checked::new();
     for slices in [1, 5, 64, 65] {
-        let pool = SliceSource::<_>::new(&source);
+        let pool = RunSource::<_>::new(&source);
         let runs: Vec<_> =
             (0..40).map(|run| Run::obtain(&pool, layout(slices * SLICE, 8), run).unwrap()).collect();
         assert!(source.held() >= 40 * slices * SLICE);
@@ -124,13 +124,13 @@ fn dropping_a_pool_gives_everything_back() {
         assert_eq!(source.held(), 0);
     }
     let requests = source.requests.load(Relaxed);
-    drop(SliceSource::<_>::new(&source));
+    drop(RunSource::<_>::new(&source));
     assert_eq!(source.requests.load(Relaxed), requests);
 }
 
 #[test]
 fn slices_with_memory_come_first_and_lie_low() {
-    let pool = SliceSource::<_>::with_purge(MmapSource::new(), Purge::never());
+    let pool = RunSource::<_>::with_purge(MmapSource::new(), Purge::never());
     let first = Run::obtain(&pool, layout(8 * SLICE, 8), 1).unwrap();
     let start = first.start();
     let one = layout(SLICE, SLICE);
@@ -152,7 +152,7 @@ fn slices_with_memory_come_first_and_lie_low() {
 /// What is high becomes free when less is used, whatever was taken first.
 #[test]
 fn chunks_become_wholly_free() {
-    let pool = SliceSource::<_>::with_purge(Checked::new(), Purge::never());
+    let pool = RunSource::<_>::with_purge(Checked::new(), Purge::never());
     let mut random = fastrand::Rng::with_seed(3);
     let mut held: Vec<_> =
         (0..20 * 64).map(|run| Run::obtain(&pool, layout(SLICE, SLICE), run).unwrap()).collect();
@@ -168,7 +168,7 @@ fn chunks_become_wholly_free() {
 
 #[test]
 fn regions_grow_and_shrink_in_place() {
-    let pool = SliceSource::<_>::with_purge(Checked::new(), Purge::never());
+    let pool = RunSource::<_>::with_purge(Checked::new(), Purge::never());
     let mut run = Run::obtain(&pool, layout(SLICE, 8), 10).unwrap();
     let start = run.start();
     for slices in [2, 5, 64, 33, 1, 64] {
@@ -205,7 +205,7 @@ fn regions_grow_and_shrink_in_place() {
     assert_eq!(huge.region.len(), 5 * MIB);
 }
 
-fn pool_source<C: BlockSize>(pool: &SliceSource<Checked, C>) -> &Checked {
+fn pool_source<C: BlockSize>(pool: &RunSource<Checked, C>) -> &Checked {
     pool.source()
 }
 
@@ -213,7 +213,7 @@ fn pool_source<C: BlockSize>(pool: &SliceSource<Checked, C>) -> &Checked {
 fn a_source_that_refuses_changes_nothing() {
     let wanted = |run: usize| layout([1, 4, 64, 9][run % 4] * SLICE, 8);
     for refuse_from in 0..12 {
-        let pool = SliceSource::<_>::with_purge(Checked::new(), Purge::never());
+        let pool = RunSource::<_>::with_purge(Checked::new(), Purge::never());
         pool.source().refuse_from.store(refuse_from, Relaxed);
         let mut held = Vec::new();
         let refused = (0..400).find(|&run| match Run::obtain(&pool, wanted(run), 50) {
@@ -245,7 +245,7 @@ fn a_source_that_refuses_changes_nothing() {
 #[test]
 fn memory_that_cannot_be_given_up_stays_and_is_used_again() {
     let purge = Purge::new().by_traffic().delay(Duration::from_millis(4)).keep(0).most(16 * SLICE);
-    let pool = SliceSource::<_>::with_purge(Checked::new(), purge);
+    let pool = RunSource::<_>::with_purge(Checked::new(), purge);
     pool.source().refuse_decommit.store(true, Relaxed);
     for round in 0..50 {
         let runs: Vec<_> =
@@ -268,7 +268,7 @@ fn memory_that_cannot_be_given_up_stays_and_is_used_again() {
 
 #[test]
 fn adjacent_slices_leave_in_one_call() {
-    let pool = SliceSource::<_>::with_purge(Checked::new(), Purge::never());
+    let pool = RunSource::<_>::with_purge(Checked::new(), Purge::never());
     let runs: Vec<_> = (0..64).map(|run| Run::obtain(&pool, layout(SLICE, 8), run).unwrap()).collect();
     drop(runs);
     assert_eq!(pool.purge(), 64 * SLICE);
@@ -279,7 +279,7 @@ fn adjacent_slices_leave_in_one_call() {
 
 #[test]
 fn never_means_never_and_at_once_at_once() {
-    let pool = SliceSource::<_>::with_purge(MmapSource::new(), Purge::never());
+    let pool = RunSource::<_>::with_purge(MmapSource::new(), Purge::never());
     let start = use_slices(&pool, 60);
     sleep(Duration::from_millis(50));
     use_slices(&pool, 1);
@@ -287,7 +287,7 @@ fn never_means_never_and_at_once_at_once() {
     assert_eq!(pool.purge(), 60 * SLICE);
     assert_eq!(resident(start, 60 * SLICE), 0);
 
-    let pool = SliceSource::<_>::with_purge(MmapSource::new(), Purge::at_once());
+    let pool = RunSource::<_>::with_purge(MmapSource::new(), Purge::at_once());
     let start = use_slices(&pool, 60);
     assert_eq!(resident(start, 60 * SLICE), 0);
     assert_eq!((pool.usage().resident, pool.usage().unused), (0, 64 * SLICE));
@@ -296,7 +296,7 @@ fn never_means_never_and_at_once_at_once() {
 #[test]
 fn no_more_waits_than_may() {
     let purge = Purge::new().by_traffic().delay(Duration::from_secs(1000)).most(40 * SLICE).keep(10 * SLICE);
-    let pool = SliceSource::<_>::with_purge(Checked::new(), purge);
+    let pool = RunSource::<_>::with_purge(Checked::new(), purge);
     for round in 0..200 {
         let runs: Vec<_> =
             (0..2).map(|run| Run::obtain(&pool, layout(40 * SLICE, 8), run).unwrap()).collect();
@@ -309,7 +309,7 @@ fn no_more_waits_than_may() {
 #[test]
 fn memory_leaves_by_traffic() {
     let purge = Purge::new().by_traffic().delay(Duration::from_millis(40)).keep(2 * SLICE);
-    let pool = SliceSource::<_>::with_purge(Checked::new(), purge);
+    let pool = RunSource::<_>::with_purge(Checked::new(), purge);
     let start = use_slices(&pool, 60);
     sleep(Duration::from_millis(100));
     // Nobody came, and there is no thread.
@@ -325,7 +325,7 @@ fn memory_leaves_by_traffic() {
     assert_eq!(resident(start, 2 * SLICE), 2 * SLICE);
 }
 
-static SLICES: SliceSource = SliceSource::for_static(
+static SLICES: RunSource = RunSource::for_static(
     &SLICES,
     MmapSource::new(),
     Purge::new().delay(Duration::from_millis(200)).keep(4 * SLICE),
@@ -344,7 +344,7 @@ fn memory_leaves_without_traffic_and_the_thread_too() {
         assert_eq!(resident(start, 64 * SLICE), 64 * SLICE, "it leaves too early");
         let took = until("purging", || resident(start, 64 * SLICE) == 4 * SLICE);
         assert!(took < Duration::from_millis(500), "{took:?}");
-        until("the books", || SLICES.usage().resident <= 4 * SLICE);
+        until("the index", || SLICES.usage().resident <= 4 * SLICE);
         until("the end of the thread", || purgers() == 0);
     }
 }
@@ -354,11 +354,11 @@ fn a_pool_that_is_no_static_makes_no_thread() {
     let _alone = alone();
     until("the end of all threads", || purgers() == 0);
     let short = Purge::new().delay(Duration::from_millis(10)).keep(0);
-    let pool = SliceSource::<_>::with_purge(MmapSource::new(), short);
+    let pool = RunSource::<_>::with_purge(MmapSource::new(), short);
     use_slices(&pool, 60);
-    let pool = SliceSource::<_>::for_static(&SLICES, MmapSource::new(), short);
+    let pool = RunSource::<_>::for_static(&SLICES, MmapSource::new(), short);
     use_slices(&pool, 60);
-    static QUIET: SliceSource = SliceSource::for_static(&QUIET, MmapSource::new(), Purge::new().by_traffic());
+    static QUIET: RunSource = RunSource::for_static(&QUIET, MmapSource::new(), Purge::new().by_traffic());
     use_slices(&QUIET, 60);
     assert_eq!(purgers(), 0);
 }
@@ -395,7 +395,7 @@ fn a_child_of_a_fork_purges_too() {
 #[test]
 fn a_hundred_threads() {
     let _alone = alone();
-    static MANY: SliceSource<MmapSource, U524288> = SliceSource::for_static(
+    static MANY: RunSource<MmapSource, U524288> = RunSource::for_static(
         &MANY,
         MmapSource::new(),
         Purge::new().delay(Duration::from_millis(4)).keep(4 * SLICE).most(64 * SLICE),
@@ -436,7 +436,7 @@ fn a_hundred_threads() {
 #[test]
 fn who_asks_during_a_purge_gets_something() {
     let purge = Purge::at_once();
-    let pool = SliceSource::<_>::with_purge(Checked::new(), purge);
+    let pool = RunSource::<_>::with_purge(Checked::new(), purge);
     drop(Run::obtain(&pool, layout(SLICE, 8), 0).unwrap());
     // Two chunks, and no more.
     pool.source().refuse_from.store(pool.source().requests.load(Relaxed), Relaxed);
@@ -463,6 +463,6 @@ fn who_asks_during_a_purge_gets_something() {
 /// A pool may be shared, and go to another thread.
 const _: () = {
     const fn shared<T: Send + Sync>() {}
-    shared::<SliceSource>();
-    shared::<SliceSource<Checked, U65536>>();
+    shared::<RunSource>();
+    shared::<RunSource<Checked, U65536>>();
 };

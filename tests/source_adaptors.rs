@@ -163,7 +163,7 @@ fn a_limit_holds_between_threads() {
 }
 
 #[test]
-fn counts_are_those_of_the_books() {
+fn counts_are_those_of_the_index() {
     let source = Counting::new(CountingSource::new(RefusingSource::once(MmapSource::new(), 2)));
     let mut held = Vec::new();
     for size in [1, 5000, 9, 100_000] {
@@ -172,9 +172,9 @@ fn counts_are_those_of_the_books() {
     let (first, size) = held.swap_remove(0);
     // SAFETY: Obtained with this size above, and not used again.
     unsafe { release(&source, first, size) };
-    let (counts, books) = (source.counts(), source.source().counts());
+    let (counts, index) = (source.counts(), source.source().counts());
     assert_eq!((counts.obtained, counts.refused, counts.released), (3, 1, 1));
-    assert_eq!((counts.bytes, counts.most_bytes), (books.bytes, books.most_bytes));
+    assert_eq!((counts.bytes, counts.most_bytes), (index.bytes, index.most_bytes));
     assert_eq!(counts.bytes, 8192 + 102_400);
     for (region, size) in held {
         // SAFETY: As above.
@@ -212,9 +212,9 @@ fn a_cache_keeps_the_latest_and_gives_them_again() {
 /// Whoever had a region before, it goes back with the alignment that it was obtained with.
 #[test]
 fn a_cache_gives_regions_back_as_they_were_obtained() {
-    let books = CountingSource::new(AllocatorSource::of_global(&System));
+    let index = CountingSource::new(AllocatorSource::of_global(&System));
     for aligns in [[8, 4096], [4096, 8]] {
-        let source: CachingSource<_> = CachingSource::new(&books);
+        let source: CachingSource<_> = CachingSource::new(&index);
         for align in aligns {
             // So many, that some of those at a multiple of 8 are also at a multiple of 4096.
             let asked = layout(2048, align);
@@ -225,7 +225,7 @@ fn a_cache_gives_regions_back_as_they_were_obtained() {
             }
         }
         drop(source);
-        books.assert_all_released();
+        index.assert_all_released();
     }
 }
 
@@ -249,15 +249,15 @@ fn a_cache_gives_everything_back_before_it_refuses() {
 
 #[test]
 fn a_cache_gives_everything_back_when_it_goes() {
-    let books = CountingSource::new(MmapSource::new());
-    let source: CachingSource<_> = CachingSource::new(&books);
+    let index = CountingSource::new(MmapSource::new());
+    let source: CachingSource<_> = CachingSource::new(&index);
     for size in [10, 5000, 50_000] {
         let allocator = BumpAllocator::new(&source);
         allocator.allocate(layout(size, 8)).expect("memory");
     }
-    assert!(books.counts().held > 0);
+    assert!(index.counts().held > 0);
     drop(source);
-    books.assert_all_released();
+    index.assert_all_released();
 }
 
 /// Allocators that come and go on threads share what the cache keeps.
@@ -329,8 +329,8 @@ fn errors_of_an_allocator_keep_their_reason() {
 /// nothing is lost.
 #[test]
 fn a_stack_of_sources_loses_nothing() {
-    let books = CountingSource::new(MmapSource::new());
-    let limited = LimitSource::new(&books, 1 << 20);
+    let index = CountingSource::new(MmapSource::new());
+    let limited = LimitSource::new(&index, 1 << 20);
     let cache: CachingSource<_> = CachingSource::new(&limited);
     for _ in 0..10 {
         let inner = AllocatorSource::new(SizeClassAllocator::new(&cache));
@@ -344,7 +344,7 @@ fn a_stack_of_sources_loses_nothing() {
     }
     drop(cache);
     assert_eq!(limited.held(), 0);
-    books.assert_all_released();
+    index.assert_all_released();
 }
 
 /// Each is `Send` and `Sync` where what it is made of is.

@@ -58,40 +58,40 @@ unsafe impl MemorySource for Generous {
     }
 }
 
-type Books = CountingSource<Generous>;
+type Index = CountingSource<Generous>;
 
 /// Runs the source's conformance, and every allocator's model, on what `make` puts around a source
-/// with books.
-fn stack<'a, S: MemorySource>(books: &'a Books, make: impl Fn(&'a Books) -> S) {
-    conformance::source(|| make(books), 100_000);
-    books.assert_all_released();
+/// with index.
+fn stack<'a, S: MemorySource>(index: &'a Index, make: impl Fn(&'a Index) -> S) {
+    conformance::source(|| make(index), 100_000);
+    index.assert_all_released();
     let profile = Profile { largest: 4000, ..Profile::MIXED.operations(30_000) };
-    model::run(&BumpAllocator::new(make(books)), profile);
-    model::run(&SizeClassAllocator::new(make(books)), profile);
-    model::run(&BitSetAllocator::<_, U64>::new(make(books)), profile);
-    model::run(&MultipleBinarySearchTreeAllocator::<_>::new(make(books)), profile);
+    model::run(&BumpAllocator::new(make(index)), profile);
+    model::run(&SizeClassAllocator::new(make(index)), profile);
+    model::run(&BitSetAllocator::<_, U64>::new(make(index)), profile);
+    model::run(&MultipleBinarySearchTreeAllocator::<_>::new(make(index)), profile);
     for lifetime in [Lifetime::Short, Lifetime::Medium, Lifetime::Long] {
-        model::run(&ContextAllocator::new(make(books), lifetime), profile);
+        model::run(&ContextAllocator::new(make(index), lifetime), profile);
     }
-    books.assert_all_released();
+    index.assert_all_released();
 }
 
 #[test]
 fn what_stands_around_a_source_keeps_its_contract() {
-    let books = Books::new(Generous);
-    stack(&books, |books| books);
-    stack(&books, |books| LimitSource::new(books, usize::MAX));
-    stack(&books, Counting::new);
-    stack(&books, RefusingSource::never);
-    stack(&books, |books| -> CachingSource<_> { CachingSource::new(books) });
-    stack(&books, |books| {
+    let index = Index::new(Generous);
+    stack(&index, |index| index);
+    stack(&index, |index| LimitSource::new(index, usize::MAX));
+    stack(&index, Counting::new);
+    stack(&index, RefusingSource::never);
+    stack(&index, |index| -> CachingSource<_> { CachingSource::new(index) });
+    stack(&index, |index| {
         let bytes = Vec::leak(vec![MaybeUninit::uninit(); 5001]);
-        FallbackSource::new(RegionSource::new(&mut bytes[1..]), books)
+        FallbackSource::new(RegionSource::new(&mut bytes[1..]), index)
     });
-    stack(&books, |books| AllocatorSource::new(MultipleBinarySearchTreeAllocator::<_>::new(books)));
-    stack(&books, |books| AllocatorSource::new(BitSetAllocator::<_, U64>::new(books)));
-    stack(&books, |books| {
-        let cache: CachingSource<_> = CachingSource::new(LimitSource::new(books, 1 << 30));
+    stack(&index, |index| AllocatorSource::new(MultipleBinarySearchTreeAllocator::<_>::new(index)));
+    stack(&index, |index| AllocatorSource::new(BitSetAllocator::<_, U64>::new(index)));
+    stack(&index, |index| {
+        let cache: CachingSource<_> = CachingSource::new(LimitSource::new(index, 1 << 30));
         AllocatorSource::new(MultipleBinarySearchTreeAllocator::<_>::new(Counting::new(cache)))
     });
 }

@@ -167,15 +167,15 @@ fn the_counting_source_sees_mistakes() {
     let twice = mistake(|source| {
         let region = page(source);
         for _ in 0..2 {
-            // SAFETY: The first is right; the books stop the second.
+            // SAFETY: The first is right; the index stop the second.
             unsafe { source.release(region, layout(4096, 8)) };
         }
     });
     assert!(twice.expect("a double release is a mistake").contains("not held"));
-    // SAFETY: The books stop it.
+    // SAFETY: The index stop it.
     let align = mistake(|source| unsafe { source.release(page(source), layout(4096, 16)) });
     assert!(align.expect("another alignment is a mistake").contains("alignment"));
-    // SAFETY: The books stop it.
+    // SAFETY: The index stop it.
     let size = mistake(|source| unsafe { source.release(page(source), layout(4095, 8)) });
     assert!(size.expect("a smaller size is a mistake").contains("size"));
     let right = mistake(|source| {

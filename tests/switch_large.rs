@@ -14,19 +14,19 @@ use context_allocator::size::U65536;
 use context_allocator::source::SLICE;
 use context_allocator::{
     ArenaSource, Builder, BumpAllocator, Decommit, Heap, MemorySource, MmapSource, NonZeroLayout, Policy,
-    Purge, Remapped, SizeClassAllocator, SliceSource, SourceError, Tiers,
+    Purge, Remapped, RunSource, SizeClassAllocator, SourceError, Tiers,
 };
 use support::layout;
 use support::ledger::{Ledger, Way};
 
 /// A pool of which all is the tests'.
-static SLICES: SliceSource = SliceSource::for_static(&SLICES, MmapSource::new(), Purge::new());
+static SLICES: RunSource = RunSource::for_static(&SLICES, MmapSource::new(), Purge::new());
 
 struct OwnPool;
 
 impl Policy for OwnPool {
-    type Large = SliceSource;
-    const LARGE: &'static SliceSource = &SLICES;
+    type Large = RunSource;
+    const LARGE: &'static RunSource = &SLICES;
 }
 
 type TiersWith<P> = Tiers<BumpAllocator<Blocks>, SizeClassAllocator<Blocks>, System, P>;
@@ -41,7 +41,7 @@ const fn tiers<P: Policy>() -> TiersWith<P> {
         .build()
 }
 
-// Not the global one: a test's own books are no objects of it.
+// Not the global one: a test's own index are no objects of it.
 context_allocator::switchable_allocator!(static ALLOC: TiersWith<OwnPool> = tiers());
 
 const MIB: usize = 1 << 20;
@@ -390,12 +390,12 @@ unsafe impl Decommit for Refusing {
     }
 }
 
-static POOL: SliceSource<Refusing> = SliceSource::with_purge(Refusing(MmapSource::new()), Purge::never());
+static POOL: RunSource<Refusing> = RunSource::with_purge(Refusing(MmapSource::new()), Purge::never());
 
 struct FromPool;
 
 impl Policy for FromPool {
-    type Large = SliceSource<Refusing>;
+    type Large = RunSource<Refusing>;
     const LARGE: &'static Self::Large = &POOL;
 }
 
@@ -442,6 +442,6 @@ fn every_refusal_leaves_an_object_as_it_was() {
     REFUSE_AT.store(usize::MAX, Relaxed);
     POOL.reclaim(&mut |_| ());
     assert_eq!(POOL.usage().obtained, 0);
-    // What is left are the pool's books.
+    // What is left are the pool's index.
     assert!(HELD.load(Relaxed) <= 64 * 1024, "{}", HELD.load(Relaxed));
 }

@@ -1,5 +1,5 @@
 //! A switchable allocator in the global tier of another: each knows whose heaps are
-//! its own, by an owner map of its own.
+//! its own, by an page map of its own.
 
 #![cfg(feature = "std")]
 

@@ -184,7 +184,7 @@ fn blocks_are_resized_within_and_across_classes_in_any_tier() {
 }
 
 /// More slabs than a thread knows, so that some push others out of its table, and come back through
-/// the owner map.
+/// the page map.
 #[test]
 fn more_slabs_than_a_thread_knows() {
     slabs!(ALLOC over SOURCE: SlabAllocator<&'static Counting>, &SOURCE);

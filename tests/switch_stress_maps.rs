@@ -1,5 +1,5 @@
 //! As `switch_stress`, with memory maps directly under both tiers (heaps of whole slices, found in
-//! the owner map without a header), and an allocator that reuses blocks in the coroutine tier.
+//! the page map without a header), and an allocator that reuses blocks in the coroutine tier.
 
 #![cfg(feature = "std")]
 

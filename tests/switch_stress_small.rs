@@ -1,4 +1,4 @@
-//! As `switch_stress`, with small arena blocks (sixteen to a slice of the owner map) in the
+//! As `switch_stress`, with small arena blocks (sixteen to a slice of the page map) in the
 //! coroutine tier, and no thread tier.
 
 #![cfg(feature = "std")]

@@ -15,7 +15,7 @@ use context_allocator::{
     Allocator, ArenaSource, BumpAllocator, CachingSource, ContextAllocator, CountingSource, FallbackSource,
     KeepApart, Lifetime, LimitSource, Locked, MergeAdjacent, MmapAllocator, MmapSource,
     MultipleBinarySearchTreeAllocator, PooledSource, RecordingSource, RefusingSource, RegionSource, Reset,
-    SliceSource, SpinFutexLock,
+    RunSource, SpinFutexLock,
 };
 use support::forking::in_a_child;
 use support::layout;
@@ -119,12 +119,12 @@ fn what_is_left_of_a_region_is_not_touched() {
 fn what_is_known_to_be_zero_is_not_touched() {
     untouched("maps", MmapAllocator::new);
     untouched("pooled maps", || MmapAllocator::new_in(PooledSource::new()));
-    untouched("slices", || MmapAllocator::new_in(SliceSource::<_>::new(MmapSource::new())));
+    untouched("slices", || MmapAllocator::new_in(RunSource::<_>::new(MmapSource::new())));
     untouched("bump", || BumpAllocator::new(MmapSource::new()));
     untouched("tree", || Tree::<_>::new(MmapSource::new()));
     untouched("merging tree", || Tree::<_, MergeAdjacent>::new(MmapSource::new()));
-    untouched("bump of slices", || BumpAllocator::new(SliceSource::<_>::new(MmapSource::new())));
-    untouched("tree of slices", || Tree::<SliceSource>::new(SliceSource::new(MmapSource::new())));
+    untouched("bump of slices", || BumpAllocator::new(RunSource::<_>::new(MmapSource::new())));
+    untouched("tree of slices", || Tree::<RunSource>::new(RunSource::new(MmapSource::new())));
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn zeros_are_zero_whatever_came_before() {
     for seed in 0..3 {
         zeros_among_others(&Tree::<_>::new(MmapSource::new()), seed, 2000);
         zeros_among_others(&Tree::<_, MergeAdjacent>::new(MmapSource::new()), seed, 2000);
-        zeros_among_others(&MmapAllocator::new_in(SliceSource::<_>::new(MmapSource::new())), seed, 500);
+        zeros_among_others(&MmapAllocator::new_in(RunSource::<_>::new(MmapSource::new())), seed, 500);
         let mut bump = BumpAllocator::new(MmapSource::new());
         let mut tree = Tree::<_>::new(MmapSource::new());
         for round in 0..20 {

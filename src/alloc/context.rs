@@ -3,8 +3,8 @@
 use core::ptr::NonNull;
 
 use super::{
-    Allocator, BitSetAllocator, BumpAllocator, LocalAllocator, MultipleBinarySearchTreeAllocator, NoFront,
-    Owns, Reset, ResizeInPlace,
+    Allocator, BitSetAllocator, BumpAllocator, LocalAllocator, MultipleBinarySearchTreeAllocator,
+    NoThreadCache, Owns, Reset, ResizeInPlace,
 };
 use crate::{AllocError, MemorySource, NonZeroLayout};
 
@@ -47,7 +47,7 @@ pub trait LivedAs {
     /// The lifetime as a value.
     const LIFETIME: Lifetime;
     /// The allocator for blocks of this lifetime.
-    type Allocator<S: MemorySource + Send>: LocalAllocator<Source = S, Front = NoFront>;
+    type Allocator<S: MemorySource + Send>: LocalAllocator<Source = S>;
 }
 
 impl LivedAs for ShortLived {
@@ -279,7 +279,7 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for ContextAllocator<S> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = ContextAllocator<S2>;
 
-    type Front = NoFront;
+    type Cache = NoThreadCache;
     const REUSES_BLOCKS: bool = true;
     const LARGEST: usize = least::<S>();
 

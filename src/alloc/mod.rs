@@ -13,7 +13,6 @@ mod bit_set;
 mod bump;
 mod classes;
 mod context;
-mod front;
 mod local;
 mod locked;
 #[cfg(feature = "std")]
@@ -23,12 +22,12 @@ mod resize;
 mod sharded;
 mod size_class;
 mod slab;
+mod thread_cache;
 mod tree;
 
 pub use bit_set::{BitSetAllocator, BlockCount, FixedBitSetAllocator};
 pub use bump::{BumpAllocator, Checkpoint};
 pub use context::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
-pub use front::{Front, NoFront, Pushed};
 pub use local::LocalAllocator;
 pub use locked::Locked;
 #[cfg(feature = "std")]
@@ -38,6 +37,7 @@ pub(crate) use resize::{grow_or_move, in_place_or_elsewhere, relocate, relocate_
 pub use sharded::{ShardCount, Sharded};
 pub use size_class::SizeClassAllocator;
 pub use slab::SlabAllocator;
+pub use thread_cache::{NoThreadCache, Pushed, ThreadCache, ThreadCacheFor};
 pub use tree::{
     AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
 };

@@ -18,7 +18,8 @@ use core::ptr::{NonNull, null_mut};
 
 use super::classes::{CLASSES, LARGEST, STEP, bytes_of, class_of};
 use super::{
-    Allocator, BumpAllocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere,
+    Allocator, BumpAllocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace,
+    in_place_or_elsewhere,
 };
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 
@@ -215,7 +216,7 @@ impl<S: MemorySource> Reset for SizeClassAllocator<S> {
 unsafe impl<S: MemorySource + Send> LocalAllocator for SizeClassAllocator<S> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = SizeClassAllocator<S2>;
-    type Front = NoFront;
+    type Cache = NoThreadCache;
     const REUSES_BLOCKS: bool = true;
     const LARGEST: usize = LARGEST;
 

@@ -15,7 +15,7 @@
 //!
 //! Always: each block of each chunk that was obtained is either held by a user, on the list, or
 //! uncut. `free` counts the list. Everything is reached under one lock, held for a few instructions
-//! (and for the call to the source where a chunk is obtained). Since a chunk keeps no books of its
+//! (and for the call to the source where a chunk is obtained). Since a chunk keeps no index of its
 //! own, wholly free chunks are found by sorting the list by address (a merge sort in place, O(n log
 //! n) in the number of free blocks), only when somebody asks.
 

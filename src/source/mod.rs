@@ -37,11 +37,11 @@ mod recording;
 mod refusing;
 mod region;
 pub(crate) mod request;
+#[cfg(feature = "std")]
+mod runs;
 mod shared;
 #[cfg(feature = "std")]
 mod shared_map;
-#[cfg(feature = "std")]
-mod slices;
 mod through;
 
 pub use arena::{ArenaSource, ArenaUsage};
@@ -69,7 +69,7 @@ pub use shared_map::{FileSource, MemfdSource};
 #[cfg(all(feature = "std", test, loom))]
 pub use MmapSource as PooledSource;
 #[cfg(feature = "std")]
-pub use slices::{Purge, SliceSource, SliceUsage};
+pub use runs::{Purge, RunSource, RunUsage};
 
 use core::ptr::NonNull;
 

@@ -3,20 +3,18 @@
 use core::ptr::NonNull;
 
 use super::through::pass_on_decommit;
-use super::{
-    Decommit, IdleMemory, MemorySource, MmapSource, Obtained, Purge, Remapped, SliceSource, SliceUsage,
-};
+use super::{Decommit, IdleMemory, MemorySource, MmapSource, Obtained, Purge, Remapped, RunSource, RunUsage};
 use crate::{NonZeroLayout, SourceError};
 
 /// The pool behind [`PooledSource`].
-static POOL: SliceSource = SliceSource::for_static(&POOL, MmapSource::new(), Purge::new());
+static POOL: RunSource = RunSource::for_static(&POOL, MmapSource::new(), Purge::new());
 
-/// The process's pool of slices: a [`SliceSource`] over memory maps, with the default [`Purge`], as
+/// The process's pool of slices: a [`RunSource`] over memory maps, with the default [`Purge`], as
 /// a source without state.
 ///
 /// The recommended thread tier takes its slabs from it, and large objects are made of it, so that
 /// memory which one leaves serves the other, and what neither uses goes back to the operating
-/// system. For another policy, or a pool of its own, a program declares a static `SliceSource` and
+/// system. For another policy, or a pool of its own, a program declares a static `RunSource` and
 /// uses a reference to it.
 ///
 /// # Examples
@@ -40,7 +38,7 @@ impl PooledSource {
     }
 
     /// How much the pool holds at this moment.
-    pub fn usage(self) -> SliceUsage {
+    pub fn usage(self) -> RunUsage {
         POOL.usage()
     }
 
@@ -50,7 +48,7 @@ impl PooledSource {
     }
 }
 
-type Pool = SliceSource;
+type Pool = RunSource;
 
 // SAFETY: Every method is that of the one pool.
 unsafe impl MemorySource for PooledSource {

@@ -1,7 +1,7 @@
 //! Sources behind a reference or a counter are sources too.
 //!
 //! They give up `BLOCK`: behind a reference, somebody else could reclaim the memory without the
-//! owner map hearing of it.
+//! page map hearing of it.
 
 use core::ptr::NonNull;
 

@@ -1,6 +1,6 @@
 //! The switchable allocator: the paths that every allocation and every free take.
 //!
-//! Allocation asks the thread's context which tier is current. Free asks the owner map whose the
+//! Allocation asks the thread's context which tier is current. Free asks the page map whose the
 //! block is, and never what is current: it only compares the owner with the heaps that this thread
 //! uses, to know whether the free is local or remote. What is not short is in
 //! [`slow`](super::slow), out of line.
@@ -14,14 +14,16 @@ use super::accounting::{Pending, Totals};
 use super::context::{Stage, tier};
 use super::control::{HeapRef, Shared};
 use super::large::LargeObjects;
-use super::owner_map::{Entry, tag};
 use super::parking::ParkingLot;
 use super::pool::Pool;
 use super::statistics::Lifetimes;
 use super::thread_end::Hooks;
 use super::tier_source::BlockHeader;
-use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, StateOf, Thread, TierAllocator, TierSet};
-use crate::alloc::{Allocator, Front, LocalAllocator, Pushed};
+use super::tiers::{
+    CacheOf, Coroutine, Declaration, GLOBAL_INDEX, Kind, StateOf, Thread, TierAllocator, TierSet,
+};
+use crate::alloc::{Allocator, LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
+use crate::page_map::{Entry, tag};
 use crate::{AllocError, NonZeroLayout, ptr};
 
 /// An allocator that switches, per thread and at run time, between three tiers: a heap for each
@@ -64,8 +66,8 @@ pub(super) const fn present<D: Declaration, K: Kind<D>>() -> bool {
 }
 
 /// Whether threads keep a part of their heaps near them.
-pub(super) const fn fronted<D: Declaration>() -> bool {
-    <Thread as Kind<D>>::FRONTED
+pub(super) const fn has_thread_cache<D: Declaration>() -> bool {
+    <Thread as Kind<D>>::CACHED
 }
 
 impl<D: Declaration> SwitchableAllocator<D> {
@@ -74,7 +76,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         ///
         /// # Safety
         /// This makes the static that `D::allocator()` gives, and is called for nothing else:
-        /// heaps, owner map and thread-locals are the declaration's, so a second allocator of it
+        /// heaps, page map and thread-locals are the declaration's, so a second allocator of it
         /// would share them without sharing their locks.
         #[doc(hidden)]
         pub unsafe fn declare(tiers: D::Tiers) -> Self {
@@ -131,7 +133,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if !block.is_null() {
             return block;
         }
-        if fronted::<D>() {
+        if has_thread_cache::<D>() {
             // SAFETY: They are those of a layout.
             return unsafe { Self::allocate_out_of_line(size, align) };
         }
@@ -155,7 +157,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if unsafe { allocator.free_to_front(block, size.max(1)) } {
             return;
         }
-        if fronted::<D>() {
+        if has_thread_cache::<D>() {
             // SAFETY: The caller's promises.
             return unsafe { Self::free_out_of_line(block.as_ptr(), size, align) };
         }
@@ -191,7 +193,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let state = Self::state();
         // SAFETY: The front is used by the thread's heap alone, from when the thread has it until
         // `detach`.
-        let block = unsafe { state.front.pop(layout.size(), layout.align()) };
+        let block = unsafe { state.thread_cache.pop(layout.size(), layout.align()) };
         if PolicyOf::<D>::ACCOUNTING && !block.is_null() {
             self.account_in_thread(state, layout.size().cast_signed());
         }
@@ -233,7 +235,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         state: &StateOf<D>,
         layout: NonZeroLayout,
     ) -> *mut u8 {
-        if K::FRONTED {
+        if K::CACHED {
             // SAFETY: The calling thread uses the heap, which is fronted.
             return unsafe { self.allocate_through_front(heap.as_shared(), state, layout) };
         }
@@ -339,15 +341,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
     unsafe fn free_to_front(&self, block: NonNull<u8>, size: usize) -> bool {
         let state = Self::state();
         // SAFETY: As in `allocate_from_front`; the caller gives the block up.
-        let pushed = unsafe { state.front.push(block) };
+        let pushed = unsafe { state.thread_cache.push(block) };
         if pushed == Pushed::Elsewhere {
             return false;
         }
         if PolicyOf::<D>::ACCOUNTING {
             self.account_in_thread(state, size.cast_signed().wrapping_neg());
         }
-        if let Pushed::Tell(what) = pushed {
-            self.tell_heap(what);
+        if let Pushed::Transition(what) = pushed {
+            self.slab_transition(what);
         }
         true
     }
@@ -392,7 +394,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 return;
             }
         }
-        let entry = D::owners().find(block.addr().get());
+        let entry = D::page_map().find(block.addr().get());
         if entry.tag() == tag::MASKED {
             let header = entry.block_start(block.addr().get());
             // SAFETY: The entry says that the slice consists of blocks with headers, whose address
@@ -466,7 +468,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         } else {
             // SAFETY: The caller gives the block up; places are for heaps of the thread tier, whose
             // allocator reuses blocks.
-            let kept = fronted::<D>() && unsafe { state.outbox.put_along(shared, block, layout) };
+            let kept =
+                has_thread_cache::<D>() && unsafe { state.remote_cache.put_along(shared, block, layout) };
             if !kept {
                 // SAFETY: The caller's promises; the owner is a heap that this thread does not use.
                 unsafe { self.free_remotely(shared, block, layout) };
@@ -488,7 +491,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) {
-        if K::FRONTED {
+        if K::CACHED {
             // SAFETY: The calling thread uses the heap, which is fronted; the caller's promises.
             unsafe { self.free_through_front(heap.as_shared(), region, block, layout) };
             return;
@@ -497,7 +500,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The heap's allocator handed out the block, and the layout fits it.
-        unsafe { allocator.deallocate_in(region, block, layout) };
+        unsafe { CacheOf::<D, K>::deallocate_in(allocator, region, block, layout) };
         // SAFETY: The calling thread uses the heap.
         unsafe { self.count_freed(heap, state, layout) };
     }

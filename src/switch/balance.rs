@@ -59,18 +59,18 @@ impl Balance {
     /// Settles the heap with `live` blocks; gives the number of those that are not freed yet, 0 to
     /// the last.
     #[inline]
-    pub(crate) fn settle(&self, live: usize) -> usize {
+    pub(crate) fn retire(&self, live: usize) -> usize {
         let live = live.cast_signed();
         let before = self.0.fetch_sub(live, AcqRel);
         (live - before).cast_unsigned()
     }
 
-    /// Undoes [`settle`](Self::settle), for a heap that is used again.
+    /// Undoes [`retire`](Self::retire), for a heap that is used again.
     ///
     /// Relaxed, because the heap itself passes from user to user under the lock of the parking lot;
     /// and as it is an addition too, what the frees before it released still reaches who settles
     /// the heap later.
-    pub(crate) fn unsettle(&self, live: usize) {
+    pub(crate) fn revive(&self, live: usize) {
         self.0.fetch_add(live.cast_signed(), Relaxed);
     }
 

@@ -19,8 +19,8 @@ use core::ptr::{NonNull, null_mut};
 
 use super::accounting::Pending;
 use super::control::Shared;
-use super::outbox::Outbox;
-use crate::alloc::{Front, NoFront};
+use super::remote_cache::RemoteCache;
+use crate::alloc::{NoThreadCache, ThreadCache};
 use crate::ptr;
 
 /// A tier over a chain of entered heaps.
@@ -88,9 +88,9 @@ impl Context {
 /// runs any code.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct ThreadState<F = NoFront> {
+pub struct ThreadState<F = NoThreadCache> {
     /// What the thread's heap keeps here: open while the thread tier is current, and only then.
-    pub(crate) front: F,
+    pub(crate) thread_cache: F,
     pub(crate) context: Cell<Context>,
     /// The control block of the thread's heap, or null.
     pub(crate) thread_heap: Cell<*mut Shared>,
@@ -100,7 +100,7 @@ pub struct ThreadState<F = NoFront> {
     /// How many of them it keeps at most: none, unless the end of the thread will be seen.
     pub(crate) cache_limit: Cell<usize>,
     pub(crate) stage: Cell<Stage>,
-    pub(crate) outbox: Outbox,
+    pub(crate) remote_cache: RemoteCache,
     pub(crate) pending: Pending,
 }
 
@@ -115,19 +115,19 @@ pub(crate) enum Stage {
     Detached,
 }
 
-impl<F: Front> ThreadState<F> {
+impl<F: ThreadCache> ThreadState<F> {
     /// The state of a new thread.
     #[allow(clippy::new_without_default, reason = "only the macro makes one, in const context")]
     pub const fn new() -> Self {
         Self {
-            front: F::EMPTY,
+            thread_cache: F::EMPTY,
             context: Cell::new(Context::DEFAULT),
             thread_heap: Cell::new(null_mut()),
             cache: Cell::new(null_mut()),
             cached: Cell::new(0),
             cache_limit: Cell::new(0),
             stage: Cell::new(Stage::New),
-            outbox: Outbox::new(),
+            remote_cache: RemoteCache::new(),
             pending: Pending::new(),
         }
     }
@@ -147,13 +147,13 @@ impl<F: Front> ThreadState<F> {
     #[inline(always)]
     pub(crate) fn set_context(&self, context: Context) {
         self.context.set(context);
-        self.front.open(context.tier() == tier::THREAD);
+        self.thread_cache.open(context.tier() == tier::THREAD);
     }
 
     /// Makes a heap current that was entered just now.
     #[inline(always)]
     pub(crate) fn enter(&self, heap: NonNull<Shared>) {
         self.context.set(Context::in_heap(heap));
-        self.front.open(false);
+        self.thread_cache.open(false);
     }
 }

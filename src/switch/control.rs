@@ -58,7 +58,7 @@ unsafe impl Sync for Shared {}
 /// The tiers that consist of heaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum HeapTier {
+pub enum HeapTier {
     Coroutine,
     Thread,
 }

@@ -10,10 +10,10 @@
 use core::ptr::NonNull;
 
 use super::Policy;
-use super::allocator::{PolicyOf, SwitchableAllocator, fronted};
+use super::allocator::{PolicyOf, SwitchableAllocator, has_thread_cache};
 use super::control::{HeapRef, Shared};
-use super::tiers::{Declaration, HeapAllocator, Kind, StateOf, Thread};
-use crate::alloc::{Front, LocalAllocator, Pushed};
+use super::tiers::{CacheOf, Declaration, HeapAllocator, Kind, StateOf, Thread};
+use crate::alloc::{Pushed, ThreadCache, ThreadCacheFor};
 use crate::{AllocError, NonZeroLayout};
 
 impl<D: Declaration> SwitchableAllocator<D> {
@@ -30,7 +30,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ) -> *mut u8 {
         // SAFETY: As in `allocate_from_front`.
         let block =
-            unsafe { <HeapAllocator<D, Thread> as LocalAllocator>::allocate_from(&state.front, layout) };
+            unsafe { ThreadCacheFor::<HeapAllocator<D, Thread>>::pop_uncommon(&state.thread_cache, layout) };
         if block.is_null() {
             // SAFETY: The caller's promises.
             return unsafe { self.fill_front(heap, layout) };
@@ -56,13 +56,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
             self.send_all(state);
             if !heap.shared().remote.is_empty() {
                 // SAFETY: The calling thread uses the heap.
-                unsafe { self.bring_home(heap) };
+                unsafe { self.collect_remote(heap) };
             }
             // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
             // here.
             let allocator = unsafe { heap.allocator() };
             // SAFETY: The front is the calling thread's, whose heap alone uses it.
-            let block = unsafe { allocator.allocate_through(&state.front, layout) };
+            let block = unsafe { state.thread_cache.fill(allocator, layout) };
             // SAFETY: As above.
             unsafe { self.recount(heap) };
             match block {
@@ -109,22 +109,27 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Safety
     /// The calling thread uses the heap, which is fronted and handed out the block; the caller
     /// gives it up; `layout` fits it.
-    pub(super) unsafe fn take_home(&self, heap: NonNull<Shared>, block: NonNull<u8>, layout: NonZeroLayout) {
+    pub(super) unsafe fn collect_block(
+        &self,
+        heap: NonNull<Shared>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
         let state = Self::state();
         // SAFETY: A fronted heap is of the thread tier.
         let heap = unsafe { HeapRef::<D, Thread>::from_shared(heap) };
         // SAFETY: As in `allocate_from_front`; the caller gives the block up.
-        match unsafe { state.front.push(block) } {
+        match unsafe { state.thread_cache.push(block) } {
             Pushed::Taken => {}
-            Pushed::Tell(what) => {
+            Pushed::Transition(what) => {
                 // SAFETY: The calling thread uses the heap, and has no other reference to its
                 // allocator here.
                 let allocator = unsafe { heap.allocator() };
                 // SAFETY: The front is that of the thread that uses the heap, and said so just now.
-                unsafe { allocator.tell(&state.front, what) };
+                unsafe { state.thread_cache.transition(allocator, what) };
             }
             Pushed::Elsewhere => {
-                let region = D::owners().find(block.addr().get()).region_of(block);
+                let region = D::page_map().find(block.addr().get()).region_of(block);
                 // SAFETY: The caller's promises; the map leads to the block's region.
                 unsafe { self.give_to_front(heap, state, region, block, layout) };
             }
@@ -145,13 +150,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The caller's promises; the state is that of the thread that uses the heap.
-        unsafe { allocator.deallocate_through(&state.front, region, block, layout) };
+        unsafe { state.thread_cache.push_unknown(allocator, region, block, layout) };
     }
 
     /// Tells the thread's heap what its front said.
     #[cold]
     #[inline(never)]
-    pub(super) fn tell_heap(&self, what: NonNull<()>) {
+    pub(super) fn slab_transition(&self, what: NonNull<()>) {
         let state = Self::state();
         let Some(heap) = NonNull::new(state.thread_heap.get()) else { return };
         // SAFETY: A thread's heap is one of the thread tier.
@@ -160,7 +165,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // allocator here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The front is that of the thread that uses the heap, and said so just now.
-        unsafe { allocator.tell(&state.front, what) };
+        unsafe { state.thread_cache.transition(allocator, what) };
         // SAFETY: As above.
         unsafe { self.recount(heap) };
     }
@@ -182,12 +187,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Safety
     /// The calling thread uses the heap, and `state` is its.
     pub(super) unsafe fn close_front(&self, heap: HeapRef<D, Thread>, state: &StateOf<D>) {
-        if fronted::<D>() {
+        if has_thread_cache::<D>() {
             // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
             // here.
             let allocator = unsafe { heap.allocator() };
             // SAFETY: The front is the calling thread's, whose heap alone uses it.
-            unsafe { allocator.leave(&state.front) };
+            unsafe { state.thread_cache.flush(allocator) };
             // SAFETY: The calling thread uses the heap.
             unsafe { self.recount(heap) };
         }
@@ -200,7 +205,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) unsafe fn recount<K: Kind<D>>(&self, heap: HeapRef<D, K>) {
         // SAFETY: The calling thread uses the heap, and has no other reference to its allocator
         // here.
-        let more = unsafe { heap.allocator() }.counted();
+        let more = CacheOf::<D, K>::counted(unsafe { heap.allocator() });
         // SAFETY: The calling thread uses the heap.
         unsafe { heap.local() }.add_live(more);
     }

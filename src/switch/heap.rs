@@ -190,7 +190,7 @@ impl<D: Declaration> Drop for Heap<D> {
             drop_entered(self.heap);
         } else {
             // SAFETY: The handle is going, and the heap is in no context.
-            unsafe { D::allocator().settle_heap(self.heap) };
+            unsafe { D::allocator().retire_heap(self.heap) };
         }
     }
 }
@@ -205,7 +205,7 @@ fn drop_entered<D: Declaration>(heap: HeapRef<D, Coroutine>) {
     if local.set_dropped() {
         local.clear_state();
         // SAFETY: The handle is going, and the heap is in no context.
-        unsafe { D::allocator().settle_heap(heap) };
+        unsafe { D::allocator().retire_heap(heap) };
     }
 }
 

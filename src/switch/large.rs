@@ -11,7 +11,7 @@
 //!   0        64    a multiple of the alignment
 //! ```
 //!
-//! The owner map's entry of the slice in which the object starts leads to the record; further
+//! The page map's entry of the slice in which the object starts leads to the record; further
 //! slices have none. The records of a heap form a list, so that destroying a heap finds them. Lists
 //! are under one lock.
 //!
@@ -24,7 +24,7 @@ use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
 use super::control::Shared;
-use super::owner_map::{Entry, OwnerMap, SpareLeaf};
+use crate::page_map::{Entry, PageMap, SpareLeaf};
 use crate::source::{Obtained, SLICE};
 use crate::sync::Guarded;
 use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
@@ -63,7 +63,7 @@ const SMALL: usize = SLICE / 2;
 /// What large objects are made of: a source, and the map to enter them in.
 pub(crate) struct LargeMemory<S: 'static> {
     pub(crate) source: &'static S,
-    pub(crate) owners: &'static OwnerMap,
+    pub(crate) owners: &'static PageMap,
 }
 
 /// The lists of large objects.

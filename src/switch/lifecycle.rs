@@ -165,7 +165,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Safety
     /// That is so, and the caller alone may touch the heap's local part.
     #[inline(never)]
-    pub(super) unsafe fn settle_heap(&self, heap: HeapRef<D, Coroutine>) {
+    pub(super) unsafe fn retire_heap(&self, heap: HeapRef<D, Coroutine>) {
         // SAFETY: The caller's promises.
         let local = unsafe { heap.local() };
         if local.live() == 0 {
@@ -179,15 +179,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
             unsafe { self.free_heap(heap) };
         } else {
             // SAFETY: The caller's promises.
-            unsafe { self.settle_heap_with_blocks(heap) };
+            unsafe { self.retire_heap_with_blocks(heap) };
         }
     }
 
     /// # Safety
-    /// As [`settle_heap`](Self::settle_heap).
+    /// As [`retire_heap`](Self::retire_heap).
     #[cold]
     #[inline(never)]
-    unsafe fn settle_heap_with_blocks(&self, heap: HeapRef<D, Coroutine>) {
+    unsafe fn retire_heap_with_blocks(&self, heap: HeapRef<D, Coroutine>) {
         let shared = heap.shared();
         // SAFETY: The caller's promises.
         let local = unsafe { heap.local() };
@@ -212,12 +212,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let live = local.live();
         let live_bytes = local.live_bytes.load(Relaxed);
         shared.set_phase(phase);
-        let escaped = shared.balance.settle(live);
+        let escaped = shared.balance.retire(live);
         // From here on, whoever frees the last block may free the heap.
         if escaped == 0 {
             self.lifetimes.remote_frees(live);
             // SAFETY: The balance says that every block is gone, so nobody else knows of the heap.
-            unsafe { self.free_settled(heap) };
+            unsafe { self.free_retired(heap) };
         } else {
             let freed_bytes = if PolicyOf::<D>::ACCOUNTING { shared.remote_bytes.load(Relaxed) } else { 0 };
             let escaped = escaped - usize::from(phase == Phase::Leaked);
@@ -230,7 +230,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Safety
     /// That is so, and the caller was told so by the balance.
     #[inline(never)]
-    unsafe fn free_settled(&self, heap: HeapRef<D, Coroutine>) {
+    unsafe fn free_retired(&self, heap: HeapRef<D, Coroutine>) {
         let shared = heap.shared();
         shared.balance.clear();
         shared.remote.clear();
@@ -258,7 +258,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 self.lifetimes.remote_frees(live);
                 self.lifetimes.orphan_freed();
                 // SAFETY: The balance made the caller the heap's last.
-                unsafe { self.free_settled(heap) };
+                unsafe { self.free_retired(heap) };
             }
             HeapTier::Thread => {
                 // SAFETY: The control block says that it is of the thread tier.
@@ -366,7 +366,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if let Some(heap) = own {
             // SAFETY: The heap was this thread's until `give_up_heaps` took it, and nobody else has
             // it yet.
-            let _ = unsafe { self.bring_home(heap) };
+            let _ = unsafe { self.collect_remote(heap) };
             // SAFETY: As above.
             unsafe { self.close_front(heap, state) };
             // SAFETY: As above.
@@ -392,7 +392,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             next = local.outer.get().heap();
             if local.set_left() {
                 // SAFETY: The handle was dropped, and the heap was just left.
-                unsafe { self.settle_heap_left(heap) };
+                unsafe { self.retire_heap_left(heap) };
             }
         }
     }
@@ -401,14 +401,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// of them.
     ///
     /// # Safety
-    /// As [`settle_heap`](Self::settle_heap).
+    /// As [`retire_heap`](Self::retire_heap).
     #[inline(never)]
-    unsafe fn settle_heap_left(&self, heap: HeapRef<D, Coroutine>) {
+    unsafe fn retire_heap_left(&self, heap: HeapRef<D, Coroutine>) {
         // SAFETY: The handle is gone and the heap is in no context, so nobody else touches the
         // local part.
         unsafe { heap.local() }.clear_state();
         // SAFETY: The caller's promises.
-        unsafe { self.settle_heap(heap) };
+        unsafe { self.retire_heap(heap) };
     }
 
     /// Frees a coroutine heap with all that is in it, now.
@@ -423,7 +423,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         self.lifetimes.remote_frees(shared.balance.get().unsigned_abs());
         // SAFETY: Nobody else knows of the heap; its blocks go with it.
-        unsafe { self.free_settled(heap) };
+        unsafe { self.free_retired(heap) };
     }
 
     /// The part of [`trim`](Self::trim) that is about heaps: their regions go back to the tiers'

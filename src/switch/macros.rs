@@ -104,15 +104,15 @@ macro_rules! switchable_allocator {
             }
 
             #[inline(always)]
-            fn owners() -> &'static $crate::OwnerMap {
-                static OWNERS: $crate::OwnerMap = $crate::OwnerMap::new();
-                &OWNERS
+            fn page_map() -> &'static $crate::PageMap {
+                static PAGE_MAP: $crate::PageMap = $crate::PageMap::new();
+                &PAGE_MAP
             }
 
             #[inline(always)]
-            fn thread_state() -> *const $crate::ThreadState<$crate::FrontOf<Self>> {
+            fn thread_state() -> *const $crate::ThreadState<$crate::ThreadCacheOf<Self>> {
                 ::std::thread_local! {
-                    static STATE: $crate::ThreadState<$crate::FrontOf<$name>> =
+                    static STATE: $crate::ThreadState<$crate::ThreadCacheOf<$name>> =
                         const { $crate::ThreadState::new() };
                 }
                 STATE.with(|state| ::core::ptr::from_ref(state))

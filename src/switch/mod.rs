@@ -2,7 +2,7 @@
 //! allocator behind them.
 //!
 //! In the source, start at `allocator.rs` for the paths of an allocation and a free, at
-//! `owner_map.rs` for how a pointer finds its heap, and at `balance.rs` for why a heap is released
+//! `page_map.rs` for how a pointer finds its heap, and at `balance.rs` for why a heap is released
 //! exactly once.
 
 mod accounting;
@@ -16,11 +16,10 @@ mod fronted;
 mod heap;
 mod large;
 mod lifecycle;
-pub(crate) mod outbox;
-pub(crate) mod owner_map;
 pub(crate) mod parking;
 mod policy;
 mod pool;
+pub(crate) mod remote_cache;
 mod scope;
 mod slow;
 mod statistics;
@@ -36,13 +35,11 @@ pub use context::ThreadState;
 #[doc(hidden)]
 pub use fork::register_fork_handlers;
 pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
-#[doc(hidden)]
-pub use owner_map::OwnerMap;
 pub use policy::{CountingPolicy, DefaultPolicy, Orphan, OrphanAction, Policy};
 pub use scope::SavedContext;
 pub use statistics::{Statistics, Trimmed};
 #[doc(hidden)]
-pub use tiers::FrontOf;
+pub use tiers::ThreadCacheOf;
 pub use tiers::{Declaration, NoTier, PresentTier, TierAllocator, TierSet, Tiers};
 
 use crate::size::{U65536, U1048576};

@@ -48,7 +48,7 @@ impl ParkingLot {
     /// of them are gone already.
     pub(crate) fn park(&self, heap: &'static Shared, live: usize, empty: impl FnOnce()) {
         let mut heaps = self.heaps.lock();
-        let even = heap.balance.settle(live) == 0;
+        let even = heap.balance.retire(live) == 0;
         heap.set_phase(if even { Phase::Emptying } else { Phase::Parked });
         heaps.push(heap);
         drop(heaps);
@@ -65,7 +65,7 @@ impl ParkingLot {
         let heap = heaps.take(|heap| heap.phase() == Phase::Parked)?;
         // SAFETY: A control block is never unmapped.
         let shared = unsafe { heap.as_ref() };
-        shared.balance.unsettle(live(heap));
+        shared.balance.revive(live(heap));
         shared.set_phase(Phase::Alive);
         Some(heap)
     }

@@ -4,15 +4,17 @@ use core::alloc::GlobalAlloc;
 use core::ptr::{NonNull, null_mut};
 
 use super::Policy;
-use super::allocator::{PolicyOf, SwitchableAllocator, fronted, masked_owner, present};
+use super::allocator::{PolicyOf, SwitchableAllocator, has_thread_cache, masked_owner, present};
 use super::balance::Frees;
 use super::context::tier;
 use super::control::{HeapRef, HeapTier, Phase, Shared};
 use super::large::{LargeMemory, Record};
-use super::outbox::Parcel;
-use super::owner_map::{Entry, tag};
-use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, HeapAllocator, Kind, StateOf, Thread, TierSet};
-use crate::alloc::{Allocator, Front, LocalAllocator, ResizeInPlace};
+use super::remote_cache::Parcel;
+use super::tiers::{
+    CacheOf, Coroutine, Declaration, GLOBAL_INDEX, HeapAllocator, Kind, StateOf, Thread, TierSet,
+};
+use crate::alloc::{Allocator, LocalAllocator, ResizeInPlace, ThreadCache, ThreadCacheFor};
+use crate::page_map::{Entry, tag};
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::{AllocError, NonZeroLayout, SourceError, misuse};
 
@@ -26,7 +28,7 @@ const NO_OBJECT: &str = "a large object was freed or resized by another address 
 
 /// What a declaration's large objects are made of.
 pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Policy>::Large> {
-    LargeMemory { source: PolicyOf::<D>::LARGE, owners: D::owners() }
+    LargeMemory { source: PolicyOf::<D>::LARGE, owners: D::page_map() }
 }
 
 /// From this many bytes on, an allocator is asked whether it knows memory to be zero, rather than
@@ -179,7 +181,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // here.
         let allocator = unsafe { heap.allocator() };
         // SAFETY: The calling thread uses the heap.
-        if unsafe { self.bring_home(heap) }
+        if unsafe { self.collect_remote(heap) }
             && let Some(block) = allocator.allocate_at_hand(layout)
         {
             return Ok(block);
@@ -193,7 +195,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ///
     /// # Safety
     /// The calling thread uses the heap.
-    pub(super) unsafe fn bring_home<K: Kind<D>>(&self, heap: HeapRef<D, K>) -> bool {
+    pub(super) unsafe fn collect_remote<K: Kind<D>>(&self, heap: HeapRef<D, K>) -> bool {
         if !reuses_blocks::<D, K>() {
             return false;
         }
@@ -203,17 +205,17 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let mut blocks = 0;
         for (block, layout) in heap.shared().remote.take() {
             blocks += 1;
-            if K::FRONTED {
+            if K::CACHED {
                 // SAFETY: The calling thread uses the heap, which is fronted. Who freed the block
                 // gave it up, and it fits the layout that came with it.
-                unsafe { self.take_home(heap.as_shared(), block, layout) };
+                unsafe { self.collect_block(heap.as_shared(), block, layout) };
                 continue;
             }
-            let region = D::owners().find(block.addr().get()).region_of(block);
+            let region = D::page_map().find(block.addr().get()).region_of(block);
             // SAFETY: As above; the map leads to the block's region.
-            unsafe { allocator.deallocate_in(region, block, layout) };
+            unsafe { CacheOf::<D, K>::deallocate_in(allocator, region, block, layout) };
         }
-        if K::FRONTED && blocks > 0 {
+        if K::CACHED && blocks > 0 {
             // The allocator counts them as freed, the balance does too; this cancels one of the
             // two.
             // SAFETY: The calling thread uses the heap.
@@ -247,7 +249,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if reused && shared.tier == HeapTier::Thread && self.armed(state) {
             // SAFETY: The caller gives the block up, and an allocator that reuses blocks promises
             // that they have room for a link.
-            if let Some(parcel) = unsafe { state.outbox.put(owner, block, layout) } {
+            if let Some(parcel) = unsafe { state.remote_cache.put(owner, block, layout) } {
                 self.send(parcel);
             }
             return;
@@ -270,7 +272,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// Sends all blocks that this thread keeps back.
     pub(super) fn send_all(&self, state: &StateOf<D>) {
-        while let Some(parcel) = state.outbox.take() {
+        while let Some(parcel) = state.remote_cache.take() {
             self.send(parcel);
         }
     }
@@ -377,7 +379,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         state: &StateOf<D>,
         layout: NonZeroLayout,
     ) -> *mut u8 {
-        let known = !K::FRONTED
+        let known = !K::CACHED
             && (WORTH_KNOWING..=K::LARGEST).contains(&layout.size())
             && layout.align() <= K::LARGEST;
         if known {
@@ -394,7 +396,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if block.is_null() {
             return block;
         }
-        let entry = D::owners().find(block.addr());
+        let entry = D::page_map().find(block.addr());
         let zeroed = entry.tag() == tag::LARGE && {
             // SAFETY: The entry of a large object was made from its record, which is alive as long
             // as the object, just made.
@@ -431,8 +433,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 return unsafe { self.resize_small(heap, block, old, new) };
             }
         }
-        if fronted::<D>()
-            && state.front.knows(block)
+        if has_thread_cache::<D>()
+            && state.thread_cache.knows(block)
             && let Some(heap) = NonNull::new(state.thread_heap.get())
         {
             // SAFETY: A thread's heap is one of the thread tier.
@@ -441,7 +443,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // object, which it knows none of; the caller's promises.
             return unsafe { self.resize_small(heap, block, old, new) };
         }
-        let entry = D::owners().find(block.addr().get());
+        let entry = D::page_map().find(block.addr().get());
         let owner = match entry.tag() {
             // SAFETY: The block is in no slice of ours, so the global tier allocated it; the
             // caller's promises.

@@ -1,7 +1,7 @@
 //! The source under a heap's allocator: it records whose the memory is.
 //!
 //! Over a source of equal blocks (`BLOCK` not zero) each block begins with a header that leads to
-//! the heap, and the owner map says how to find the header:
+//! the heap, and the page map says how to find the header:
 //!
 //! ```text
 //!   block (BLOCK bytes, multiple of BLOCK)
@@ -27,10 +27,10 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use super::control::Shared;
-use super::owner_map::Entry;
-use super::tiers::{Declaration, HeapAllocator, Kind, TierAllocator};
-use crate::alloc::LocalAllocator;
+use super::tiers::{CacheOf, Declaration, HeapAllocator, Kind, TierAllocator};
+use crate::alloc::ThreadCacheFor;
 use crate::layout::round_up;
+use crate::page_map::Entry;
 use crate::source::request::obtain_units;
 use crate::source::{Obtained, SLICE};
 use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
@@ -44,7 +44,8 @@ const HEADER: usize = 16;
 const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
 
 /// The source of the regions of one heap of the tier `K` of `D`.
-pub(crate) struct TierSource<D, K> {
+#[doc(hidden)]
+pub struct TierSource<D, K> {
     control: NonNull<Shared>,
     tier: PhantomData<fn() -> (D, K)>,
 }
@@ -70,7 +71,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
     };
 
     /// Whether regions are slabs, which the header lies in and not before.
-    const SLABS: bool = <HeapAllocator<D, K> as LocalAllocator>::SLABS;
+    const SLABS: bool = <CacheOf<D, K> as ThreadCacheFor<HeapAllocator<D, K>>>::SLABS;
 
     pub(crate) fn new(control: NonNull<Shared>) -> Self {
         Self { control, tier: PhantomData }
@@ -130,7 +131,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         let region = K::source().obtain(asked)?;
         let start = region.cast::<u8>();
         let entered = if Self::BLOCK == 0 {
-            D::owners().enter_range(start.addr().get(), len, Entry::masked(start, len.ilog2()))
+            D::page_map().enter_range(start.addr().get(), len, Entry::masked(start, len.ilog2()))
         } else {
             enter_block::<D>(start, len)
         };
@@ -150,7 +151,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         let Ok((asked, len)) = Self::for_slab(layout) else { return };
         self.shared().refund(len);
         if Self::BLOCK == 0 {
-            D::owners().leave_range(start.addr().get(), len);
+            D::page_map().leave_range(start.addr().get(), len);
         }
         // SAFETY: The source holds the region, which nobody uses, and which is at least that long.
         unsafe { K::source().release(ptr::bytes(start, len), asked) };
@@ -170,7 +171,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
     fn obtain_slices(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
         let obtained = obtain_units(K::source(), least, preferred, SLICE)?;
         let (start, len) = (obtained.region.cast::<u8>(), obtained.region.len());
-        if let Err(error) = D::owners().enter_range(start.addr().get(), len, Entry::direct(self.control)) {
+        if let Err(error) = D::page_map().enter_range(start.addr().get(), len, Entry::direct(self.control)) {
             let fits = NonZeroLayout::of_region(len, least.align())?;
             // SAFETY: Just obtained, and nobody has seen it; whole slices of a region fit it.
             unsafe { K::source().release(obtained.region, fits) };
@@ -197,7 +198,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         // The region's length may be cut to what fits, but slices are entered whole.
         let (Ok(asked), Some(len)) = (slices(layout), round_up(region.len(), SLICE)) else { return };
         let start = region.cast::<u8>();
-        D::owners().leave_range(start.addr().get(), len);
+        D::page_map().leave_range(start.addr().get(), len);
         // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
         unsafe { K::source().release(ptr::bytes(start, len), asked) };
     }
@@ -220,7 +221,7 @@ fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), So
     let base = ptr::at(start.as_ptr(), first);
     let Some(base) = NonNull::new(base) else { return Err(SourceError::AddressOutOfRange) };
     let entry = Entry::masked(base, size.ilog2());
-    let owners = D::owners();
+    let owners = D::page_map();
     if owners.find(first) == entry {
         return Ok(());
     }

@@ -4,10 +4,10 @@ use core::alloc::GlobalAlloc;
 use core::marker::PhantomData;
 
 use super::control::HeapTier;
-use super::owner_map::OwnerMap;
 use super::tier_source::TierSource;
 use super::{Policy, SwitchableAllocator, ThreadState};
-use crate::alloc::{Front, NoFront};
+use crate::alloc::ThreadCache;
+use crate::page_map::PageMap;
 use crate::{BumpAllocator, LocalAllocator, MemorySource, NonZeroLayout, SourceError};
 
 /// A switchable allocator that was declared, by
@@ -32,19 +32,19 @@ pub unsafe trait Declaration: Sized + Send + Sync + 'static {
 
     /// The table from addresses to the heaps of this allocator.
     #[doc(hidden)]
-    fn owners() -> &'static OwnerMap;
+    fn page_map() -> &'static PageMap;
 
     /// The calling thread's state.
     #[doc(hidden)]
-    fn thread_state() -> *const ThreadState<FrontOf<Self>>;
+    fn thread_state() -> *const ThreadState<ThreadCacheOf<Self>>;
 }
 
 /// What the threads of a declaration keep near them of their heaps' allocators.
 #[doc(hidden)]
-pub type FrontOf<D> = <<<D as Declaration>::Tiers as TierSet>::Thread as TierAllocator>::Front;
+pub type ThreadCacheOf<D> = <HeapAllocator<D, Thread> as LocalAllocator>::Cache;
 
 /// The state of a thread of a declaration.
-pub(crate) type StateOf<D> = ThreadState<FrontOf<D>>;
+pub(crate) type StateOf<D> = ThreadState<ThreadCacheOf<D>>;
 
 /// Three tiers and what they share: [`Tiers`].
 pub trait TierSet: sealed::Sealed + Sync + 'static {
@@ -180,10 +180,7 @@ pub trait TierAllocator: sealed::Tier + 'static {
     type TierSource: MemorySource + Sync + 'static;
     /// The allocator over another source.
     #[doc(hidden)]
-    type Built<S: MemorySource + Send>: LocalAllocator<Source = S, Front = Self::Front>;
-    /// What each thread keeps near it.
-    #[doc(hidden)]
-    type Front: Front;
+    type Built<S: MemorySource + Send>: LocalAllocator<Source = S>;
 
     #[doc(hidden)]
     fn source(&self) -> &Self::TierSource;
@@ -197,7 +194,6 @@ where
     const PRESENT: bool = true;
     type TierSource = A::Source;
     type Built<S: MemorySource + Send> = A::WithSource<S>;
-    type Front = A::Front;
 
     #[inline(always)]
     fn source(&self) -> &A::Source {
@@ -213,7 +209,6 @@ impl TierAllocator for NoTier {
     const PRESENT: bool = false;
     type TierSource = NoSource;
     type Built<S: MemorySource + Send> = BumpAllocator<S>;
-    type Front = NoFront;
 
     fn source(&self) -> &NoSource {
         &NoSource
@@ -250,7 +245,8 @@ unsafe impl MemorySource for NoSource {
 }
 
 /// One of the two tiers that consist of heaps.
-pub(crate) trait Kind<D: Declaration>: Sized + 'static {
+#[doc(hidden)]
+pub trait Kind<D: Declaration>: Sized + 'static {
     const TIER: HeapTier;
     /// The tier's index in the accounts.
     const INDEX: usize;
@@ -259,7 +255,7 @@ pub(crate) trait Kind<D: Declaration>: Sized + 'static {
     fn source() -> &'static <Self::Allocator as TierAllocator>::TierSource;
 
     /// Whether the tier's heaps keep a part of their allocator in their threads' static storage.
-    const FRONTED: bool;
+    const CACHED: bool;
 
     /// The largest size or alignment in bytes that the tier's allocator is asked for; what is
     /// larger is a large object.
@@ -272,10 +268,14 @@ pub(crate) trait Kind<D: Declaration>: Sized + 'static {
 }
 
 /// The coroutine tier.
-pub(crate) struct Coroutine;
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Coroutine;
 
 /// The thread tier.
-pub(crate) struct Thread;
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Thread;
 
 pub(crate) const GLOBAL_INDEX: usize = 2;
 
@@ -283,7 +283,7 @@ type Set<D> = <D as Declaration>::Tiers;
 
 impl<D: Declaration> Kind<D> for Coroutine {
     const TIER: HeapTier = HeapTier::Coroutine;
-    const FRONTED: bool = false;
+    const CACHED: bool = false;
     const INDEX: usize = 0;
     type Allocator = <Set<D> as TierSet>::Coroutine;
 
@@ -295,7 +295,7 @@ impl<D: Declaration> Kind<D> for Coroutine {
 
 impl<D: Declaration> Kind<D> for Thread {
     const TIER: HeapTier = HeapTier::Thread;
-    const FRONTED: bool = <FrontOf<D> as Front>::PRESENT;
+    const CACHED: bool = <ThreadCacheOf<D> as ThreadCache>::PRESENT;
     const INDEX: usize = 1;
     type Allocator = <Set<D> as TierSet>::Thread;
 
@@ -305,5 +305,9 @@ impl<D: Declaration> Kind<D> for Thread {
     }
 }
 
+/// The thread cache of a tier's allocator.
+pub(crate) type CacheOf<D, K> = <HeapAllocator<D, K> as LocalAllocator>::Cache;
+
 /// The allocator of a heap: the user's, over the tier's registering source.
-pub(crate) type HeapAllocator<D, K> = <<K as Kind<D>>::Allocator as TierAllocator>::Built<TierSource<D, K>>;
+#[doc(hidden)]
+pub type HeapAllocator<D, K> = <<K as Kind<D>>::Allocator as TierAllocator>::Built<TierSource<D, K>>;

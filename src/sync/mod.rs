@@ -6,26 +6,26 @@
 
 mod fork;
 mod futex;
-#[cfg(feature = "std")]
-mod home;
 mod lock;
 #[cfg(feature = "std")]
 mod remote;
 #[cfg(feature = "std")]
 mod table;
+#[cfg(feature = "std")]
+mod thread_number;
 
 pub(crate) use fork::ForkHold;
 #[cfg(feature = "std")]
 pub(crate) use fork::{forked, forks_here};
 pub(crate) use futex::Futex;
-#[cfg(feature = "std")]
-pub(crate) use home::{home, move_home};
 pub(crate) use lock::Guarded;
 pub use lock::{RawLock, SpinFutexLock};
 #[cfg(feature = "std")]
 pub(crate) use remote::{Batch, RemoteBlock, RemoteList};
 #[cfg(feature = "std")]
 pub(crate) use table::PointerTable;
+#[cfg(feature = "std")]
+pub(crate) use thread_number::{set_thread_number, thread_number};
 
 #[cfg(not(all(test, loom)))]
 pub(crate) use core::sync::atomic;
@@ -72,10 +72,10 @@ pub(crate) const SPINS: u32 = 100;
 #[cfg(all(test, loom))]
 pub(crate) const SPINS: u32 = 1;
 
-/// The logarithm of the number of slices in a leaf of the owner map.
+/// The logarithm of the number of slices in a leaf of the page map.
 #[cfg(all(feature = "std", not(all(test, loom))))]
 pub(crate) const LEAF_BITS: u32 = 13;
-/// Loom keeps books of each entry, so two are enough.
+/// Loom keeps index of each entry, so two are enough.
 #[cfg(all(feature = "std", test, loom))]
 pub(crate) const LEAF_BITS: u32 = 1;
 

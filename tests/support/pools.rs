@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use context_allocator::source::SLICE;
 use context_allocator::{
-    BlockSize, Decommit, MemorySource, MmapSource, NonZeroLayout, Obtained, Remapped, SliceSource,
-    SourceError,
+    BlockSize, Decommit, MemorySource, MmapSource, NonZeroLayout, Obtained, Remapped, RunSource, SourceError,
 };
 
 use super::layout;
@@ -132,18 +131,14 @@ unsafe impl Decommit for Checked {
 
 /// A region of a pool that is released when it is dropped; both ends of each slice are written.
 pub struct Run<'a, S: Decommit, C: BlockSize> {
-    pub pool: &'a SliceSource<S, C>,
+    pub pool: &'a RunSource<S, C>,
     pub layout: NonZeroLayout,
     pub region: NonNull<[u8]>,
     pub stamp: u64,
 }
 
 impl<'a, S: Decommit, C: BlockSize> Run<'a, S, C> {
-    pub fn obtain(
-        pool: &'a SliceSource<S, C>,
-        layout: NonZeroLayout,
-        stamp: u64,
-    ) -> Result<Self, SourceError> {
+    pub fn obtain(pool: &'a RunSource<S, C>, layout: NonZeroLayout, stamp: u64) -> Result<Self, SourceError> {
         let Obtained { region, zeroed } = pool.obtain_between(layout, layout.size())?;
         assert_eq!(region.len(), layout.size().next_multiple_of(SLICE));
         assert!(region.cast::<u8>().addr().get().is_multiple_of(layout.align().max(SLICE)));
@@ -241,14 +236,14 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) -> Duration {
 pub fn resident(start: usize, len: usize) -> usize {
     let mut pages = vec![0_u8; len.div_ceil(4096)];
     let start = std::ptr::without_provenance_mut(start);
-    // SAFETY: The kernel looks at its books of the range, and writes a byte for each page.
+    // SAFETY: The kernel looks at its index of the range, and writes a byte for each page.
     let outcome = unsafe { libc::mincore(start, len, pages.as_mut_ptr()) };
     assert_eq!(outcome, 0);
     pages.iter().filter(|&&page| page & 1 == 1).count() * 4096
 }
 
 /// Takes that many slices, writes to every page, and gives them back; where they were.
-pub fn use_slices<S: Decommit>(pool: &SliceSource<S>, slices: usize) -> usize {
+pub fn use_slices<S: Decommit>(pool: &RunSource<S>, slices: usize) -> usize {
     let run = Run::obtain(pool, layout(slices * SLICE, 1), 0).unwrap();
     // SAFETY: The region is held.
     unsafe { run.region.cast::<u8>().write_bytes(1, slices * SLICE) };

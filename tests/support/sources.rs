@@ -1,6 +1,6 @@
 //! A source that checks whoever uses it.
 //!
-//! It may stand under a `#[global_allocator]`: its books are kept in memory from `System`, and a
+//! It may stand under a `#[global_allocator]`: its index are kept in memory from `System`, and a
 //! mistake is written down rather than reported by a panic, since no method of a source may unwind.
 
 use std::ptr::NonNull;
@@ -17,7 +17,7 @@ use context_allocator::{MemorySource, NonZeroLayout, Obtained, SourceError};
 #[derive(Debug)]
 pub struct CountingSource<S> {
     source: S,
-    books: Mutex<Books>,
+    index: Mutex<Index>,
 }
 
 /// What a [`CountingSource`] counted.
@@ -45,7 +45,7 @@ struct Region {
 }
 
 #[derive(Debug)]
-struct Books {
+struct Index {
     /// The regions held, by address.
     regions: Vec<Region, System>,
     counts: Counts,
@@ -55,12 +55,12 @@ struct Books {
 impl<S> CountingSource<S> {
     /// Counts what `source` gives from now on.
     pub const fn new(source: S) -> Self {
-        let books = Books {
+        let index = Index {
             regions: Vec::new_in(System),
             counts: Counts { obtained: 0, refused: 0, released: 0, held: 0, bytes: 0, most_bytes: 0 },
             fault: None,
         };
-        Self { source, books: Mutex::new(books) }
+        Self { source, index: Mutex::new(index) }
     }
 
     /// The source behind it.
@@ -70,15 +70,15 @@ impl<S> CountingSource<S> {
 
     /// The counts at this moment.
     pub fn counts(&self) -> Counts {
-        self.books().counts
+        self.index().counts
     }
 
     /// Whether `len` bytes at `address` lie in one region that is held.
     pub fn holds(&self, address: usize, len: usize) -> bool {
-        let books = self.books();
-        match books.regions.partition_point(|region| region.start <= address).checked_sub(1) {
+        let index = self.index();
+        match index.regions.partition_point(|region| region.start <= address).checked_sub(1) {
             Some(below) => {
-                let region = books.regions[below];
+                let region = index.regions[below];
                 address - region.start < region.len && len <= region.len - (address - region.start)
             }
             None => false,
@@ -88,7 +88,7 @@ impl<S> CountingSource<S> {
     /// Checks that nothing went wrong so far.
     #[track_caller]
     pub fn assert_sound(&self) {
-        let fault = self.books().fault;
+        let fault = self.index().fault;
         assert_eq!(fault, None);
     }
 
@@ -101,12 +101,12 @@ impl<S> CountingSource<S> {
         assert_eq!(counts.obtained, counts.released);
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Books {
+impl Index {
     fn enter(&mut self, region: Region, min_align: usize) {
         let at = self.regions.partition_point(|other| other.start < region.start);
         let Region { start, len, layout } = region;
@@ -132,7 +132,7 @@ impl Books {
         counts.most_bytes = counts.most_bytes.max(counts.bytes);
     }
 
-    /// Takes the region out of the books, or remembers why it is not in them.
+    /// Takes the region out of the index, or remembers why it is not in them.
     fn leave(&mut self, start: usize, len: usize, layout: NonZeroLayout) -> Option<()> {
         let Ok(at) = self.regions.binary_search_by_key(&start, |region| region.start) else {
             self.fault = Some("a region was released that is not held");
@@ -157,7 +157,7 @@ impl Books {
 }
 
 // SAFETY: Regions are those of the source behind it, passed on as they are; a release is passed on
-// only where the books say that the region is held and fits. The mutex does not allocate, the books
+// only where the index say that the region is held and fits. The mutex does not allocate, the index
 // grow in memory of `System`.
 unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
     const ZEROED: bool = S::ZEROED;
@@ -168,20 +168,20 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
         let region = self.source.obtain(layout);
-        let mut books = self.books();
+        let mut index = self.index();
         match region {
             Ok(region) => {
                 let start = region.cast::<u8>().addr().get();
-                books.enter(Region { start, len: region.len(), layout }, S::MIN_ALIGN);
+                index.enter(Region { start, len: region.len(), layout }, S::MIN_ALIGN);
             }
-            Err(_) => books.counts.refused += 1,
+            Err(_) => index.counts.refused += 1,
         }
         region
     }
 
     fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
         let obtained = self.source.obtain_between(least, preferred);
-        let mut books = self.books();
+        let mut index = self.index();
         match obtained {
             Ok(Obtained { region, .. }) => {
                 let (start, len) = (region.cast::<u8>().addr().get(), region.len());
@@ -189,22 +189,22 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
                 let largest = isize::MAX as usize & least.align().wrapping_neg();
                 let fits = preferred.max(least.size()).min(len).min(largest);
                 let layout = least.with_size(fits).unwrap_or(least);
-                books.enter(Region { start, len, layout }, S::MIN_ALIGN);
+                index.enter(Region { start, len, layout }, S::MIN_ALIGN);
                 let unit = S::MIN_ALIGN.min(1 << least.size().trailing_zeros());
                 if len < least.size() || !len.is_multiple_of(unit) {
-                    books.fault = Some("the length of a region is not one that was asked for");
+                    index.fault = Some("the length of a region is not one that was asked for");
                 }
             }
-            Err(_) => books.counts.refused += 1,
+            Err(_) => index.counts.refused += 1,
         }
         obtained
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        // The books come first: once released, the same address may be obtained on another thread.
-        let left = self.books().leave(region.cast::<u8>().addr().get(), region.len(), layout);
+        // The index come first: once released, the same address may be obtained on another thread.
+        let left = self.index().leave(region.cast::<u8>().addr().get(), region.len(), layout);
         if left.is_some() {
-            // SAFETY: The caller's promises, and the books agree.
+            // SAFETY: The caller's promises, and the index agree.
             unsafe { self.source.release(region, layout) };
         }
     }

@@ -5,7 +5,7 @@
 //! What must hold at the end: every block had its contents until it was freed, nothing is held, and
 //! every region went back to where it came from.
 //!
-//! The books of the test are kept in the global tier, so that the blocks counted in the heaps are
+//! The index of the test are kept in the global tier, so that the blocks counted in the heaps are
 //! those of the workers.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};

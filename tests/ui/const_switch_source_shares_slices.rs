@@ -1,4 +1,4 @@
-//! An arena whose chunks are smaller than a slice of the owner map cannot stand in a tier.
+//! An arena whose chunks are smaller than a slice of the page map cannot stand in a tier.
 
 // says: this source cannot stand in a tier, because it may share 64 KiB slices with memory of
 // others: use an ArenaSource by value, whose chunks are at least U65536, or a source of whole

@@ -185,7 +185,7 @@ impl Bins {
     ///
     /// # Safety
     /// As [`remove`](Self::remove).
-    pub(super) unsafe fn tell(&self, region: &Region, most: usize) {
+    pub(super) unsafe fn transition(&self, region: &Region, most: usize) {
         // SAFETY: The caller's promises.
         unsafe { self.untell(region) };
         // SAFETY: As above.

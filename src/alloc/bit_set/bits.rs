@@ -1,4 +1,4 @@
-//! Words of free blocks in a row, wherever they stand: in a region's books, or in an allocator's
+//! Words of free blocks in a row, wherever they stand: in a region's index, or in an allocator's
 //! own value.
 
 #![forbid(unsafe_code)]

@@ -6,7 +6,7 @@ use super::bits::Wanted;
 use super::map::UNSETTLED;
 use super::region::Region;
 use super::word::{self, BITS};
-use super::{BitSetAllocator, Quick, quick};
+use super::{BitSetAllocator, QuickFit, quick_fit};
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// A block that was taken.
@@ -27,8 +27,8 @@ impl Taken {
 impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// The longest run that waits to be wanted again, in blocks: none that has a region of its own.
     const LONGEST_QUICK: usize = {
-        let most = (Self::WINDOW - Self::BOOKS) / Self::BLOCK;
-        if most < quick::LONGEST { most } else { quick::LONGEST }
+        let most = (Self::WINDOW - Self::INDEX) / Self::BLOCK;
+        if most < quick_fit::LONGEST { most } else { quick_fit::LONGEST }
     };
 
     /// Takes a block or a run that waits.
@@ -134,7 +134,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
 
     /// Gives the runs that wait back to their regions' maps.
     pub(super) fn flush_quick(&self) {
-        for len in Quick::lengths() {
+        for len in QuickFit::lengths() {
             self.quick.drain(len, |run| {
                 // SAFETY: A run that waits lies in a region that is held: one is released only
                 // after all runs went back.
@@ -198,7 +198,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         // SAFETY: The block is in the region, so its word is.
         let (bits, longest) = unsafe { region.word(word) };
         if longest.get() != UNSETTLED {
-            return self.unsettle(region, at);
+            return self.revive(region, at);
         }
         bits.set(bits.get() | 1 << bit);
     }
@@ -206,7 +206,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// Does what `give_single_back` leaves for the first block that is freed since the word was
     /// settled.
     #[inline(never)]
-    fn unsettle(&self, region: &Region, at: usize) {
+    fn revive(&self, region: &Region, at: usize) {
         region.give_single(at, self.identity.get());
         self.reopen(region);
     }

@@ -62,7 +62,7 @@ where
 /// An allocator of `N` blocks of `B` bytes whose bits stand in its own value.
 ///
 /// It obtains one region of exactly `N * B` bytes, with the first allocation, and every byte of it
-/// is a block's: there are no books. So it suits memory that is small and fixed, such as a static
+/// is a block's: there are no index. So it suits memory that is small and fixed, such as a static
 /// range in firmware, and it can stand in a `static` itself. Requests take adjacent blocks, at any
 /// alignment; what does not fit is refused. To allocate or free a block takes a few instructions; a
 /// run looks at the words that have free blocks, at most 64. It is for one thread at a time: it can

@@ -49,7 +49,7 @@ pub(super) const fn row_words(words: usize) -> usize {
     ROWS + ROWS * row_groups(words)
 }
 
-/// The books of a region.
+/// The index of a region.
 #[derive(Clone, Copy)]
 pub(super) struct Map<'a> {
     pub(super) bits: Bits<'a>,
@@ -201,7 +201,7 @@ impl Map<'_> {
         true
     }
 
-    /// Settles the books after the run around bit `at` of `word`, whose bits are now `bits`, became
+    /// Settles the index after the run around bit `at` of `word`, whose bits are now `bits`, became
     /// longer.
     #[inline]
     pub(super) fn given(self, word: usize, bits: u64, at: usize) {
@@ -233,12 +233,12 @@ impl Map<'_> {
     /// Gives back the blocks `bits` of `word`, at least one.
     pub(super) fn give_word(self, word: usize, bits: u64) {
         self.bits.0[word].set(self.bits.0[word].get() | bits);
-        self.unsettle(word);
+        self.revive(word);
     }
 
     /// Notes that blocks of `word` became free.
     #[inline(always)]
-    pub(super) fn unsettle(self, word: usize) {
+    pub(super) fn revive(self, word: usize) {
         self.set_longest(word, UNSETTLED);
     }
 

@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::{Bits, Map, ROWS, UNSETTLED, Wanted, row_groups, row_words};
 use crate::alloc::bit_set::word::BITS;
 
-struct Books {
+struct Index {
     bits: Vec<Cell<u64>>,
     longest: Vec<Cell<u8>>,
     rows: Vec<Cell<u64>>,
@@ -14,18 +14,18 @@ struct Books {
     blocks: usize,
 }
 
-impl Books {
+impl Index {
     fn new(from: usize, blocks: usize) -> Self {
         let words = blocks.div_ceil(BITS);
-        let books = Self {
+        let index = Self {
             bits: (0..words).map(|_| Cell::new(3)).collect(),
             longest: (0..words).map(|_| Cell::new(3)).collect(),
             rows: (0..row_words(words)).map(|_| Cell::new(3)).collect(),
             present: Cell::new(3),
             blocks,
         };
-        books.map().start_over(from, blocks);
-        books
+        index.map().start_over(from, blocks);
+        index
     }
 
     fn map(&self) -> Map<'_> {
@@ -47,7 +47,7 @@ impl Books {
         let bits = &self.bits[at / BITS];
         assert_eq!(bits.get() >> (at % BITS) & 1, 0);
         bits.set(bits.get() | 1 << (at % BITS));
-        self.map().unsettle(at / BITS);
+        self.map().revive(at / BITS);
     }
 
     /// Every line of the head comment's "always", first with the unsettled words as they are.
@@ -110,8 +110,8 @@ fn naive_has(free: &[bool], wanted: Wanted) -> bool {
         .any(|at| at + wanted.len <= free.len() && free[at..at + wanted.len].iter().all(|&free| free))
 }
 
-fn check_find(books: &Books, free: &[bool], wanted: Wanted) -> Option<usize> {
-    let found = books.map().find(wanted);
+fn check_find(index: &Index, free: &[bool], wanted: Wanted) -> Option<usize> {
+    let found = index.map().find(wanted);
     assert_eq!(found.is_some(), naive_has(free, wanted), "{wanted:?}");
     let at = found?;
     assert!(at % wanted.step == wanted.remainder, "{wanted:?} was put at {at}");
@@ -132,46 +132,46 @@ fn any_wanted(random: &mut fastrand::Rng, blocks: usize) -> Wanted {
 }
 
 /// Runs of random lengths at random multiples are taken and given back; each search is compared,
-/// each line of the books checked.
+/// each line of the index checked.
 #[test]
 fn searches_agree_with_looking_at_every_bit() {
     for (seed, from, blocks) in
         [(1, 0, 64), (2, 3, 61), (3, 13, 1024), (4, 0, 4095), (5, 70, 4160), (6, 300, 9001)]
     {
         let mut random = fastrand::Rng::with_seed(seed);
-        let books = Books::new(from, blocks);
-        books.check();
+        let index = Index::new(from, blocks);
+        index.check();
         let mut taken: Vec<(usize, usize)> = Vec::new();
         for number in 0..3_000 {
-            let free = books.naive();
+            let free = index.naive();
             let wanted = any_wanted(&mut random, blocks);
-            let found = check_find(&books, &free, wanted);
+            let found = check_find(&index, &free, wanted);
             // The number of runs wanders, so that maps are seen at all densities.
             let filling = number / 500 % 2 == 0 || random.bool();
             match found {
                 Some(at) if filling => {
-                    books.map().take(at, wanted.len);
+                    index.map().take(at, wanted.len);
                     taken.push((at, wanted.len));
                 }
                 _ if !taken.is_empty() => {
                     let (at, len) = taken.swap_remove(random.usize(..taken.len()));
                     // Half of them a block at a time.
                     if random.bool() {
-                        assert!(books.map().give(at, len));
-                        assert!(!books.map().give(at + len - 1, 1), "a free block was given back");
+                        assert!(index.map().give(at, len));
+                        assert!(!index.map().give(at + len - 1, 1), "a free block was given back");
                     } else {
-                        (at..at + len).for_each(|at| books.give_single(at));
+                        (at..at + len).for_each(|at| index.give_single(at));
                     }
                 }
                 _ => {}
             }
             if number % 16 == 0 {
-                books.check();
+                index.check();
             }
         }
-        taken.drain(..).for_each(|(at, len)| assert!(books.map().give(at, len)));
-        books.check();
-        assert_eq!(books.map().longest_run(), blocks - from);
+        taken.drain(..).for_each(|(at, len)| assert!(index.map().give(at, len)));
+        index.check();
+        assert_eq!(index.map().longest_run(), blocks - from);
     }
 }
 
@@ -180,32 +180,32 @@ fn searches_agree_with_looking_at_every_bit() {
 fn words_at_a_time() {
     let mut random = fastrand::Rng::with_seed(9);
     for blocks in [640, 64 * 70 + 5] {
-        let books = Books::new(5, blocks);
+        let index = Index::new(5, blocks);
         let mut single: Vec<usize> = Vec::new();
         let mut from = 0;
         for number in 0..4_000 {
             if number / 700 % 2 == 0 {
-                if let Some(word) = books.map().next_for_single(from) {
-                    let mut bits = books.map().take_word(word);
+                if let Some(word) = index.map().next_for_single(from) {
+                    let mut bits = index.map().take_word(word);
                     assert_ne!(bits, 0);
                     from = word + 1;
                     if random.u8(0..4) == 0 {
-                        books.map().give_word(word, bits);
+                        index.map().give_word(word, bits);
                         bits = 0;
                     }
                     single.extend((0..64).filter(|at| bits >> at & 1 != 0).map(|at| word * BITS + at));
                 } else {
-                    assert!(books.map().is_full() && books.naive().iter().all(|free| !free));
+                    assert!(index.map().is_full() && index.naive().iter().all(|free| !free));
                 }
             } else {
                 for _ in 0..20 {
                     if !single.is_empty() {
-                        books.give_single(single.swap_remove(random.usize(..single.len())));
+                        index.give_single(single.swap_remove(random.usize(..single.len())));
                     }
                 }
             }
             if number % 20 == 0 {
-                books.check();
+                index.check();
             }
         }
     }
@@ -213,13 +213,13 @@ fn words_at_a_time() {
 
 #[test]
 fn a_full_map_and_an_empty_one() {
-    let books = Books::new(64, 64);
-    books.check();
-    assert!(books.map().is_full());
-    assert_eq!(books.map().find(Wanted { len: 1, step: 1, remainder: 0 }), None);
-    assert_eq!(books.map().next_for_single(0), None);
-    let books = Books::new(0, 262_144);
-    books.check();
-    assert_eq!(books.map().find(Wanted { len: 262_144, step: 1, remainder: 0 }), Some(0));
-    assert_eq!(books.map().find(Wanted { len: 262_144, step: 2, remainder: 1 }), None);
+    let index = Index::new(64, 64);
+    index.check();
+    assert!(index.map().is_full());
+    assert_eq!(index.map().find(Wanted { len: 1, step: 1, remainder: 0 }), None);
+    assert_eq!(index.map().next_for_single(0), None);
+    let index = Index::new(0, 262_144);
+    index.check();
+    assert_eq!(index.map().find(Wanted { len: 262_144, step: 1, remainder: 0 }), Some(0));
+    assert_eq!(index.map().find(Wanted { len: 262_144, step: 2, remainder: 1 }), None);
 }

@@ -27,7 +27,7 @@
 //! | `word`    | sixty-four blocks                                             |
 //! | `bits`    | words of them in a row                                        |
 //! | `map`     | a region's blocks: bits, runs, summaries                      |
-//! | `region`  | the books in the region's memory; lists of regions            |
+//! | `region`  | the index in the region's memory; lists of regions            |
 //! | `bins`    | regions by the longest run that they may have                 |
 //! | `regions` | obtaining and releasing                                       |
 //! | `blocks`  | taking and giving blocks                                      |
@@ -42,7 +42,7 @@ mod blocks;
 mod fixed;
 mod large;
 mod map;
-mod quick;
+mod quick_fit;
 mod region;
 mod regions;
 mod resize;
@@ -55,14 +55,14 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
-use super::{Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use super::{Allocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
 use crate::size::U64;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, ptr};
 use bins::Bins;
 use blocks::Taken;
 use large::LargeBlocks;
-use quick::Quick;
-use region::{List, Region, books_bytes};
+use quick_fit::QuickFit;
+use region::{List, Region, index_bytes};
 use word::BITS;
 
 /// An allocator of blocks of `B` bytes and of runs of adjacent blocks, with one bit for each block.
@@ -89,8 +89,8 @@ use word::BITS;
 /// Regions come from `S` when they are needed: the first is 256 KiB, a later one an eighth of all
 /// before it together if that is more, up to 262,144 blocks or 16 MiB, whichever is less; or as
 /// large as the source gives: whatever it gives is used. A request that no region of that length
-/// holds gets one of its own, and the alignment counts: what it keeps a block away from the books
-/// does not hold it. A region's books (bits, lengths of runs and their summaries) lie at its start.
+/// holds gets one of its own, and the alignment counts: what it keeps a block away from the index
+/// does not hold it. A region's index (bits, lengths of runs and their summaries) lie at its start.
 /// In blocks of 64 bytes they take 896 bytes of 64 KiB (1.4 %) and 70 KiB of 16 MiB (0.43 %); in
 /// blocks of 8 bytes 3.4 % of 2 MiB.
 ///
@@ -164,7 +164,7 @@ pub struct BitSetAllocator<S: MemorySource, B: BlockSize = U64> {
     bins: Bins,
     all: List,
     large: LargeBlocks,
-    quick: Quick,
+    quick: QuickFit,
     source: S,
     block: PhantomData<fn() -> B>,
 }
@@ -197,22 +197,22 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         if S::MAX_REGION < most { S::MAX_REGION.next_power_of_two() } else { most }
     };
 
-    /// Bytes of the books of the longest region.
-    const BOOKS: usize = {
-        let books = books_bytes(Self::WINDOW / Self::BLOCK, Self::BLOCK);
+    /// Bytes of the index of the longest region.
+    const INDEX: usize = {
+        let index = index_bytes(Self::WINDOW / Self::BLOCK, Self::BLOCK);
         assert!(
-            books <= Self::WINDOW / 2 && books + Self::BLOCK <= S::MAX_REGION,
-            "BitSetAllocator<S, B>: the books would take more than half of a region of S: choose a source of larger \
+            index <= Self::WINDOW / 2 && index + Self::BLOCK <= S::MAX_REGION,
+            "BitSetAllocator<S, B>: the index would take more than half of a region of S: choose a source of larger \
              regions, such as `ArenaSource<MmapSource, U65536>`, or smaller blocks"
         );
-        books
+        index
     };
 
     /// An allocator over `source` that holds nothing yet.
     pub const fn new(source: S) -> Self {
         // Named here, so that sizes that do not go together are an error where the allocator is
         // made.
-        let _ = Self::BOOKS;
+        let _ = Self::INDEX;
         Self {
             hand: Cell::new(0),
             hand_start: Cell::new(null_mut()),
@@ -225,7 +225,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             bins: Bins::new(),
             all: List::new(),
             large: LargeBlocks::new(),
-            quick: Quick::new(),
+            quick: QuickFit::new(),
             source,
             block: PhantomData,
         }
@@ -282,24 +282,24 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     }
 
     /// Whether the layout gets a region of its own: where a region as long as they get could not
-    /// hold it behind the books. The same for every layout that fits a block.
+    /// hold it behind the index. The same for every layout that fits a block.
     #[inline]
     const fn is_large(layout: NonZeroLayout) -> bool {
         let before = if layout.align() <= Self::BLOCK {
-            Self::BOOKS
+            Self::INDEX
         } else if Self::AT_ANY_PLACE {
-            Self::BOOKS.saturating_add(layout.align())
+            Self::INDEX.saturating_add(layout.align())
         } else {
-            // The first such multiple behind the books: both are far below the largest number, or
+            // The first such multiple behind the index: both are far below the largest number, or
             // the second is a power of two.
-            Self::BOOKS.next_multiple_of(layout.align())
+            Self::INDEX.next_multiple_of(layout.align())
         };
         before > Self::WINDOW || Self::rounded(layout.size()) > Self::WINDOW - before
     }
 }
 
 // SAFETY: A block is taken out of the hand or out of a region's map, where it was free, so that no
-// two overlap; it lies in its region, behind the books, whose bits are never set. Numbers count
+// two overlap; it lies in its region, behind the index, whose bits are never set. Numbers count
 // from a region's start, which is at a multiple of `B`. Regions don't move with the allocator, and
 // the one of a live block is not released.
 unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
@@ -404,7 +404,7 @@ impl<S: MemorySource, B: BlockSize> Reset for BitSetAllocator<S, B> {
 unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for BitSetAllocator<S, B> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = BitSetAllocator<S2, B>;
-    type Front = NoFront;
+    type Cache = NoThreadCache;
     const REUSES_BLOCKS: bool = true;
     const LARGEST: usize =
         if S::MAX_REGION / 2 >= Self::WINDOW { isize::MAX as usize } else { Self::WINDOW / 2 };

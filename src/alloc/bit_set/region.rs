@@ -1,16 +1,16 @@
-//! A region of the bit-set allocator: its books, then its blocks.
+//! A region of the bit-set allocator: its index, then its blocks.
 //!
 //! ```text
 //!   a window: WINDOW bytes from a multiple of WINDOW (plus the allocator's phase)
 //!   +--------+------+------+---------+---------+--------------+---------+---------+- - -+---------+
 //!   | Region | bits | rows | touched | longest | padding to B | block h | block h+1     | block n |
 //!   +--------+------+------+---------+---------+--------------+---------+---------+- - -+---------+
-//!   ^ block 0 would be here: numbers count from the region's start, h blocks are the books'
+//!   ^ block 0 would be here: numbers count from the region's start, h blocks are the index'
 //! ```
 //!
-//! Always: a region starts where its window starts and ends in it. So the books of a block are
+//! Always: a region starts where its window starts and ends in it. So the index of a block are
 //! found with a mask; and a block's number is its offset divided by `B`. Bits of blocks that the
-//! books take, and of numbers behind the region's end, are never set.
+//! index take, and of numbers behind the region's end, are never set.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
@@ -41,7 +41,7 @@ pub(super) struct Region {
     row_words: usize,
     /// The word behind the one that was taken to hand last.
     pub(super) cursor: Cell<usize>,
-    /// The first block behind the books, and the first number behind the last block.
+    /// The first block behind the index, and the first number behind the last block.
     first: usize,
     end: usize,
     /// What the source gave; no bytes for a region that is the continuation of another.
@@ -73,32 +73,32 @@ const fn touched_words(words: usize) -> usize {
     words.div_ceil(BITS)
 }
 
-/// Where the books of a region of `words` words have the lengths of runs, in bytes from the
+/// Where the index of a region of `words` words have the lengths of runs, in bytes from the
 /// region's start.
 const fn longest_at(words: usize) -> usize {
     size_of::<Region>() + (words + row_words(words) + touched_words(words)) * size_of::<u64>()
 }
 
-/// Bytes of the books of a region of `blocks` numbers, in whole blocks of `block` bytes.
-pub(super) const fn books_bytes(blocks: usize, block: usize) -> usize {
+/// Bytes of the index of a region of `blocks` numbers, in whole blocks of `block` bytes.
+pub(super) const fn index_bytes(blocks: usize, block: usize) -> usize {
     let words = blocks.div_ceil(BITS);
     (longest_at(words) + words).next_multiple_of(block)
 }
 
-/// Bytes of a region that holds its books and `bytes` more, both multiples of `block`.
+/// Bytes of a region that holds its index and `bytes` more, both multiples of `block`.
 pub(super) const fn region_bytes(bytes: usize, block: usize) -> usize {
-    // A region of the length that is found first needs books for itself too, which are at most a
+    // A region of the length that is found first needs index for itself too, which are at most a
     // word longer.
-    let first = bytes + books_bytes(bytes / block, block);
-    bytes + books_bytes(first / block + BITS, block)
+    let first = bytes + index_bytes(bytes / block, block);
+    bytes + index_bytes(first / block + BITS, block)
 }
 
 impl Region {
-    /// Writes the books of a region of `len` bytes at `start`, all of whose blocks are free. If
+    /// Writes the index of a region of `len` bytes at `start`, all of whose blocks are free. If
     /// `is_zero`, those are zero.
     ///
     /// # Safety
-    /// The bytes are the allocator's alone; `start` is at a multiple of `block` and of 8; the books
+    /// The bytes are the allocator's alone; `start` is at a multiple of `block` and of 8; the index
     /// leave room for a block at least.
     pub(super) unsafe fn make<'a>(
         start: NonNull<u8>,
@@ -111,13 +111,13 @@ impl Region {
     ) -> &'a Self {
         let end = len / block;
         let words = end.div_ceil(BITS);
-        let first = books_bytes(end, block) / block;
+        let first = index_bytes(end, block) / block;
         debug_assert!(first < end);
         let place = start.cast::<Self>();
         let longest = ptr::up(start.as_ptr(), longest_at(words)).cast::<Cell<u8>>();
         let cells = words + row_words(words) + touched_words(words);
         let after = ptr::up(start.as_ptr(), size_of::<Self>()).cast::<u64>();
-        // SAFETY: `cells` words and `words` bytes follow the header, and `books_bytes` counts all
+        // SAFETY: `cells` words and `words` bytes follow the header, and `index_bytes` counts all
         // of them, which the caller promises to be there; zeroed, they are the words and lengths of
         // a map without a free block.
         unsafe { after.write_bytes(0, cells) };
@@ -267,7 +267,7 @@ impl Region {
         self.end * block
     }
 
-    /// The books.
+    /// The index.
     #[inline]
     pub(super) fn map(&self) -> Map<'_> {
         let after = ptr::up(self.start(), size_of::<Self>()).cast::<Cell<u64>>();

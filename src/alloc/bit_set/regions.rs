@@ -17,7 +17,7 @@ use core::ptr::{NonNull, null_mut};
 
 use super::BitSetAllocator;
 use super::large::release;
-use super::region::{FOREIGN, Region, books_bytes, region_bytes};
+use super::region::{FOREIGN, Region, index_bytes, region_bytes};
 use crate::source::{Obtained, request};
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, misuse, ptr};
 
@@ -138,10 +138,10 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         if obtained.len().saturating_sub(from) < least {
             return None;
         }
-        // The length of the region that begins there, if there is room for its books and a block.
+        // The length of the region that begins there, if there is room for its index and a block.
         let region_at = |from: usize| {
             let len = obtained.len().saturating_sub(from).min(Self::WINDOW) & !(Self::BLOCK - 1);
-            if len < books_bytes(len / Self::BLOCK, Self::BLOCK) + Self::BLOCK { None } else { Some(len) }
+            if len < index_bytes(len / Self::BLOCK, Self::BLOCK) + Self::BLOCK { None } else { Some(len) }
         };
         self.held.set(self.held.get() + obtained.len());
         let is_split = region_at(from + Self::WINDOW).is_some();
@@ -153,7 +153,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
             let place = unsafe { start.add(from) };
             // SAFETY: These `len` bytes were just obtained. They start at a multiple of a block and
             // of 8, as the first region did, and windows are multiples of both; there is room for
-            // the books and a block.
+            // the index and a block.
             let region: &Region = unsafe {
                 Region::make(place, len, Self::BLOCK, given, is_split, is_zero, self.identity.get())
             };
@@ -169,7 +169,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// Puts a region without live blocks behind all others.
     fn tell_empty(&self, region: &Region) {
         // SAFETY: The region is this allocator's, and so are those in the bins: all are held.
-        unsafe { self.bins.tell(region, region.blocks()) };
+        unsafe { self.bins.transition(region, region.blocks()) };
     }
 
     /// Sees to a region without live blocks, and to that of the word at hand if it has none either.

@@ -26,7 +26,8 @@ use core::fmt;
 use core::ptr::{NonNull, null_mut};
 
 use super::{
-    Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere, relocate_zeroed,
+    Allocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace, in_place_or_elsewhere,
+    relocate_zeroed,
 };
 use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 use arithmetic::{MIN_ALIGN, place, rounded};
@@ -347,7 +348,7 @@ impl<S: MemorySource> Reset for BumpAllocator<S> {
 unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = BumpAllocator<S2>;
-    type Front = NoFront;
+    type Cache = NoThreadCache;
     const REUSES_BLOCKS: bool = false;
     const LARGEST: usize = isize::MAX as usize;
 

@@ -36,7 +36,7 @@ use typenum::U16;
 
 use super::{Allocator, LocalAllocator, MmapAllocator, ResizeInPlace, relocate};
 use crate::source::{PooledSource, SLICE};
-use crate::sync::{RawLock, SpinFutexLock, home, move_home};
+use crate::sync::{RawLock, SpinFutexLock, set_thread_number, thread_number};
 use crate::{AllocError, MemorySource, NonZeroLayout, misuse, ptr};
 use budget::Budget;
 use owners::Owners;
@@ -249,7 +249,7 @@ where
             match self.try_with(home.wrapping_add(step), &allocate) {
                 Some(Ok(block)) => {
                     if taken & 1 != 0 {
-                        move_home(self.shard(home.wrapping_add(step)).1);
+                        set_thread_number(self.shard(home.wrapping_add(step)).1);
                     }
                     return Ok(block);
                 }
@@ -342,7 +342,7 @@ where
         if Self::is_large(layout) {
             return self.large.allocate(layout);
         }
-        let home = home();
+        let home = thread_number();
         match self.try_with(home, |allocator| allocator.allocate(layout)) {
             Some(Ok(block)) => Ok(Self::cut(block)),
             _ => self.allocate_elsewhere(home, |allocator| allocator.allocate(layout)).map(Self::cut),
@@ -367,7 +367,7 @@ where
             return self.large.allocate_zeroed(layout);
         }
         // The shard's allocator may know that its memory is zero.
-        let home = home();
+        let home = thread_number();
         let allocate = |allocator: &Over<A>| allocator.allocate_zeroed(layout);
         match self.try_with(home, allocate) {
             Some(Ok(block)) => Ok(Self::cut(block)),

@@ -1,6 +1,6 @@
 //! From an address to the shard whose region it lies in.
 //!
-//! A table of two levels over slices of 64 KiB, as the owner map of the switchable allocator is;
+//! A table of two levels over slices of 64 KiB, as the page map of the switchable allocator is;
 //! but its root is mapped when the first region is obtained, so that the table is a word until
 //! then, can be moved, and goes when the allocator does.
 //!

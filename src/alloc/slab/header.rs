@@ -1,4 +1,4 @@
-//! A slab: the memory of blocks of one class, and its books.
+//! A slab: the memory of blocks of one class, and its index.
 //!
 //! ```text
 //!   slab (LEN bytes at a multiple of LEN)
@@ -51,7 +51,7 @@ pub(super) enum State {
 /// What a current slab counts down from: more than the blocks of a slab.
 const NEVER: u32 = 1 << 31;
 
-/// The books of a slab: see the head of this file.
+/// The index of a slab: see the head of this file.
 #[repr(C, align(64))]
 pub(super) struct Slab {
     /// Where the header of colour 0 lies over what is left to the tier.
@@ -387,7 +387,7 @@ unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
 
 #[cfg(all(test, feature = "std", not(loom)))]
 impl Slab {
-    /// Checks the slab's own books; gives the blocks on its list.
+    /// Checks the slab's own index; gives the blocks on its list.
     pub(super) fn check(&self) -> std::collections::BTreeSet<usize> {
         let mut free = std::collections::BTreeSet::new();
         let mut next = self.free.get();

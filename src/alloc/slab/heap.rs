@@ -19,8 +19,8 @@ use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
 use super::super::classes::{CLASSES, bytes_of};
-use super::front::{Lists, OwnSlabs};
 use super::header::{Slab, State, TWICE};
+use super::thread_cache::{Lists, OwnSlabs};
 use crate::source::request;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, misuse, ptr};
 
@@ -285,7 +285,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// The countdown of a slab has ended.
     #[cold]
     #[inline(never)]
-    pub(super) fn tell(&self, near: Near<'_, B>, slab: &Slab) {
+    pub(super) fn transition(&self, near: Near<'_, B>, slab: &Slab) {
         self.check(slab);
         if slab.state.get() == State::Queued {
             unlink(&self.queues[slab.class()], slab);

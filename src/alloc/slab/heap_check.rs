@@ -1,4 +1,4 @@
-//! Checks all books of a heap, for tests.
+//! Checks all index of a heap, for tests.
 
 use std::collections::BTreeMap;
 

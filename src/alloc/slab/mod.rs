@@ -12,21 +12,21 @@
 //! | `heap`   | slabs by class, empty ones, and those of the source         |
 //! | `front`  | what a thread keeps near: lists of blocks, its own slabs    |
 
-mod front;
 mod header;
 mod heap;
+mod thread_cache;
 
 use core::fmt;
 use core::ptr::NonNull;
 
 use super::classes::{self, FINE, STEP, bytes_of, class_of};
-use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use super::{Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, ThreadCacheFor, in_place_or_elsewhere};
 use crate::size::U65536;
 use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
-use front::Lists;
-pub use front::SlabFront;
 use header::Slab;
 use heap::{Heap, Near};
+use thread_cache::Lists;
+pub use thread_cache::SlabThreadCache;
 
 /// Bytes at the start of each slab that are left to a tier.
 const RESERVED: usize = 16;
@@ -137,7 +137,7 @@ impl<S: MemorySource, B: BlockSize> SlabAllocator<S, B> {
         let slab = unsafe { &*Self::slab_of(base, block, layout) };
         // SAFETY: The block lies in the slab, and the caller gives it up.
         if unsafe { slab.push(block) } {
-            self.heap.tell(self.near(), slab);
+            self.heap.transition(self.near(), slab);
         }
     }
 }
@@ -236,17 +236,14 @@ impl<S: MemorySource, B: BlockSize> Reset for SlabAllocator<S, B> {
 
 // SAFETY: Nothing is obtained before the first `refill`; `clear` and dropping the heap release all
 // regions, each as it was obtained, but for one that `clear` keeps; blocks are at least 16 bytes at
-// a multiple of 16, and lie in one slab behind its header, which leaves out the first 16 bytes.
-// Regions are asked for by the length of a slab, at multiples of it, and cut at multiples of it.
-// The source is a field that nothing changes. For the front: see there; the heap adds up what slabs
-// give out and get back, and `leave` makes that exact.
+// a multiple of 16, and lie in one slab behind its header. The source is a field that nothing
+// changes.
 unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocator<S, B> {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = SlabAllocator<S2, B>;
-    type Front = SlabFront<B>;
+    type Cache = SlabThreadCache<B>;
     const REUSES_BLOCKS: bool = true;
     const LARGEST: usize = Self::LARGEST;
-    const SLABS: bool = true;
 
     fn new_in(source: S) -> Self {
         Self::new(source)
@@ -264,64 +261,81 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
     fn recycle(&mut self) {
         self.reset();
     }
+}
+
+// SAFETY: Regions are asked for by the length of a slab, at multiples of it, and cut at multiples of
+// it; the header leaves out the first 16 bytes. For the cache see its file; the heap adds up what
+// slabs give out and get back, and `flush` makes that exact.
+unsafe impl<S, B> ThreadCacheFor<SlabAllocator<S, B>> for SlabThreadCache<B>
+where
+    S: MemorySource + Send,
+    B: BlockSize,
+{
+    const SLABS: bool = true;
 
     #[inline(always)]
-    unsafe fn deallocate_in(&self, region: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The caller's promises.
-        unsafe { self.free_in(region, block, layout) };
-    }
-
-    #[inline]
-    unsafe fn allocate_from(front: &SlabFront<B>, layout: NonZeroLayout) -> *mut u8 {
-        Self::class(layout).map_or(core::ptr::null_mut(), |class| front.lists.pop(class))
-    }
-
-    #[inline]
-    unsafe fn allocate_through(
-        &self,
-        front: &SlabFront<B>,
-        layout: NonZeroLayout,
-    ) -> Result<NonNull<u8>, AllocError> {
-        let class = Self::class(layout).ok_or(AllocError::TooLarge)?;
-        match NonNull::new(front.lists.pop(class)) {
-            Some(block) => Ok(block),
-            None => self.heap.refill(front.near(), class),
-        }
-    }
-
-    unsafe fn deallocate_through(
-        &self,
-        front: &SlabFront<B>,
+    unsafe fn deallocate_in(
+        allocator: &SlabAllocator<S, B>,
         region: NonNull<u8>,
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) {
-        // SAFETY: The caller's promises: the block lies in a slab of the length that its layout's
-        // class has.
-        let slab = unsafe { &*Self::slab_of(region, block, layout) };
-        self.heap.check(slab);
-        slab.check_block(block.addr().get(), class_of(rounded(layout)));
-        front.own.enter(block.addr().get(), slab);
-        // SAFETY: The block lies in the slab, and the caller gives it up.
-        if unsafe { slab.push(block) } {
-            self.heap.tell(front.near(), slab);
+        // SAFETY: The caller promises what `deallocate` asks for, and that `region` may access the
+        // block's slab.
+        unsafe { allocator.free_in(region, block, layout) };
+    }
+
+    #[inline]
+    unsafe fn pop_uncommon(&self, layout: NonZeroLayout) -> *mut u8 {
+        SlabAllocator::<S, B>::class(layout).map_or(core::ptr::null_mut(), |class| self.lists.pop(class))
+    }
+
+    #[inline]
+    unsafe fn fill(
+        &self,
+        allocator: &SlabAllocator<S, B>,
+        layout: NonZeroLayout,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let class = SlabAllocator::<S, B>::class(layout).ok_or(AllocError::TooLarge)?;
+        match NonNull::new(self.lists.pop(class)) {
+            Some(block) => Ok(block),
+            None => allocator.heap.refill(self.near(), class),
         }
     }
 
-    unsafe fn tell(&self, front: &SlabFront<B>, what: NonNull<()>) {
-        // SAFETY: The front got it from a reference to a slab's header, and nothing happened to the
+    unsafe fn push_unknown(
+        &self,
+        allocator: &SlabAllocator<S, B>,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        // SAFETY: The caller gives back a block of this allocator that fits the layout, so it lies
+        // in a slab of the length that the layout's class has.
+        let slab = unsafe { &*SlabAllocator::<S, B>::slab_of(region, block, layout) };
+        allocator.heap.check(slab);
+        slab.check_block(block.addr().get(), class_of(rounded(layout)));
+        self.own.enter(block.addr().get(), slab);
+        // SAFETY: The block lies in the slab, and the caller gives it up.
+        if unsafe { slab.push(block) } {
+            allocator.heap.transition(self.near(), slab);
+        }
+    }
+
+    unsafe fn transition(&self, allocator: &SlabAllocator<S, B>, slab: NonNull<()>) {
+        // SAFETY: The cache got it from a reference to a slab's header, and nothing happened to the
         // slab since.
-        let slab = unsafe { what.cast::<Slab>().as_ref() };
-        self.heap.tell(front.near(), slab);
+        let slab = unsafe { slab.cast::<Slab>().as_ref() };
+        allocator.heap.transition(self.near(), slab);
     }
 
-    unsafe fn leave(&self, front: &SlabFront<B>) {
-        self.heap.give_back(front.near());
-        self.heap.leave(&front.own);
+    unsafe fn flush(&self, allocator: &SlabAllocator<S, B>) {
+        allocator.heap.give_back(self.near());
+        allocator.heap.leave(&self.own);
     }
 
-    fn counted(&self) -> isize {
-        self.heap.counted()
+    fn counted(allocator: &SlabAllocator<S, B>) -> isize {
+        allocator.heap.counted()
     }
 }
 

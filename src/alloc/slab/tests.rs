@@ -1,10 +1,10 @@
-//! Random operations by itself and through a front, with all books checked after each few.
+//! Random operations by itself and through a cache, with all index checked after each few.
 
 use std::vec::Vec;
 
 use super::*;
 use crate::size::{U4096, U1048576};
-use crate::{ArenaSource, Front, LimitSource, MmapSource, Pushed, RegionSource};
+use crate::{ArenaSource, LimitSource, MmapSource, Pushed, RegionSource, ThreadCache};
 
 type Slabs = SlabAllocator<RegionSource<'static>>;
 
@@ -38,10 +38,10 @@ impl Random {
     }
 }
 
-/// Blocks of an allocator that is used through a front, and what it counted.
+/// Blocks of an allocator that is used through a cache, and what it counted.
 struct Through<S: MemorySource + Send, B: BlockSize> {
     allocator: SlabAllocator<S, B>,
-    front: SlabFront<B>,
+    cache: SlabThreadCache<B>,
     blocks: Vec<(NonNull<u8>, NonZeroLayout)>,
     counted: isize,
     refused: usize,
@@ -50,15 +50,15 @@ struct Through<S: MemorySource + Send, B: BlockSize> {
 impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
     fn new(source: S) -> Self {
         let allocator = SlabAllocator::new(source);
-        Self { allocator, front: SlabFront::EMPTY, blocks: Vec::new(), counted: 0, refused: 0 }
+        Self { allocator, cache: SlabThreadCache::EMPTY, blocks: Vec::new(), counted: 0, refused: 0 }
     }
 
     fn allocate(&mut self, layout: NonZeroLayout) {
-        // SAFETY: The allocator alone uses the front, and is not used otherwise.
-        let block = unsafe { self.front.pop(layout.size(), layout.align()) };
+        // SAFETY: The allocator alone uses the cache, and is not used otherwise.
+        let block = unsafe { self.cache.pop(layout.size(), layout.align()) };
         let block = NonNull::new(block).ok_or(AllocError::Refused);
         // SAFETY: As above.
-        let block = block.or_else(|_| unsafe { self.allocator.allocate_through(&self.front, layout) });
+        let block = block.or_else(|_| unsafe { self.cache.fill(&self.allocator, layout) });
         match block {
             Ok(block) => {
                 assert!(block.addr().get().is_multiple_of(layout.align()));
@@ -72,28 +72,28 @@ impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
 
     fn free(&mut self, index: usize) {
         let (block, layout) = self.blocks.swap_remove(index);
-        // SAFETY: The allocator alone uses the front; the block is allocated and given up.
-        match unsafe { self.front.push(block) } {
+        // SAFETY: The allocator alone uses the cache; the block is allocated and given up.
+        match unsafe { self.cache.push(block) } {
             Pushed::Taken => {}
-            // SAFETY: As above; the front just said so.
-            Pushed::Tell(what) => unsafe { self.allocator.tell(&self.front, what) },
+            // SAFETY: As above; the cache just said so.
+            Pushed::Transition(what) => unsafe { self.cache.transition(&self.allocator, what) },
             // SAFETY: As above; a block of a region may access all of that.
             Pushed::Elsewhere => unsafe {
-                self.allocator.deallocate_through(&self.front, block, block, layout);
+                self.cache.push_unknown(&self.allocator, block, block, layout);
             },
         }
     }
 
     fn leave(&mut self) {
         // SAFETY: As above.
-        unsafe { self.allocator.leave(&self.front) };
-        self.counted += self.allocator.counted();
+        unsafe { self.cache.flush(&self.allocator) };
+        self.counted += SlabThreadCache::counted(&self.allocator);
         assert_eq!(self.counted, self.blocks.len().cast_signed());
-        assert_eq!((self.check(), self.front.own.len()), (0, 0));
+        assert_eq!((self.check(), self.cache.own.len()), (0, 0));
     }
 
     fn check(&self) -> usize {
-        self.allocator.heap.check_all(self.front.near())
+        self.allocator.heap.check_all(self.cache.near())
     }
 
     /// Allocates and frees about `live` blocks at random.
@@ -110,7 +110,7 @@ impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
                 self.free(random.below(self.blocks.len()));
             }
             if number % 64 == 0 {
-                self.counted += self.allocator.counted();
+                self.counted += SlabThreadCache::counted(&self.allocator);
                 assert!(self.counted >= self.blocks.len().cast_signed());
                 self.check();
             }
@@ -136,14 +136,14 @@ impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
             self.allocator.recycle();
             self.blocks.clear();
             self.counted = 0;
-            assert_eq!((self.check(), self.allocator.counted()), (0, 0));
+            assert_eq!((self.check(), SlabThreadCache::counted(&self.allocator)), (0, 0));
         }
         self.refused
     }
 }
 
 #[test]
-fn books_are_right_through_a_front() {
+fn the_index_is_right_through_a_thread_cache() {
     assert_eq!(Through::<_, U65536>::new(MmapSource::new()).rounds(), 0);
     assert_eq!(Through::<_, U4096>::new(MmapSource::new()).rounds(), 0);
     let arena = ArenaSource::<_, U1048576, U1048576>::new(MmapSource::new());

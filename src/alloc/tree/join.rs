@@ -1,15 +1,15 @@
 //! Joining a new region to a span that it adjoins; see [`MergeAdjacent`](super::MergeAdjacent).
 //!
 //! The bitmap of the joined span takes a part of the new region, at the end that stays an end, so
-//! that the blocks on both sides of the border become neighbours; where the old books were (and the
+//! that the blocks on both sides of the border become neighbours; where the old index were (and the
 //! old header, if the region lies below) there is a free block then:
 //!
 //! ```text
-//!   above:   | header | books | blocks . . . . . . | + | new region . . . . . . . . |
-//!            | header | blocks . . . . . . . . . . . . . . . . . . . . . . . | books |
+//!   above:   | header | index | blocks . . . . . . | + | new region . . . . . . . . |
+//!            | header | blocks . . . . . . . . . . . . . . . . . . . . . . . | index |
 //!
-//!   below:                 | new region . . . . . . | + | header | books | blocks . . . |
-//!            | header | books | blocks . . . . . . . . . . . . . . . . . . . . . . . . |
+//!   below:                 | new region . . . . . . | + | header | index | blocks . . . |
+//!            | header | index | blocks . . . . . . . . . . . . . . . . . . . . . . . . |
 //! ```
 //!
 //! A region is joined only if that takes at most an eighth of it, so that copying the bitmap costs
@@ -23,7 +23,7 @@ use super::{MultipleBinarySearchTreeAllocator, TreeCount};
 use crate::MemorySource;
 use crate::source::Obtained;
 
-/// What header and books of the joined span take of a new region is at most one part in so many.
+/// What header and index of the joined span take of a new region is at most one part in so many.
 const SHARE: usize = 8;
 
 impl<S, T, M> MultipleBinarySearchTreeAllocator<S, T, M>
@@ -73,7 +73,7 @@ where
     fn settle(&self, span: Span, left_behind: [(usize, usize); 2], range: (usize, usize)) {
         self.spans.enter(span);
         for (start, end) in left_behind.into_iter().chain([range]).filter(|(start, end)| start < end) {
-            // SAFETY: The range lies in the joined span, was in use for header or books of its
+            // SAFETY: The range lies in the joined span, was in use for header or index of its
             // parts or is new, so that it is not free and has no bit set, and nobody uses it any
             // more.
             unsafe { self.give_back(span, start, end) };

@@ -3,7 +3,7 @@
 //! ```text
 //!   MultipleBinarySearchTreeAllocator
 //!   +---------------------+     bins: lists of blocks of one size       trees: blocks of a range of sizes
-//!   | quick: Quick        | --> 16 . 32 . 48 . ... . 4096               freed just now: lists of blocks that wait
+//!   | quick: QuickFit        | --> 16 . 32 . 48 . ... . 4096               freed just now: lists of blocks that wait
 //!   | free: FreeSet       | --> 16 . 32 . 48 . ... . 4096               4112.. | 5120.. | 6144.. | ...
 //!   | spans: Spans        | --> header, bitmap of free edges, blocks    (one for each region)
 //!   | source              |
@@ -33,7 +33,7 @@ mod free_set;
 mod heap;
 mod join;
 mod merge;
-mod quick;
+mod quick_fit;
 mod red_black;
 mod span;
 mod spans;
@@ -52,7 +52,7 @@ use core::marker::PhantomData;
 use crate::MemorySource;
 use crate::size::U32;
 use free_set::FreeSet;
-use quick::Quick;
+use quick_fit::QuickFit;
 use spans::Spans;
 
 /// An allocator of blocks of any size, which takes the best free one and merges what is freed.
@@ -142,7 +142,7 @@ where
     T: TreeCount,
     M: Merging<S>,
 {
-    quick: Quick,
+    quick: QuickFit,
     free: FreeSet<T>,
     spans: Spans,
     source: S,
@@ -167,7 +167,13 @@ where
 {
     /// An allocator over `source` that holds nothing yet.
     pub const fn new(source: S) -> Self {
-        Self { quick: Quick::new(), free: FreeSet::new(), spans: Spans::new(), source, merging: PhantomData }
+        Self {
+            quick: QuickFit::new(),
+            free: FreeSet::new(),
+            spans: Spans::new(),
+            source,
+            merging: PhantomData,
+        }
     }
 
     /// The source of the regions.

@@ -19,8 +19,8 @@
 //! bitmap and those beyond the end are never set. That is 1/128 of the memory, and live blocks need
 //! no header.
 //!
-//! Pieces and bitmap (together the *books*) lie behind the header or, once a region was joined
-//! above the others, at the very end. Always: what is neither header nor books is one range, of
+//! Pieces and bitmap (together the *index*) lie behind the header or, once a region was joined
+//! above the others, at the very end. Always: what is neither header nor index is one range, of
 //! `usable` bytes from `base` on, that blocks fill without a gap; no two free blocks are
 //! neighbours; `used` is the bytes of its live blocks, without those that wait.
 
@@ -40,8 +40,8 @@ struct Header {
     usable: usize,
     /// Bytes from the header to `base`.
     base: usize,
-    /// Bytes from the header to the books.
-    books: usize,
+    /// Bytes from the header to the index.
+    index: usize,
     pieces: usize,
     bitmap: Edges,
     /// Bytes of live blocks.
@@ -125,8 +125,8 @@ const _: () = assert!(memoffset::offset_of!(Header, node) == 0);
 /// What regions are asked to be aligned to.
 pub(super) const REGION_ALIGN: usize = GRANULE;
 
-/// Bytes of the books of a span of `len` bytes in `pieces` pieces, a multiple of [`GRANULE`].
-const fn books_bytes(len: usize, pieces: usize) -> usize {
+/// Bytes of the index of a span of `len` bytes in `pieces` pieces, a multiple of [`GRANULE`].
+const fn index_bytes(len: usize, pieces: usize) -> usize {
     pieces * PIECE + (words(len) * 8).next_multiple_of(GRANULE)
 }
 
@@ -173,7 +173,7 @@ impl Span {
     field!(len, usize);
     field!(usable, usize);
     field!(base, usize);
-    field!(books, usize);
+    field!(index, usize);
     field!(pieces, usize);
     field!(bitmap, Edges);
     field!(used, usize);
@@ -215,12 +215,12 @@ impl Span {
     pub(super) unsafe fn new(region: NonNull<[u8]>, keep: Keep, zeroed: bool) -> Option<Self> {
         let start = region.cast::<u8>();
         let len = whole_granules(start.addr().get(), region.len());
-        let books = books_bytes(len, 1);
-        let usable = len.checked_sub(HEADER + books).filter(|&usable| usable > 0)?;
-        let base = HEADER + books;
+        let index = index_bytes(len, 1);
+        let usable = len.checked_sub(HEADER + index).filter(|&usable| usable > 0)?;
+        let base = HEADER + index;
         let bitmap = Edges::new(ptr::up(start.as_ptr(), HEADER + PIECE).cast(), start.addr().get());
         let node = [core::ptr::null_mut(); 4];
-        let header = Header { node, len, usable, base, books: HEADER, pieces: 1, bitmap, used: 0, keep };
+        let header = Header { node, len, usable, base, index: HEADER, pieces: 1, bitmap, used: 0, keep };
         // SAFETY: The region has room for the header and is aligned for it, and is the caller's.
         unsafe { start.cast::<Header>().write(header) };
         let span = Self(start.cast());
@@ -264,13 +264,13 @@ impl Span {
         self.address() + self.base()
     }
 
-    /// The regions of the span. The last of them is the one that the books lie in; the header is
+    /// The regions of the span. The last of them is the one that the index lie in; the header is
     /// not read again.
     pub(super) fn regions(self) -> impl Iterator<Item = Piece> {
-        let (books, pieces) = (self.address() + self.books(), self.pieces());
-        // SAFETY: The books begin with a record for each piece.
-        let home = unsafe { self.pointer(books).cast::<Piece>().read() };
-        let records = ptr::at(home.start.as_ptr(), books).cast::<Piece>();
+        let (index, pieces) = (self.address() + self.index(), self.pieces());
+        // SAFETY: The index begin with a record for each piece.
+        let home = unsafe { self.pointer(index).cast::<Piece>().read() };
+        let records = ptr::at(home.start.as_ptr(), index).cast::<Piece>();
         // SAFETY: As above; the home, whose record comes first, is last, so that the records are
         // there until then.
         let record = move |number| unsafe { ptr::up(records, number * PIECE).read() };
@@ -322,39 +322,39 @@ impl Span {
 
 /// Joining; see [`join`](super::join) for the drawing.
 impl Span {
-    /// Bytes of a new region that header and books of the joined span would take.
+    /// Bytes of a new region that header and index of the joined span would take.
     pub(super) fn bytes_to_join(self, len: usize) -> usize {
-        HEADER + books_bytes(self.len() + len, self.pieces() + 1)
+        HEADER + index_bytes(self.len() + len, self.pieces() + 1)
     }
 
-    /// The ranges that the books, and for a span that is joined from below the header, leave
+    /// The ranges that the index, and for a span that is joined from below the header, leave
     /// behind.
     pub(super) fn left_behind(self, with_header: bool) -> [(usize, usize); 2] {
         let header = (self.address(), self.address() + HEADER);
-        let books = self.address() + self.books();
-        let books = (books, books + books_bytes(self.len(), self.pieces()));
-        if with_header { [header, books] } else { [books, (0, 0)] }
+        let index = self.address() + self.index();
+        let index = (index, index + index_bytes(self.len(), self.pieces()));
+        if with_header { [header, index] } else { [index, (0, 0)] }
     }
 
-    /// Writes books for this span and `home`, a region of which `len` bytes are used and in which
-    /// the new books lie, `books` bytes from its start; `address` is where the new span begins.
+    /// Writes index for this span and `home`, a region of which `len` bytes are used and in which
+    /// the new index lie, `index` bytes from its start; `address` is where the new span begins.
     /// Returns the new bitmap.
     ///
     /// # Safety
-    /// The books lie in `home`, which nobody uses and which, with `zeroed`, is zero.
-    unsafe fn write_books(
+    /// The index lie in `home`, which nobody uses and which, with `zeroed`, is zero.
+    unsafe fn write_index(
         self,
         home: Piece,
-        books: usize,
+        index: usize,
         len: usize,
         address: usize,
         zeroed: bool,
     ) -> Edges {
-        let records = ptr::up(home.start.as_ptr(), books).cast::<Piece>();
+        let records = ptr::up(home.start.as_ptr(), index).cast::<Piece>();
         // SAFETY: The place is the caller's, and large enough.
         unsafe { records.write(home) };
         for (number, piece) in (1..).zip(self.regions()) {
-            // SAFETY: Likewise: the books have a record more than this span has pieces.
+            // SAFETY: Likewise: the index have a record more than this span has pieces.
             unsafe { ptr::up(records, number * PIECE).write(piece) };
         }
         let first = ptr::up(records, (self.pieces() + 1) * PIECE).cast::<u64>();
@@ -378,12 +378,12 @@ impl Span {
     ///
     /// # Safety
     /// Nobody uses the region, of which the first `len` bytes, whole granules and enough for the
-    /// books, are joined; with `zeroed` it is zero; a pointer into either may access the other.
+    /// index, are joined; with `zeroed` it is zero; a pointer into either may access the other.
     pub(super) unsafe fn join_above(self, region: Piece, len: usize, zeroed: bool) -> (usize, usize) {
         let (total, pieces) = (self.len() + len, self.pieces() + 1);
-        let bytes = books_bytes(total, pieces);
-        // SAFETY: The caller's promises; the books take the end of the region.
-        let bitmap = unsafe { self.write_books(region, len - bytes, len, self.address(), zeroed) };
+        let bytes = index_bytes(total, pieces);
+        // SAFETY: The caller's promises; the index take the end of the region.
+        let bitmap = unsafe { self.write_index(region, len - bytes, len, self.address(), zeroed) };
         let start = self.address() + self.len();
         let node = self.node_words();
         let usable = total - HEADER - bytes;
@@ -392,7 +392,7 @@ impl Span {
             len: total,
             usable,
             base: HEADER,
-            books: total - bytes,
+            index: total - bytes,
             pieces,
             bitmap,
             used: self.used(),
@@ -410,9 +410,9 @@ impl Span {
     /// As [`join_above`](Self::join_above); this span is not used as one any more.
     pub(super) unsafe fn join_below(self, region: Piece, len: usize, zeroed: bool) -> (Self, (usize, usize)) {
         let (total, pieces) = (self.len() + len, self.pieces() + 1);
-        let bytes = books_bytes(total, pieces);
-        // SAFETY: The caller's promises; the books lie behind the header.
-        let bitmap = unsafe { self.write_books(region, HEADER, len, region.start.addr().get(), zeroed) };
+        let bytes = index_bytes(total, pieces);
+        // SAFETY: The caller's promises; the index lie behind the header.
+        let bitmap = unsafe { self.write_index(region, HEADER, len, region.start.addr().get(), zeroed) };
         let (usable, base) = (total - HEADER - bytes, HEADER + bytes);
         let node = self.node_words();
         let header = Header {
@@ -420,7 +420,7 @@ impl Span {
             len: total,
             usable,
             base,
-            books: HEADER,
+            index: HEADER,
             pieces,
             bitmap,
             used: self.used(),

@@ -218,12 +218,12 @@ fn every_operation_on_growing_memory_keeps_what_always_holds() {
 struct Cut<const DOWN: bool> {
     bytes: NonNull<u8>,
     layout: NonZeroLayout,
-    books: RefCell<Books>,
+    index: RefCell<Index>,
     step: usize,
 }
 
 #[derive(Default)]
-struct Books {
+struct Index {
     cut: usize,
     held: BTreeMap<usize, usize>,
     most: usize,
@@ -235,13 +235,13 @@ impl<const DOWN: bool> Cut<DOWN> {
         let layout = layout(len, 4096);
         // SAFETY: The layout's size is not zero.
         let bytes = unsafe { std::alloc::alloc(layout.layout()) };
-        Self { bytes: NonNull::new(bytes).unwrap(), layout, books: RefCell::default(), step }
+        Self { bytes: NonNull::new(bytes).unwrap(), layout, index: RefCell::default(), step }
     }
 }
 
 impl<const DOWN: bool> Drop for Cut<DOWN> {
     fn drop(&mut self) {
-        assert!(self.books.borrow().held.is_empty(), "a region was not released");
+        assert!(self.index.borrow().held.is_empty(), "a region was not released");
         // SAFETY: Allocated by `new` with this layout; no region of it is held.
         unsafe { std::alloc::dealloc(self.bytes.as_ptr(), self.layout.layout()) };
     }
@@ -253,24 +253,24 @@ unsafe impl<const DOWN: bool> MemorySource for Cut<DOWN> {
     const MAX_REGION: usize = 16 * 1024;
 
     fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
-        let mut books = self.books.borrow_mut();
+        let mut index = self.index.borrow_mut();
         if layout.size() >= Self::MAX_REGION {
             return Err(SourceError::TooLarge);
         }
         let len = layout.size().next_multiple_of(self.step);
         assert!(layout.align() <= self.step);
-        if books.cut + len > self.layout.size() {
+        if index.cut + len > self.layout.size() {
             return Err(SourceError::Exhausted);
         }
-        books.cut += len;
-        let offset = if DOWN { self.layout.size() - books.cut } else { books.cut - len };
+        index.cut += len;
+        let offset = if DOWN { self.layout.size() - index.cut } else { index.cut - len };
         let start = NonNull::new(ptr::up(self.bytes.as_ptr(), offset)).unwrap();
-        assert_eq!(books.held.insert(start.addr().get(), len), None);
+        assert_eq!(index.held.insert(start.addr().get(), len), None);
         // What a source that does not say otherwise gives is full of anything.
         // SAFETY: The bytes are the buffer's, and nobody holds them yet.
         unsafe { start.write_bytes(0xA5, len) };
-        books.most = books.most.max(books.held.len());
-        books.obtained += 1;
+        index.most = index.most.max(index.held.len());
+        index.obtained += 1;
         Ok(ptr::bytes(start, len))
     }
 
@@ -280,12 +280,12 @@ unsafe impl<const DOWN: bool> MemorySource for Cut<DOWN> {
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        let mut books = self.books.borrow_mut();
-        let len = books.held.remove(&region.cast::<u8>().addr().get());
+        let mut index = self.index.borrow_mut();
+        let len = index.held.remove(&region.cast::<u8>().addr().get());
         assert_eq!(len, Some(region.len()), "a region was released that is not held");
         assert_eq!(layout.size(), region.len());
-        if books.held.is_empty() {
-            books.cut = 0;
+        if index.held.is_empty() {
+            index.cut = 0;
         }
     }
 }
@@ -299,7 +299,7 @@ fn merging<const DOWN: bool>() {
         run::<_, U16, MergeAdjacent>(&source, seed, 2_000, 1_500);
         let source = Cut::<DOWN>::new(528, 1 << 20);
         run::<_, U16, MergeAdjacent>(&source, seed, 2_000, 600);
-        assert!(source.books.borrow().most > 3, "too few regions to tell");
+        assert!(source.index.borrow().most > 3, "too few regions to tell");
     }
 }
 
@@ -314,17 +314,17 @@ fn adjacent_regions_make_one_block<const DOWN: bool>() {
     let allocator = MultipleBinarySearchTreeAllocator::<_, U16, MergeAdjacent>::new(&source);
     let small = layout(3500, 8);
     let blocks: Vec<_> = (0..4).map(|_| allocator.allocate(small).unwrap()).collect();
-    assert_eq!((source.books.borrow().held.len(), allocator.spans.iter().count()), (4, 1));
+    assert_eq!((source.index.borrow().held.len(), allocator.spans.iter().count()), (4, 1));
     let keeper = blocks[0];
     for block in &blocks[1..] {
         // SAFETY: Allocated above with this layout, and not used again.
         unsafe { allocator.deallocate(block.cast(), small) };
     }
-    assert_eq!(source.books.borrow().held.len(), 4, "a part of a span was released");
+    assert_eq!(source.index.borrow().held.len(), 4, "a part of a span was released");
     // Larger than any of the regions.
     let large = layout(10_000, 8);
     let block = allocator.allocate(large).unwrap();
-    assert_eq!(source.books.borrow().held.len(), 4);
+    assert_eq!(source.index.borrow().held.len(), 4);
     // SAFETY: The block is allocated with this length.
     unsafe { block.cast::<u8>().write_bytes(1, block.len()) };
     // SAFETY: Allocated above with this layout, and not used again.
@@ -333,7 +333,7 @@ fn adjacent_regions_make_one_block<const DOWN: bool>() {
     unsafe { allocator.deallocate(keeper.cast(), small) };
     assert_eq!(allocator.free_bytes(), allocator.largest_free_block());
     drop(allocator);
-    assert!(source.books.borrow().held.is_empty());
+    assert!(source.index.borrow().held.is_empty());
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn blocks_stay_in_their_region_unless_regions_merge() {
         // SAFETY: Allocated above with this layout, and not used again.
         unsafe { allocator.deallocate(block.cast(), layout(3500, 8)) };
     }
-    assert_eq!(source.books.borrow().held.len(), 1, "one free region is kept");
+    assert_eq!(source.index.borrow().held.len(), 1, "one free region is kept");
     assert!(allocator.largest_free_block() < 4096);
 }
 
@@ -368,10 +368,10 @@ fn the_region_kept_spares_requests() {
         // SAFETY: Just allocated with this layout, and not used again.
         unsafe { allocator.deallocate(block.cast(), layout(2000, 8)) };
     }
-    assert_eq!(source.books.borrow().obtained, 2);
+    assert_eq!(source.index.borrow().obtained, 2);
     // SAFETY: Allocated above with this layout, and not used again.
     unsafe { allocator.deallocate(keeper.cast(), layout(3000, 8)) };
-    assert_eq!(source.books.borrow().held.len(), 1);
+    assert_eq!(source.index.borrow().held.len(), 1);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use super::heap::rounded;
 use super::merge::Merging;
 use super::{KeepApart, MultipleBinarySearchTreeAllocator, TreeCount};
 use crate::alloc::{
-    Allocator, LocalAllocator, NoFront, Owns, Reset, ResizeInPlace, in_place_or_elsewhere, relocate_zeroed,
+    Allocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace, in_place_or_elsewhere,
+    relocate_zeroed,
 };
 use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
 
@@ -211,7 +212,7 @@ where
 {
     type Source = S;
     type WithSource<S2: MemorySource + Send> = MultipleBinarySearchTreeAllocator<S2, T, KeepApart>;
-    type Front = NoFront;
+    type Cache = NoThreadCache;
     const REUSES_BLOCKS: bool = true;
     const LARGEST: usize = isize::MAX as usize;
 

@@ -204,7 +204,7 @@ impl MmapOptions {
     /// What the child of a fork has of the regions.
     ///
     /// Unless that is a copy, the child must neither use nor drop an allocator over this source,
-    /// nor free its blocks: the allocators keep their books in the regions, and at the addresses of
+    /// nor free its blocks: the allocators keep their index in the regions, and at the addresses of
     /// absent ones the child may have mapped something else by then.
     ///
     /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) for [`OnFork::Zeroed`] before

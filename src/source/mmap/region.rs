@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Always: from the options and the region's start and length alone follows which addresses are
-//! mapped for it, so `release` needs no books. The guards are a base page each, or nothing.
+//! mapped for it, so `release` needs no index. The guards are a base page each, or nothing.
 //!
 //! No map ever replaces another that may be somebody else's: a hole that another thread could have
 //! filled in the meantime is only mapped with `MAP_FIXED_NOREPLACE`.

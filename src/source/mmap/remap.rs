@@ -155,7 +155,7 @@ unsafe fn elsewhere(
         Err(errno) => {
             // What was mapped between the new guards may be gone already, and somebody else's map
             // may be there; so it is left alone. At worst that costs addresses, no memory, each
-            // time that the kernel has none for its own books.
+            // time that the kernel has none for its own index.
             // SAFETY: The new guards were just mapped, and nothing uses them.
             unsafe { release_guards(guard, to, new) };
             Err(SourceError::System(errno))

@@ -47,7 +47,7 @@ const STACK: usize = 128 * 1024;
 /// Starts a detached thread that runs `body(argument)` with all signals blocked. The library that
 /// `body` lies in stays loaded.
 ///
-/// The C library keeps books of the thread in memory from its own `malloc`. Nothing is allocated
+/// The C library keeps index of the thread in memory from its own `malloc`. Nothing is allocated
 /// through Rust's global allocator.
 ///
 /// # Errors

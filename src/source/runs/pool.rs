@@ -1,24 +1,24 @@
-//! What the lock of a pool of slices guards: the books, runs kept aside, and the sums of all
+//! What the lock of a pool of slices guards: the index, runs kept aside, and the sums of all
 //! chunks.
 //!
 //! Always: `free`, `dirty`, `waiting` and `being_purged` are the sums of the chunks, and of the
-//! runs kept aside, which are free, dirty and waiting here but held to the books of their chunks. A
-//! run enters the books only if they say that it is held.
+//! runs kept aside, which are free, dirty and waiting here but held to the index of their chunks. A
+//! run enters the index only if they say that it is held.
 
 use core::ptr::NonNull;
 
 use super::SLICE;
-use super::books::{Books, Place};
+use super::index::{Index, Place};
 use super::purging::Purger;
-use super::quick::Quick;
+use super::recent::Recent;
 use super::words;
 use crate::misuse::end_process;
 
 /// What the lock guards. Counts are of slices.
 pub(super) struct Pool {
-    pub(super) books: Books,
-    pub(super) ones: Quick,
-    pub(super) fours: Quick,
+    pub(super) index: Index,
+    pub(super) ones: Recent,
+    pub(super) fours: Recent,
     pub(super) chunks: usize,
     pub(super) free: usize,
     pub(super) dirty: usize,
@@ -34,9 +34,9 @@ impl Pool {
     /// Nothing.
     pub(super) const fn new() -> Self {
         Self {
-            books: Books::new(),
-            ones: Quick::new(),
-            fours: Quick::new(),
+            index: Index::new(),
+            ones: Recent::new(),
+            fours: Recent::new(),
             chunks: 0,
             free: 0,
             dirty: 0,
@@ -46,7 +46,7 @@ impl Pool {
         }
     }
 
-    /// Where the books of the chunk are in which a run of `len` slices starts that somebody holds,
+    /// Where the index of the chunk are in which a run of `len` slices starts that somebody holds,
     /// and which slice of it that is.
     ///
     /// Ends the process if nobody does: the run was given back twice, or it is none of this pool.
@@ -55,15 +55,15 @@ impl Pool {
         let address = start.addr().get();
         let at = address % chunk / SLICE;
         let whole = address.is_multiple_of(SLICE) && at + len <= chunk / SLICE;
-        match self.books.find(address / chunk) {
-            Some(place) if whole && self.books.chunk(place).is_held(words::mask(at, len)) => (place, at),
+        match self.index.find(address / chunk) {
+            Some(place) if whole && self.index.chunk(place).is_held(words::mask(at, len)) => (place, at),
             _ => end_process("a run of slices was given back that nobody holds", address),
         }
     }
 
     /// The runs that are kept aside for requests of that length and alignment, in slices.
     #[inline(always)]
-    pub(super) fn quick(&mut self, len: usize, align: usize) -> Option<&mut Quick> {
+    pub(super) fn recent(&mut self, len: usize, align: usize) -> Option<&mut Recent> {
         match (len, align) {
             (1, 1) => Some(&mut self.ones),
             (4, 4) => Some(&mut self.fours),
@@ -73,8 +73,8 @@ impl Pool {
 
     /// Takes a run that was kept aside.
     #[inline(always)]
-    pub(super) fn take_quick(&mut self, len: usize, align: usize) -> Option<NonNull<u8>> {
-        let start = self.quick(len, align)?.pop()?;
+    pub(super) fn take_recent(&mut self, len: usize, align: usize) -> Option<NonNull<u8>> {
+        let start = self.recent(len, align)?.pop()?;
         self.free -= len;
         self.dirty -= len;
         self.waiting -= len;
@@ -83,8 +83,8 @@ impl Pool {
 
     /// Keeps a run aside, if there is room.
     #[inline(always)]
-    pub(super) fn put_quick(&mut self, start: NonNull<u8>, len: usize, align: usize) -> bool {
-        let kept = self.quick(len, align).is_some_and(|quick| quick.push(start));
+    pub(super) fn put_recent(&mut self, start: NonNull<u8>, len: usize, align: usize) -> bool {
+        let kept = self.recent(len, align).is_some_and(|recent| recent.push(start));
         if kept {
             self.count_put(len);
         }
@@ -98,7 +98,7 @@ impl Pool {
         self.waiting += slices;
     }
 
-    /// Enters what was kept aside in the books; whether there was any.
+    /// Enters what was kept aside in the index; whether there was any.
     #[cold]
     #[inline(never)]
     pub(super) fn flush(&mut self, chunk: usize, whole: u64) -> bool {
@@ -121,15 +121,15 @@ impl Pool {
     pub(super) fn enter_free(&mut self, start: NonNull<u8>, len: usize, chunk: usize, whole: u64) {
         let tick = self.purger.tick;
         let (place, at) = self.find_held(start, len, chunk);
-        self.books.chunk(place).states.put(words::mask(at, len), tick);
-        self.books.update(place, whole);
+        self.index.chunk(place).states.put(words::mask(at, len), tick);
+        self.index.update(place, whole);
     }
 
     /// Free slices become held; whether all of them were clean.
     #[inline]
     pub(super) fn take(&mut self, place: Place, slices: u64, whole: u64) -> bool {
-        let taken = self.books.chunk(place).states.take(slices);
-        self.books.update(place, whole);
+        let taken = self.index.chunk(place).states.take(slices);
+        self.index.update(place, whole);
         self.free -= slices.count_ones() as usize;
         self.dirty -= taken.dirty;
         self.waiting -= taken.waiting;
@@ -138,8 +138,8 @@ impl Pool {
 
     /// Held slices whose memory is gone become free.
     pub(super) fn put_clean(&mut self, place: Place, slices: u64, whole: u64) {
-        self.books.chunk(place).states.put_clean(slices);
-        self.books.update(place, whole);
+        self.index.chunk(place).states.put_clean(slices);
+        self.index.update(place, whole);
         self.free += slices.count_ones() as usize;
     }
 
@@ -147,8 +147,8 @@ impl Pool {
     #[inline]
     pub(super) fn put(&mut self, place: Place, slices: u64, whole: u64) {
         let tick = self.purger.tick;
-        self.books.chunk(place).states.put(slices, tick);
-        self.books.update(place, whole);
+        self.index.chunk(place).states.put(slices, tick);
+        self.index.update(place, whole);
         self.count_put(slices.count_ones() as usize);
     }
 }

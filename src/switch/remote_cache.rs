@@ -12,7 +12,7 @@
 //!   ...
 //! ```
 //!
-//! Always: a block in an outbox is not counted as freed, so its heap waits for it. What a thread
+//! Always: a block in an remote_cache is not counted as freed, so its heap waits for it. What a thread
 //! keeps back is bounded by [`BLOCKS`] and [`BYTES`] for each place; it is sent when a heap that
 //! the thread uses needs memory, when the thread's end is seen, and when it asks for statistics.
 //! Only blocks of thread heaps are kept back: a context's heap should end when its last block is
@@ -34,7 +34,7 @@ const BYTES: usize = 16 * 1024;
 
 /// See the head of this file.
 #[derive(Debug)]
-pub(crate) struct Outbox {
+pub(crate) struct RemoteCache {
     places: [Place; PLACES],
     /// Whether a place is in use.
     any: Cell<bool>,
@@ -60,7 +60,7 @@ pub(crate) struct Parcel {
     pub(crate) bytes: usize,
 }
 
-impl Outbox {
+impl RemoteCache {
     pub(crate) const fn new() -> Self {
         let places = [const {
             Place {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-/// What a [`SliceSource`](crate::SliceSource) does with the memory of slices that are free: how
+/// What a [`RunSource`](crate::RunSource) does with the memory of slices that are free: how
 /// long it stays for the next user, how much of it, and who sees to that.
 ///
 /// A free slice whose memory stays costs resident memory; one whose memory was given up costs its
@@ -20,10 +20,10 @@ use core::time::Duration;
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use context_allocator::{MmapSource, Purge, SliceSource};
+/// use context_allocator::{MmapSource, Purge, RunSource};
 ///
 /// let purge = Purge::new().delay(Duration::from_secs(5)).keep(8 << 20).by_traffic();
-/// let slices = SliceSource::<MmapSource>::with_purge(MmapSource::new(), purge);
+/// let slices = RunSource::<MmapSource>::with_purge(MmapSource::new(), purge);
 /// assert_eq!(slices.usage().obtained, 0);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Purge {
         Self { delay: 500, keep: 512 * 1024, most: 64 * 1024 * 1024, thread: true }
     }
 
-    /// Memory stays until somebody calls [`purge`](crate::SliceSource::purge).
+    /// Memory stays until somebody calls [`purge`](crate::RunSource::purge).
     pub const fn never() -> Self {
         Self { delay: u64::MAX, keep: usize::MAX, most: usize::MAX, thread: false }
     }

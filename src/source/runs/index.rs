@@ -1,4 +1,4 @@
-//! The books of all chunks: a tree of 64-fold nodes over the numbers of chunks, which are their
+//! The index of all chunks: a tree of 64-fold nodes over the numbers of chunks, which are their
 //! addresses divided by their size.
 //!
 //! ```text
@@ -56,7 +56,7 @@ struct Leaf {
     chunks: [Chunk; FAN],
 }
 
-/// The books of a chunk.
+/// The index of a chunk.
 #[repr(C)]
 pub(super) struct Chunk {
     /// Its first byte; null where there is no chunk of this number.
@@ -71,7 +71,7 @@ impl Chunk {
     }
 }
 
-/// Where the books of a chunk are.
+/// Where the index of a chunk are.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     leaf: NonNull<Head>,
@@ -79,12 +79,12 @@ pub(super) struct Place {
 }
 
 /// The tree.
-pub(super) struct Books {
+pub(super) struct Index {
     root: *mut Head,
 }
 
-// SAFETY: The nodes belong to the books, not to a thread.
-unsafe impl Send for Books {}
+// SAFETY: The nodes belong to the index, not to a thread.
+unsafe impl Send for Index {}
 
 /// The layouts of nodes.
 const fn layout_of(height: u32) -> NonZeroLayout {
@@ -105,13 +105,13 @@ const fn slot_of(number: usize, height: u32) -> usize {
     (number >> (FAN_BITS * height)) % FAN
 }
 
-impl Books {
+impl Index {
     pub(super) const fn new() -> Self {
         Self { root: null_mut() }
     }
 
     fn head(&mut self, node: NonNull<Head>) -> &mut Head {
-        // SAFETY: Nodes are made by `node`, which fills them, and live as long as the books; `self`
+        // SAFETY: Nodes are made by `node`, which fills them, and live as long as the index; `self`
         // is borrowed for as long as the result, so nobody else reaches it.
         unsafe { &mut *node.as_ptr() }
     }
@@ -123,7 +123,7 @@ impl Books {
         &mut unsafe { &mut *branch.cast::<Branch>().as_ptr() }.below[slot % FAN]
     }
 
-    /// The books of a chunk.
+    /// The index of a chunk.
     pub(super) fn chunk(&mut self, place: Place) -> &mut Chunk {
         // SAFETY: As in `head`; a place names a leaf.
         &mut unsafe { &mut *place.leaf.cast::<Leaf>().as_ptr() }.chunks[place.slot % FAN]
@@ -150,7 +150,7 @@ impl Books {
         Ok(node)
     }
 
-    /// Where the books of the chunk with that number are, or will be: nodes that are missing are
+    /// Where the index of the chunk with that number are, or will be: nodes that are missing are
     /// made.
     ///
     /// # Errors
@@ -203,7 +203,7 @@ impl Books {
     /// Enters a chunk whose slices, `whole`, are all free and clean.
     ///
     /// # Errors
-    /// The source's, of which the books obtain their own memory; the chunk is not entered then.
+    /// The source's, of which the index obtain their own memory; the chunk is not entered then.
     pub(super) fn enter<S: MemorySource>(
         &mut self,
         source: &S,
@@ -226,7 +226,7 @@ impl Books {
         self.propagate(place, 0, classes);
     }
 
-    /// Where the books of the chunk with that number are; none where it was never entered.
+    /// Where the index of the chunk with that number are; none where it was never entered.
     #[inline]
     pub(super) fn find(&mut self, number: usize) -> Option<Place> {
         let mut node = NonNull::new(self.root)?;
@@ -343,7 +343,7 @@ impl Books {
         self.outermost(below, class, way)
     }
 
-    /// Gives the memory of the books back to `source`; there are none then.
+    /// Gives the memory of the index back to `source`; there are none then.
     pub(super) fn dissolve<S: MemorySource>(&mut self, source: &S) {
         if let Some(root) = NonNull::new(core::mem::replace(&mut self.root, null_mut())) {
             self.dissolve_node(source, root);
@@ -428,30 +428,30 @@ mod tests {
         let source = MmapSource::new();
         for seed in 0..8 {
             let mut random = fastrand::Rng::with_seed(seed);
-            let mut books = Books::new();
+            let mut index = Index::new();
             let mut model = BTreeMap::new();
-            assert!(books.first(0).is_none() && books.find(5).is_none());
+            assert!(index.first(0).is_none() && index.find(5).is_none());
             for number in numbers(&mut random) {
-                let place = books.enter(&source, start(number), number, WHOLE_CHUNK).unwrap();
-                assert_eq!(books.number(place), number);
+                let place = index.enter(&source, start(number), number, WHOLE_CHUNK).unwrap();
+                assert_eq!(index.number(place), number);
                 model.insert(number, WHOLE_CHUNK);
             }
             let known: Vec<usize> = model.keys().copied().collect();
             for round in 0..4_000 {
                 let number = known[random.usize(0..known.len())];
-                let place = books.find(number).unwrap();
-                let chunk = books.chunk(place);
+                let place = index.find(number).unwrap();
+                let chunk = index.chunk(place);
                 if chunk.start.is_null() {
-                    books.enter(&source, start(number), number, WHOLE_CHUNK).unwrap();
+                    index.enter(&source, start(number), number, WHOLE_CHUNK).unwrap();
                     model.insert(number, WHOLE_CHUNK);
                 } else if random.u8(..) < 10 {
-                    books.strike(place);
+                    index.strike(place);
                     model.insert(number, 0);
                 } else {
                     assert_eq!(chunk.start.addr(), start(number).addr().get());
                     let free = [0, 1, 0xf0, 0xf << 6, random.u64(..), WHOLE_CHUNK][random.usize(0..6)];
                     chunk.states.free = free;
-                    books.update(place, WHOLE_CHUNK);
+                    index.update(place, WHOLE_CHUNK);
                     model.insert(number, free);
                 }
                 if round % 16 != 0 {
@@ -460,19 +460,19 @@ mod tests {
                 let from = random.usize(0..1 << 26);
                 for class in 0..CLASSES {
                     let is = |(_, free): &(&usize, &u64)| classes(**free, WHOLE_CHUNK) >> class & 1 == 1;
-                    let number = |books: &mut Books, place: Option<Place>| place.map(|at| books.number(at));
-                    let found = books.first(class);
-                    assert_eq!(number(&mut books, found), model.iter().find(is).map(|at| *at.0));
-                    let found = books.next(class, from, Way::Up);
+                    let number = |index: &mut Index, place: Option<Place>| place.map(|at| index.number(at));
+                    let found = index.first(class);
+                    assert_eq!(number(&mut index, found), model.iter().find(is).map(|at| *at.0));
+                    let found = index.next(class, from, Way::Up);
                     let above = model.range(from + 1..).find(is).map(|at| *at.0);
-                    assert_eq!(number(&mut books, found), above);
-                    let found = books.next(class, from, Way::Down);
+                    assert_eq!(number(&mut index, found), above);
+                    let found = index.next(class, from, Way::Down);
                     let below = model.range(..from).rev().find(is).map(|at| *at.0);
-                    assert_eq!(number(&mut books, found), below);
-                    assert!(books.first(DIRTY + class).is_none());
+                    assert_eq!(number(&mut index, found), below);
+                    assert!(index.first(DIRTY + class).is_none());
                 }
             }
-            books.dissolve(&source);
+            index.dissolve(&source);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! To merge a freed block with its neighbours, and to cut one to size, takes some hundred
 //! instructions; what is freed is often wanted again at the same size, and its memory is near the
 //! processor. So up to [`MOST`] blocks of each size that has a bin wait on a list (as in quick fit:
-//! C. Weinstock and W. Wulf, Quick Fit: An Efficient Algorithm for Heap Storage Allocation, 1988).
+//! C. Weinstock and W. Wulf, QuickFit Fit: An Efficient Algorithm for Heap Storage Allocation, 1988).
 //! They are merged before a region is obtained or released, before a request is refused, and before
 //! anybody is told what the largest free block is.
 //!
@@ -39,11 +39,11 @@ struct Waiting {
 }
 
 /// The lists.
-pub(super) struct Quick {
+pub(super) struct QuickFit {
     lists: [Cell<*mut Waiting>; BINS],
 }
 
-impl Quick {
+impl QuickFit {
     pub(super) const fn new() -> Self {
         Self { lists: [const { Cell::new(null_mut()) }; BINS] }
     }

@@ -15,9 +15,9 @@
 use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 
-use super::books::{DIRTY, Place, Way};
+use super::index::{DIRTY, Place, Way};
 use super::states::Which;
-use super::{Pool, SLICE, SliceSource, words};
+use super::{Pool, RunSource, SLICE, words};
 use crate::size::BlockSize;
 use crate::source::Decommit;
 use crate::{ptr, sys};
@@ -37,7 +37,7 @@ unsafe impl Sync for Itself {}
 impl Itself {
     pub(super) const UNKNOWN: Self = Self { pool: core::ptr::null(), body: None };
 
-    pub(super) const fn of<S, C>(pool: &'static SliceSource<S, C>) -> Self
+    pub(super) const fn of<S, C>(pool: &'static RunSource<S, C>) -> Self
     where
         S: Decommit + Send + Sync + 'static,
         C: BlockSize,
@@ -92,7 +92,7 @@ pub(super) enum Excess {
     TooMuch,
 }
 
-impl<S, C> SliceSource<S, C>
+impl<S, C> RunSource<S, C>
 where
     S: Decommit,
     C: BlockSize,
@@ -212,8 +212,8 @@ where
             if which != Which::Dirty && pool.waiting <= target {
                 return given;
             }
-            let Some(place) = pool.books.next(DIRTY, number, Way::Down) else { return given };
-            number = pool.books.number(place);
+            let Some(place) = pool.index.next(DIRTY, number, Way::Down) else { return given };
+            number = pool.index.number(place);
             let Some((start, slices)) = pool.begin_purge(place, which, target, Self::WHOLE_CHUNK) else {
                 continue;
             };
@@ -252,7 +252,7 @@ impl Pool {
         whole: u64,
     ) -> Option<(NonNull<u8>, u64)> {
         let (tick, most) = (self.purger.tick, self.waiting.saturating_sub(target));
-        let chunk = self.books.chunk(place);
+        let chunk = self.index.chunk(place);
         let start = NonNull::new(chunk.start)?;
         let found = chunk.states.candidates(tick, which);
         let slices = if which == Which::Dirty { found } else { words::highest(found, most) };
@@ -260,7 +260,7 @@ impl Pool {
             return None;
         }
         let taken = chunk.states.begin_purge(slices);
-        self.books.update(place, whole);
+        self.index.update(place, whole);
         let count = slices.count_ones() as usize;
         self.free -= count;
         self.dirty -= taken.dirty;
@@ -271,8 +271,8 @@ impl Pool {
 
     /// Puts them back.
     fn end_purge(&mut self, place: Place, slices: u64, clean: u64, whole: u64) {
-        self.books.chunk(place).states.end_purge(slices, clean);
-        self.books.update(place, whole);
+        self.index.chunk(place).states.end_purge(slices, clean);
+        self.index.update(place, whole);
         let count = slices.count_ones() as usize;
         self.free += count;
         self.dirty += (slices & !clean).count_ones() as usize;
@@ -289,7 +289,7 @@ where
     sys::name_thread(c"slice-purger");
     // SAFETY: Only `attend` starts this, with the pointer that `Itself::of` made from a reference
     // of this type that is good for ever.
-    let pool: &'static SliceSource<S, C> = unsafe { &*pool.cast_const().cast() };
+    let pool: &'static RunSource<S, C> = unsafe { &*pool.cast_const().cast() };
     pool.attend_for_long();
     null_mut()
 }

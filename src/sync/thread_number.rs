@@ -9,7 +9,7 @@
 /// The calling thread's number.
 #[cfg(not(all(test, loom)))]
 #[inline(never)]
-pub(crate) fn home() -> usize {
+pub(crate) fn thread_number() -> usize {
     let number = threads::HOME.get();
     if number == threads::NONE { threads::first() } else { number }
 }
@@ -17,7 +17,7 @@ pub(crate) fn home() -> usize {
 /// Gives the calling thread another number.
 #[cfg(not(all(test, loom)))]
 #[inline(never)]
-pub(crate) fn move_home(number: usize) {
+pub(crate) fn set_thread_number(number: usize) {
     threads::HOME.set(number);
 }
 
@@ -49,10 +49,10 @@ mod threads {
 
 /// Under loom all threads begin at the same place, where they are in each other's way.
 #[cfg(all(test, loom))]
-pub(crate) fn home() -> usize {
+pub(crate) fn thread_number() -> usize {
     0
 }
 
 /// Under loom they stay there: its threads are one thread of the operating system.
 #[cfg(all(test, loom))]
-pub(crate) fn move_home(_number: usize) {}
+pub(crate) fn set_thread_number(_number: usize) {}

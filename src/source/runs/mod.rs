@@ -6,8 +6,8 @@
 //!   policy    when memory goes back
 //!   purging   how it does: by who releases, by a thread
 //!   pool      what the lock guards
-//!   books     which chunks there are, and which of them have room
-//!   quick     runs that were given back last
+//!   index     which chunks there are, and which of them have room
+//!   recent     runs that were given back last
 //!   states    what each slice of a chunk is: held, free, being purged
 //!   words     runs of bits
 //! ```
@@ -33,11 +33,11 @@
 //! one, in the shortest free run of that chunk that will do; or else the same of all free slices.
 //! So what is used gathers at low addresses, and what is high becomes free, and old.
 
-mod books;
+mod index;
 mod policy;
 mod pool;
 mod purging;
-mod quick;
+mod recent;
 mod states;
 mod words;
 
@@ -47,7 +47,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use self::books::{DIRTY, Place, Way};
+use self::index::{DIRTY, Place, Way};
 use self::pool::Pool;
 use self::purging::Itself;
 use self::words::{Fit, MOST, WHOLE};
@@ -77,9 +77,9 @@ use crate::{NonZeroLayout, SourceError, ptr};
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{MemorySource, MmapSource, NonZeroLayout, Purge, SliceSource};
+/// use context_allocator::{MemorySource, MmapSource, NonZeroLayout, Purge, RunSource};
 ///
-/// static SLICES: SliceSource = SliceSource::for_static(&SLICES, MmapSource::new(), Purge::new());
+/// static SLICES: RunSource = RunSource::for_static(&SLICES, MmapSource::new(), Purge::new());
 ///
 /// let layout = NonZeroLayout::from_size_align(200_000, 8)?;
 /// let obtained = SLICES.obtain_between(layout, 200_000)?;
@@ -92,7 +92,7 @@ use crate::{NonZeroLayout, SourceError, ptr};
 /// assert_eq!(SLICES.purge(), 256 << 10);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct SliceSource<S = MmapSource, C = U4194304>
+pub struct RunSource<S = MmapSource, C = U4194304>
 where
     S: Decommit,
     C: BlockSize,
@@ -107,10 +107,10 @@ where
     size: PhantomData<fn() -> C>,
 }
 
-/// How much a pool of slices holds, in bytes; see [`SliceSource::usage`].
+/// How much a pool of slices holds, in bytes; see [`RunSource::usage`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct SliceUsage {
+pub struct RunUsage {
     /// Bytes of chunks obtained from the pool's own source and not given back. What is larger than
     /// a chunk is not counted.
     pub obtained: usize,
@@ -120,7 +120,7 @@ pub struct SliceUsage {
     pub resident: usize,
 }
 
-impl<S, C> SliceSource<S, C>
+impl<S, C> RunSource<S, C>
 where
     S: Decommit,
     C: BlockSize,
@@ -128,11 +128,11 @@ where
     const CHUNK: NonZeroLayout = {
         assert!(
             C::BYTES >= SLICE && C::BYTES <= MOST * SLICE,
-            "SliceSource<S, C>: the chunk size C must be 64 KiB to 4 MiB"
+            "RunSource<S, C>: the chunk size C must be 64 KiB to 4 MiB"
         );
         match NonZeroLayout::from_size_align(C::BYTES, C::BYTES) {
             Ok(layout) => layout,
-            Err(_) => panic!("SliceSource<S, C>: C is too large"),
+            Err(_) => panic!("RunSource<S, C>: C is too large"),
         }
     };
     /// Slices of a chunk.
@@ -157,7 +157,7 @@ where
 
     const_fn! {
         /// The pool of the static `itself`, which may make a thread that purges it:
-        /// `static SLICES: SliceSource = SliceSource::for_static(&SLICES, ...)`.
+        /// `static SLICES: RunSource = RunSource::for_static(&SLICES, ...)`.
         ///
         /// Given any other static, the pool makes no thread.
         pub fn for_static(itself: &'static Self, source: S, purge: Purge) -> Self
@@ -183,9 +183,9 @@ where
     }
 
     /// How much the pool holds at this moment.
-    pub fn usage(&self) -> SliceUsage {
+    pub fn usage(&self) -> RunUsage {
         let pool = self.pool.lock();
-        SliceUsage {
+        RunUsage {
             obtained: pool.chunks * C::BYTES,
             unused: (pool.free + pool.being_purged) * SLICE,
             resident: (pool.dirty + pool.being_purged) * SLICE,
@@ -218,7 +218,7 @@ where
             None => Self::search(pool, 0, fit, len, align)?,
         };
         let zeroed = pool.take(place, words::mask(at, len), Self::WHOLE_CHUNK);
-        let start = ptr::up(pool.books.chunk(place).start, at * SLICE);
+        let start = ptr::up(pool.index.chunk(place).start, at * SLICE);
         Some((NonNull::new(start)?, zeroed && S::ZEROED))
     }
 
@@ -226,11 +226,11 @@ where
     /// ([`DIRTY`]).
     #[inline]
     fn search(pool: &mut Pool, kind: usize, fit: Fit, len: usize, align: usize) -> Option<(Place, usize)> {
-        let mut place = pool.books.first(kind + fit.needed)?;
+        let mut place = pool.index.first(kind + fit.needed)?;
         if fit.enough != Some(fit.needed) {
             place = Self::search_on(pool, kind, fit, len, align, place)?;
         }
-        let states = &pool.books.chunk(place).states;
+        let states = &pool.index.chunk(place).states;
         let word = if kind == DIRTY { states.dirty } else { states.free };
         Some((place, words::best(word, states.free, len, align)?))
     }
@@ -250,15 +250,15 @@ where
         const TRIES: usize = 32;
         let mut place = first;
         for _ in 0..TRIES {
-            let states = &pool.books.chunk(place).states;
+            let states = &pool.index.chunk(place).states;
             let word = if kind == DIRTY { states.dirty } else { states.free };
             if words::best(word, states.free, len, align).is_some() {
                 return Some(place);
             }
-            let number = pool.books.number(place);
-            place = pool.books.next(kind + fit.needed, number, Way::Up)?;
+            let number = pool.index.number(place);
+            place = pool.index.next(kind + fit.needed, number, Way::Up)?;
         }
-        pool.books.first(kind + fit.enough?)
+        pool.index.first(kind + fit.enough?)
     }
 
     /// Obtains a chunk, and enters it.
@@ -267,7 +267,7 @@ where
     fn add_chunk(&self, pool: &mut Pool) -> Result<(), SourceError> {
         let start = self.source.obtain(Self::CHUNK)?.cast::<u8>();
         let number = start.addr().get() / C::BYTES;
-        let entered = pool.books.enter(&self.source, start, number, Self::WHOLE_CHUNK);
+        let entered = pool.index.enter(&self.source, start, number, Self::WHOLE_CHUNK);
         match entered {
             Ok(_) => {
                 pool.chunks += 1;
@@ -289,7 +289,7 @@ where
             return self.pass_on(layout);
         };
         let mut pool = self.pool.lock();
-        if let Some(start) = pool.take_quick(len, align) {
+        if let Some(start) = pool.take_recent(len, align) {
             return Ok(Obtained { region: ptr::bytes(start, len * SLICE), zeroed: false });
         }
         loop {
@@ -329,19 +329,19 @@ where
             leaving(region);
             reclaimed += C::BYTES;
             // SAFETY: The chunk was obtained with this layout, and all its slices were free and are
-            // in no books now.
+            // in no index now.
             unsafe { self.source.release(region, Self::CHUNK) };
         }
         reclaimed
     }
 
-    /// Takes a chunk that is wholly free out of the books.
+    /// Takes a chunk that is wholly free out of the index.
     fn take_whole_chunk(&self) -> Option<NonNull<u8>> {
         let mut pool = self.pool.lock();
-        let place = pool.books.first(WHOLE)?;
+        let place = pool.index.first(WHOLE)?;
         pool.take(place, Self::WHOLE_CHUNK, Self::WHOLE_CHUNK);
-        let start = pool.books.chunk(place).start;
-        pool.books.strike(place);
+        let start = pool.index.chunk(place).start;
+        pool.index.strike(place);
         pool.chunks -= 1;
         NonNull::new(start)
     }
@@ -365,10 +365,10 @@ where
         let mut pool = self.pool.lock();
         let (place, at) = pool.find_held(start, old, C::BYTES);
         if new > old {
-            if words::run_from(pool.books.chunk(place).states.free, at + old) < new - old {
+            if words::run_from(pool.index.chunk(place).states.free, at + old) < new - old {
                 pool.flush(C::BYTES, Self::WHOLE_CHUNK);
             }
-            if words::run_from(pool.books.chunk(place).states.free, at + old) < new - old {
+            if words::run_from(pool.index.chunk(place).states.free, at + old) < new - old {
                 return Err(SourceError::Unsupported);
             }
             zeroed &= pool.take(place, words::mask(at + old, new - old), Self::WHOLE_CHUNK);
@@ -390,7 +390,7 @@ where
 // cut to a length that every fitting one rounds to. Clean slices are zero where those of `S` are:
 // they were never handed out, or were decommitted since. Chunks leave by `reclaim` and by the drop
 // only.
-unsafe impl<S, C> MemorySource for SliceSource<S, C>
+unsafe impl<S, C> MemorySource for RunSource<S, C>
 where
     S: Decommit,
     C: BlockSize,
@@ -420,7 +420,7 @@ where
         };
         let start = region.cast::<u8>();
         let mut pool = self.pool.lock();
-        if !pool.put_quick(start, len, align) {
+        if !pool.put_recent(start, len, align) {
             let (place, at) = pool.find_held(start, len, C::BYTES);
             pool.put(place, words::mask(at, len), Self::WHOLE_CHUNK);
         }
@@ -511,7 +511,7 @@ where
 
 // SAFETY: Slices lie in a chunk, which is held of the source below, and other regions are its own;
 // a range in a region of this source lies in one of those.
-unsafe impl<S, C> Decommit for SliceSource<S, C>
+unsafe impl<S, C> Decommit for RunSource<S, C>
 where
     S: Decommit,
     C: BlockSize,
@@ -520,7 +520,7 @@ where
 }
 
 // SAFETY: Regions, and chunks, are held of the source below.
-unsafe impl<S, C> OwnsRegions for SliceSource<S, C>
+unsafe impl<S, C> OwnsRegions for RunSource<S, C>
 where
     S: Decommit + OwnsRegions,
     C: BlockSize,
@@ -530,27 +530,27 @@ where
     }
 }
 
-impl<S, C> Drop for SliceSource<S, C>
+impl<S, C> Drop for RunSource<S, C>
 where
     S: Decommit,
     C: BlockSize,
 {
-    /// Gives all wholly free chunks back, and the books; a chunk with a slice that was never
+    /// Gives all wholly free chunks back, and the index; a chunk with a slice that was never
     /// released is leaked.
     fn drop(&mut self) {
         self.give_chunks_back(&mut |_| ());
         self.purge();
-        self.pool.lock().books.dissolve(&self.source);
+        self.pool.lock().index.dissolve(&self.source);
     }
 }
 
-impl<S, C> fmt::Debug for SliceSource<S, C>
+impl<S, C> fmt::Debug for RunSource<S, C>
 where
     S: Decommit + fmt::Debug,
     C: BlockSize,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SliceSource")
+        f.debug_struct("RunSource")
             .field("source", &self.source)
             .field("chunk", &C::BYTES)
             .field("purge", &self.purge)

@@ -31,7 +31,7 @@ pub(super) struct States {
     due: u64,
     pub(super) purging: u64,
     tick: u32,
-    /// The classes of `free`, and above them those of `dirty`, as the books above know them.
+    /// The classes of `free`, and above them those of `dirty`, as the index above know them.
     pub(super) classes: u16,
 }
 

@@ -1,8 +1,8 @@
 //! Runs of one length that were given back last, for who asks next.
 //!
 //! One slice, and four at a multiple of four, are what slabs are made of and what is asked for
-//! most. A few of each are kept aside: to the books of their chunks they are held, to the pool's
-//! sums they are free, dirty and waiting. They go back to the books when a tick begins, when memory
+//! most. A few of each are kept aside: to the index of their chunks they are held, to the pool's
+//! sums they are free, dirty and waiting. They go back to the index when a tick begins, when memory
 //! is purged or chunks are given back, and when somebody finds nothing else.
 
 #![forbid(unsafe_code)]
@@ -15,12 +15,12 @@ const PLACES: usize = 8;
 
 /// Starts of runs, the one given back last on top.
 #[derive(Debug)]
-pub(super) struct Quick {
+pub(super) struct Recent {
     starts: [*mut u8; PLACES],
     len: usize,
 }
 
-impl Quick {
+impl Recent {
     pub(super) const fn new() -> Self {
         Self { starts: [null_mut(); PLACES], len: 0 }
     }

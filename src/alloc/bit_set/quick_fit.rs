@@ -3,13 +3,13 @@
 //! To find a run and to join a freed one with its neighbours takes some hundred instructions; a run
 //! that is freed is often wanted again at the same length, and its memory is near the processor. So
 //! up to [`MOST`] runs of each length from 1 to 16 blocks wait on lists (as in quick fit: C.
-//! Weinstock and W. Wulf, Quick Fit: An Efficient Algorithm for Heap Storage Allocation, 1988).
+//! Weinstock and W. Wulf, QuickFit Fit: An Efficient Algorithm for Heap Storage Allocation, 1988).
 //! They go back to their maps before a region is obtained or released, and before anybody is told
 //! what is free.
 //!
 //! Always: a run on a list is not free in its region's map, and not counted as used there. A list
 //! has as many runs as its count says. If a run is freed twice, the list leads in a circle, or the
-//! count is wrong: [`drain`](Quick::drain) finds out, and so does the map, which has the run
+//! count is wrong: [`drain`](QuickFit::drain) finds out, and so does the map, which has the run
 //! already.
 
 use core::cell::Cell;
@@ -30,12 +30,12 @@ struct Waiting {
 }
 
 /// The lists.
-pub(super) struct Quick {
+pub(super) struct QuickFit {
     lists: [Cell<*mut Waiting>; LONGEST - SHORTEST + 1],
     counts: [Cell<u8>; LONGEST - SHORTEST + 1],
 }
 
-impl Quick {
+impl QuickFit {
     pub(super) const fn new() -> Self {
         Self {
             lists: [const { Cell::new(null_mut()) }; LONGEST - SHORTEST + 1],

@@ -47,11 +47,11 @@ type Leaf = PointerTable<u8, LEAF>;
 /// that one of them can stand behind another.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct OwnerMap<const ROOTS: usize = ROOT> {
+pub struct PageMap<const ROOTS: usize = ROOT> {
     roots: PointerTable<Leaf, ROOTS>,
 }
 
-impl<const ROOTS: usize> OwnerMap<ROOTS> {
+impl<const ROOTS: usize> PageMap<ROOTS> {
     crate::sync::const_fn! {
         /// A table in which nothing is entered.
         #[allow(clippy::new_without_default, reason = "only the macro makes one, in const context")]
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn addresses_beyond_the_table_are_global_and_refused() {
-        let map = OwnerMap::<2>::new();
+        let map = PageMap::<2>::new();
         let beyond = 2 << (SLICE_BITS + LEAF_BITS);
         assert_eq!(map.find(beyond), Entry::GLOBAL);
         assert_eq!(map.find(usize::MAX), Entry::GLOBAL);

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use core::ptr::NonNull;
 
-use super::ground::{Books, Ground};
+use super::ground::{Ground, Index};
 use super::{explore, together};
 use crate::size::U131072;
 use crate::source::SLICE;
-use crate::{Decommit, MemorySource, NonZeroLayout, Purge, SliceSource, SourceError};
+use crate::{Decommit, MemorySource, NonZeroLayout, Purge, RunSource, SourceError};
 
 const CHUNK: usize = 2 * SLICE;
-/// One more slot is for the books.
+/// One more slot is for the index.
 const CHUNKS: usize = 2;
 
 /// Ground whose units are touched when they are given up, so that loom fails a model in which
@@ -51,17 +51,17 @@ unsafe impl Decommit for Purged {
 }
 
 struct Shared {
-    slices: SliceSource<Purged, U131072>,
+    slices: RunSource<Purged, U131072>,
     ground: Arc<Ground>,
-    books: Books,
+    index: Index,
 }
 
 impl Shared {
     /// A pool of which every slice of a chunk was used, so that all of them may have memory.
     fn new(purge: Purge) -> Self {
         let ground = Arc::new(Ground::new(CHUNKS + 1, CHUNK, SLICE));
-        let slices = SliceSource::with_purge(Purged(ground.clone()), purge);
-        let shared = Self { slices, ground, books: Books::new() };
+        let slices = RunSource::with_purge(Purged(ground.clone()), purge);
+        let shared = Self { slices, ground, index: Index::new() };
         let both = shared.obtain(CHUNK).expect("there is a chunk");
         shared.release(both, CHUNK);
         shared
@@ -73,7 +73,7 @@ impl Shared {
 
     fn obtain(&self, size: usize) -> Option<NonNull<[u8]>> {
         let region = self.slices.obtain(Self::layout(size)).ok()?;
-        self.books.enter(region);
+        self.index.enter(region);
         for offset in (0..region.len()).step_by(SLICE) {
             // SAFETY: The offset lies in the region.
             self.ground.touch(unsafe { region.cast::<u8>().add(offset) });
@@ -83,7 +83,7 @@ impl Shared {
 
     fn release(&self, region: NonNull<[u8]>, size: usize) {
         self.ground.touch(region.cast());
-        self.books.strike(region.cast());
+        self.index.strike(region.cast());
         // SAFETY: Only called with what `obtain` gave for this size, once.
         unsafe { self.slices.release(region, Self::layout(size)) };
     }
@@ -111,7 +111,7 @@ impl Shared {
     /// Every slice is held or free when nobody purges, and when all are back, so is the ground.
     fn check(self, kept: usize) {
         let usage = self.slices.usage();
-        assert_eq!(self.books.len(), kept);
+        assert_eq!(self.index.len(), kept);
         assert_eq!(usage.obtained, (self.ground.held() - 1) * CHUNK);
         assert_eq!(usage.obtained - usage.unused, kept * SLICE);
         let free = usage.unused / SLICE;
@@ -119,7 +119,7 @@ impl Shared {
         assert_eq!(self.slices.usage().obtained, usage.obtained);
         drop(again);
         for unit in 0..(CHUNKS + 1) * CHUNK / SLICE {
-            if self.books.has(self.ground.at(unit)) {
+            if self.index.has(self.ground.at(unit)) {
                 self.release(crate::ptr::bytes(self.ground.at(unit), SLICE), SLICE);
             }
         }

@@ -7,12 +7,12 @@ use loom::sync::atomic::Ordering::{Acquire, Release};
 
 use super::ground::Door;
 use super::{explore, together};
+use crate::page_map::{Entry, PageMap};
 use crate::source::SLICE;
-use crate::switch::owner_map::{Entry, OwnerMap};
 
 /// Slices 0 and 1 are in the first leaf, 2 and 3 in the second.
 struct Process {
-    map: OwnerMap<2>,
+    map: PageMap<2>,
     door: Door,
     /// Whether a block of each slice was handed to another thread.
     handed: [AtomicUsize; 4],
@@ -20,11 +20,7 @@ struct Process {
 
 impl Process {
     fn new() -> Self {
-        Self {
-            map: OwnerMap::new(),
-            door: Door::new(),
-            handed: core::array::from_fn(|_| AtomicUsize::new(0)),
-        }
+        Self { map: PageMap::new(), door: Door::new(), handed: core::array::from_fn(|_| AtomicUsize::new(0)) }
     }
 
     /// The entry of a slice, of a control block that is never looked at.
@@ -71,7 +67,7 @@ impl Process {
 
 #[test]
 fn two_threads_map_one_leaf() {
-    explore("owner map, two map one leaf", 3, || {
+    explore("page map, two map one leaf", 3, || {
         let process = together(
             Process::new(),
             |process| (process.free(0, 0), process.free(1, 1), process.free_global(2)).2,
@@ -84,7 +80,7 @@ fn two_threads_map_one_leaf() {
 
 #[test]
 fn an_address_of_nobody_is_asked_about_meanwhile() {
-    explore("owner map, unrelated address", 3, || {
+    explore("page map, unrelated address", 3, || {
         let process = together(
             Process::new(),
             |process| (process.free_global(1), process.free_global(3)).1,
@@ -96,7 +92,7 @@ fn an_address_of_nobody_is_asked_about_meanwhile() {
 
 #[test]
 fn two_blocks_share_a_slice() {
-    explore("owner map, two blocks of a slice", 3, || {
+    explore("page map, two blocks of a slice", 3, || {
         let process = together(
             Process::new(),
             |process| (process.free(0, 0), process.free(0, 1)).1,
@@ -108,7 +104,7 @@ fn two_blocks_share_a_slice() {
 
 #[test]
 fn a_slice_that_was_left_is_nobodys() {
-    explore("owner map, leave", 3, || {
+    explore("page map, leave", 3, || {
         let leave = |process: &Process| {
             process.enter(0);
             process.map.leave(0);
@@ -128,7 +124,7 @@ fn a_slice_that_was_left_is_nobodys() {
 
 #[test]
 fn three_threads_enter() {
-    explore("owner map, 4 threads", 4, || {
+    explore("page map, 4 threads", 4, || {
         let process = together(
             Process::new(),
             |process| (process.free(0, 0), process.free(1, 1), process.free(2, 2)).2,

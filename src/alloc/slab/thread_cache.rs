@@ -8,7 +8,7 @@
 //!
 //! Always: the blocks on the list of a class are its current slab's; where `own` says that a slab
 //! number has a header, that slab belongs to the allocator, and is neither released nor cut
-//! otherwise while it says so. What `own` does not say is found through the owner map: it is a
+//! otherwise while it says so. What `own` does not say is found through the page map: it is a
 //! cache, as a processor's translation look-aside buffer is one of the page table.
 
 use core::cell::Cell;
@@ -16,7 +16,7 @@ use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
 use super::super::classes::{CLASSES, FINE, LARGEST, STEP};
-use super::super::front::{Front, Pushed};
+use super::super::thread_cache::{Pushed, ThreadCache};
 use super::header::{FreeBlock, Slab};
 use super::heap::Near;
 use crate::BlockSize;
@@ -106,7 +106,7 @@ impl<B: BlockSize> OwnSlabs<B> {
 }
 
 /// What a thread keeps of a [`SlabAllocator`](super::SlabAllocator) whose slabs are `B` bytes.
-pub struct SlabFront<B: BlockSize> {
+pub struct SlabThreadCache<B: BlockSize> {
     limit: Cell<usize>,
     pub(super) lists: Lists,
     pub(super) own: OwnSlabs<B>,
@@ -117,7 +117,7 @@ pub struct SlabFront<B: BlockSize> {
 // `own` is one of that slab's, because slabs consist of nothing but blocks and their header.
 // Closing sets the limit to 0, which every size but none is beyond, and none wraps to beyond any
 // limit.
-unsafe impl<B: BlockSize> Front for SlabFront<B> {
+unsafe impl<B: BlockSize> ThreadCache for SlabThreadCache<B> {
     const PRESENT: bool = true;
     const EMPTY: Self = Self { limit: Cell::new(0), lists: Lists::new(), own: OwnSlabs::new() };
 
@@ -147,11 +147,15 @@ unsafe impl<B: BlockSize> Front for SlabFront<B> {
         // is there.
         let slab = unsafe { &*self.own.slabs[place].get() };
         // SAFETY: The block lies in the slab, and the caller gives it up.
-        if unsafe { slab.push(block) } { Pushed::Tell(NonNull::from_ref(slab).cast()) } else { Pushed::Taken }
+        if unsafe { slab.push(block) } {
+            Pushed::Transition(NonNull::from_ref(slab).cast())
+        } else {
+            Pushed::Taken
+        }
     }
 }
 
-impl<B: BlockSize> SlabFront<B> {
+impl<B: BlockSize> SlabThreadCache<B> {
     pub(super) fn near(&self) -> Near<'_, B> {
         Near { lists: &self.lists, own: Some(&self.own) }
     }

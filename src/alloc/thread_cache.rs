@@ -1,0 +1,195 @@
+//! The part of an allocator that a thread keeps in its own static storage.
+//!
+//! An allocation pops a list whose address is known when the program is linked. It follows no
+//! pointer to find the list, and an empty list, one that was never filled and a closed cache look
+//! the same.
+
+use core::ptr::NonNull;
+
+use super::LocalAllocator;
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+
+/// What a thread of the thread tier keeps in static storage for its heap's allocator.
+///
+/// An allocator *uses* a thread cache from the first time that a method of [`ThreadCacheFor`] is
+/// given both, until [`flush`](ThreadCacheFor::flush). Meanwhile no other allocator uses that cache,
+/// the allocator uses no other, and it allocates and frees through the cache only; it is neither
+/// dropped nor reset, recycled, trimmed or asked for its live blocks.
+///
+/// # Safety
+/// For the implementor:
+/// - A block that [`pop`](Self::pop) gives was put there by the allocator that uses the cache, and
+///   is given once.
+/// - [`push`](Self::push) takes a block only if it belongs to that allocator.
+/// - While the cache is closed, `pop` gives nothing.
+/// - None of the methods unwinds.
+pub unsafe trait ThreadCache: 'static {
+    /// Whether the cache can hold anything.
+    const PRESENT: bool;
+
+    /// A closed cache that no allocator uses.
+    const EMPTY: Self;
+
+    /// Opens or closes the cache for [`pop`](Self::pop).
+    fn open(&self, open: bool);
+
+    /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two, if the cache
+    /// holds one and both are common; null otherwise, and for a size of 0.
+    ///
+    /// # Safety
+    /// The cache was used as is said [above](Self).
+    unsafe fn pop(&self, size: usize, align: usize) -> *mut u8;
+
+    /// Whether [`push`](Self::push) would take the block.
+    fn knows(&self, block: NonNull<u8>) -> bool;
+
+    /// Gives a block back, if a few instructions can tell that it belongs to the allocator that
+    /// uses the cache.
+    ///
+    /// # Safety
+    /// The cache was used as is said [above](Self). The block is allocated, by whichever allocator.
+    /// If the answer is not [`Pushed::Elsewhere`], the caller gave the block up.
+    unsafe fn push(&self, block: NonNull<u8>) -> Pushed;
+}
+
+/// What became of a block in [`ThreadCache::push`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// The cache took it.
+    Taken,
+    /// The cache took it, and a slab of the allocator becomes partly free or empty by that: call
+    /// [`ThreadCacheFor::transition`] with this value.
+    Transition(NonNull<()>),
+    /// The cache did not take it.
+    Elsewhere,
+}
+
+/// What a thread cache does together with the allocator `A` that uses it, beyond the fast paths of
+/// [`ThreadCache`].
+///
+/// The default bodies are those of an allocator that keeps nothing near its thread and whose
+/// regions the tier may begin with a header of its own.
+///
+/// # Safety
+/// For the implementor:
+/// - With [`SLABS`](Self::SLABS), every region is asked for with a size that is a power of two of at
+///   least 4 KiB and an alignment equal to the size; the allocator never touches the first 16 bytes
+///   of what is returned, and no block covers them.
+/// - With a cache that is [`PRESENT`](ThreadCache::PRESENT): `SLABS` and
+///   [`LocalAllocator::REUSES_BLOCKS`] are true; what the cache gives are blocks of the allocator
+///   that uses it, as if [`allocate`](super::Allocator::allocate) had given them; after
+///   [`flush`](Self::flush) the cache takes and gives nothing, and the sum of all that
+///   [`counted`](Self::counted) gave since the allocator was made or recycled is the number of
+///   blocks allocated.
+/// - None of the methods unwinds.
+pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
+    /// Whether the allocator's regions are slabs, in which a tier finds room for 16 bytes of its
+    /// own.
+    const SLABS: bool = false;
+
+    /// Gives a block back to `allocator` without a cache, as
+    /// [`deallocate`](super::Allocator::deallocate). With [`SLABS`](Self::SLABS), `region` is the
+    /// start of the region that the block lies in, and may access all of it; otherwise it says
+    /// nothing.
+    ///
+    /// # Safety
+    /// As `deallocate`; `region` is as above.
+    #[inline(always)]
+    unsafe fn deallocate_in(allocator: &A, region: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
+        let _ = region;
+        // SAFETY: The caller promises what `deallocate` asks for.
+        unsafe { allocator.deallocate(block, layout) };
+    }
+
+    /// Allocates from what the cache holds for layouts that [`ThreadCache::pop`] does not serve; null
+    /// if it holds nothing.
+    ///
+    /// # Safety
+    /// As [`ThreadCache::pop`].
+    unsafe fn pop_uncommon(&self, layout: NonZeroLayout) -> *mut u8 {
+        let _ = layout;
+        core::ptr::null_mut()
+    }
+
+    /// Allocates from `allocator`, and fills the cache.
+    ///
+    /// # Errors
+    /// As [`allocate`](super::Allocator::allocate).
+    ///
+    /// # Safety
+    /// `allocator` uses this cache, and none else, as [`ThreadCache`] says.
+    unsafe fn fill(&self, allocator: &A, layout: NonZeroLayout) -> Result<NonNull<u8>, AllocError> {
+        allocator.allocate(layout).map(NonNull::cast)
+    }
+
+    /// Gives a block back that [`ThreadCache::push`] did not take, and has the cache know its slab.
+    ///
+    /// # Safety
+    /// As [`deallocate_in`](Self::deallocate_in) and [`fill`](Self::fill).
+    unsafe fn push_unknown(
+        &self,
+        allocator: &A,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        // SAFETY: The caller promises what `deallocate_in` asks for.
+        unsafe { Self::deallocate_in(allocator, region, block, layout) };
+    }
+
+    /// Does what [`Pushed::Transition`] asked for.
+    ///
+    /// # Safety
+    /// As [`fill`](Self::fill); and the cache's last call of `push` gave `slab`.
+    unsafe fn transition(&self, allocator: &A, slab: NonNull<()>) {
+        let _ = (allocator, slab);
+    }
+
+    /// Returns all that the cache holds to `allocator`: another thread is about to use it, or
+    /// somebody wants to know what is allocated.
+    ///
+    /// # Safety
+    /// As [`fill`](Self::fill).
+    unsafe fn flush(&self, allocator: &A) {
+        let _ = allocator;
+    }
+
+    /// How many blocks more than at the last call are in use or in the cache, as far as `allocator`
+    /// has counted; 0 if it does not count.
+    fn counted(allocator: &A) -> isize {
+        let _ = allocator;
+        0
+    }
+}
+
+/// In place of a thread cache: the allocator keeps nothing near its thread.
+#[derive(Clone, Copy, Debug)]
+pub struct NoThreadCache;
+
+// SAFETY: It gives and takes nothing.
+unsafe impl ThreadCache for NoThreadCache {
+    const PRESENT: bool = false;
+    const EMPTY: Self = Self;
+
+    #[inline(always)]
+    fn open(&self, _open: bool) {}
+
+    #[inline(always)]
+    unsafe fn pop(&self, _size: usize, _align: usize) -> *mut u8 {
+        core::ptr::null_mut()
+    }
+
+    #[inline(always)]
+    fn knows(&self, _block: NonNull<u8>) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    unsafe fn push(&self, _block: NonNull<u8>) -> Pushed {
+        Pushed::Elsewhere
+    }
+}
+
+// SAFETY: There are no slabs, and the cache is not present.
+unsafe impl<A: LocalAllocator> ThreadCacheFor<A> for NoThreadCache {}
