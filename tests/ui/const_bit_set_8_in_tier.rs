@@ -1,7 +1,6 @@
 //! A block that another thread frees holds a link, for which 8 bytes are too few.
 
-// says: BitSetAllocator<S, U8> cannot serve a tier, because a block that another thread frees holds
-// a link of 16 bytes: write `BitSetAllocator<S, U16>`, or larger blocks
+// says: BitSetAllocator<S, U8> cannot serve a tier, because a block that another thread frees holds a link of 16 bytes: write `BitSetAllocator<S, U16>`, or larger blocks
 
 use context_allocator::size::U8;
 use context_allocator::{ArenaSource, BitSetAllocator, Builder, MmapSource, NoTier, Tiers};

@@ -1,7 +1,6 @@
 //! The number of blocks of an allocator with its bits inline.
 
-// says: FixedBitSetAllocator<S, B, N>: N, the number of blocks, is from 1 to 4,096: for more choose
-// `BitSetAllocator`
+// says: FixedBitSetAllocator<S, B, N>: N, the number of blocks, is from 1 to 4,096: for more choose `BitSetAllocator`
 
 use context_allocator::size::U64;
 use context_allocator::{FixedBitSetAllocator, MmapSource};

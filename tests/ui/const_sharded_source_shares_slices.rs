@@ -1,8 +1,6 @@
 //! An arena whose chunks are smaller than a slice cannot stand under shards.
 
-// says: this source cannot stand under a Sharded, because it may share 64 KiB slices with memory of
-// others: use an ArenaSource by value, whose chunks are at least U65536, or a source of whole
-// regions
+// says: this source cannot stand under a Sharded, because it may share 64 KiB slices with memory of others: use an ArenaSource by value, whose chunks are at least U65536, or a source of whole regions
 
 use context_allocator::size::U4096;
 use context_allocator::{ArenaSource, MmapSource, Sharded, SizeClassAllocator};

@@ -1,8 +1,6 @@
-//! An arena whose chunks are smaller than a slice of the page map cannot stand in a tier.
+//! An arena whose chunks are smaller than a slice of the owner map cannot stand in a tier.
 
-// says: this source cannot stand in a tier, because it may share 64 KiB slices with memory of
-// others: use an ArenaSource by value, whose chunks are at least U65536, or a source of whole
-// regions
+// says: this source cannot stand in a tier, because it may share 64 KiB slices with memory of others: use an ArenaSource by value, whose chunks are at least U65536, or a source of whole regions
 
 use context_allocator::size::U4096;
 use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, Tiers};

@@ -1,5 +1,5 @@
-// says: `Hundred` is not a number of blocks says: a number of blocks is a `typenum` number from 1
-// to 4,096, such as `typenum::U100` or `context_allocator::size::U1024`
+// says: `Hundred` is not a number of blocks
+// says: a number of blocks is a `typenum` number from 1 to 4,096, such as `typenum::U100` or `context_allocator::size::U1024`
 
 use context_allocator::size::U64;
 use context_allocator::{FixedBitSetAllocator, MmapSource};

@@ -1,7 +1,6 @@
 //! Each tier is chosen once.
 
-// says: no method named `coroutine_tier` found for struct
-// `context_allocator::Builder<BumpAllocator<MmapSource>>` in the current scope
+// says: no method named `coroutine_tier` found for struct `context_allocator::Builder<BumpAllocator<MmapSource>>` in the current scope
 
 use context_allocator::{Builder, BumpAllocator, MmapSource};
 

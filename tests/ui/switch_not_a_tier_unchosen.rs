@@ -1,8 +1,8 @@
 //! A tier is left out with a call, not forgotten.
 
-// says: a tier of the switchable allocator was not chosen says: the coroutine tier or the thread
-// tier is `Unchosen` says: before `.build()`, call `.coroutine_tier(allocator)` or
-// `.without_coroutine_tier()`, and `.thread_tier(allocator)` or `.without_thread_tier()`
+// says: a tier of the switchable allocator was not chosen
+// says: the coroutine tier or the thread tier is `Unchosen`
+// says: before `.build()`, call `.coroutine_tier(allocator)` or `.without_coroutine_tier()`, and `.thread_tier(allocator)` or `.without_thread_tier()`
 
 use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource};
 

@@ -1,8 +1,7 @@
 //! Without the coroutine tier there are no heaps.
 
-// says: this switchable allocator was built without that tier says: name an allocator for the tier
-// in the type of the static and in the builder (`.coroutine_tier(source)`, `.thread_tier(source)`),
-// or do without this call
+// says: this switchable allocator was built without that tier
+// says: name an allocator for the tier in the type of the static and in the builder (`.coroutine_tier(source)`, `.thread_tier(source)`), or do without this call
 
 use context_allocator::{Builder, NoTier, Tiers};
 use std::alloc::System;

@@ -1,7 +1,7 @@
 //! Only a caller who knows that the allocator still exists may reach a thread cache.
 
 // says: call to unsafe function `fill` is unsafe
-// says: call to unsafe function `flush` is unsafe
+// says: call to unsafe function `context_allocator::ThreadCacheFor::flush` is unsafe
 // says: call to unsafe function `pop` is unsafe
 
 use context_allocator::{LocalAllocator, MmapSource, NonZeroLayout, SlabAllocator, ThreadCache, ThreadCacheFor};

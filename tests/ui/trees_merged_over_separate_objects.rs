@@ -1,8 +1,7 @@
 //! Regions that are separate objects are not merged.
 
-// says: regions of `RegionSource<'static>` cannot be merged says: take `KeepApart` in place of
-// `MergeAdjacent`; or implement `AdjoiningSource` if all regions of the source are parts of one
-// object
+// says: regions of `RegionSource<'static>` cannot be merged
+// says: take `KeepApart` in place of `MergeAdjacent`; or implement `AdjoiningSource` if all regions of the source are parts of one object
 
 use context_allocator::size::U8;
 use context_allocator::{MergeAdjacent, MultipleBinarySearchTreeAllocator, RegionSource};

@@ -1,5 +1,5 @@
-// says: is not a number of trees says: a number of trees is a `typenum` number from `U1` to `U64`,
-// because a word of 64 bits says which trees are empty
+// says: is not a number of trees
+// says: a number of trees is a `typenum` number from `U1` to `U64`, because a word of 64 bits says which trees are empty
 
 use context_allocator::{MmapSource, MultipleBinarySearchTreeAllocator};
 
