@@ -1,11 +1,12 @@
 //! The handle of a heap is dropped while the context in which the heap is entered is given up: one
-//! of the two settles it.
+//! of the two retires it.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::heap::Heap;
 use super::{explore, together};
-use crate::switch::control::{HeapTier, Phase};
+use crate::switch::context::Context;
+use crate::switch::control::{ControlRef, HeapTier, Phase};
 
 /// A coroutine heap, its handle and the context in which it is entered.
 struct Coroutine {
@@ -21,35 +22,49 @@ impl Coroutine {
 
     fn entered(blocks: usize) -> Self {
         let coroutine = Self::new(blocks);
-        coroutine.heap.local.set_entered();
+        coroutine.enter();
         coroutine
+    }
+
+    fn control(&self) -> ControlRef {
+        self.heap.control()
+    }
+
+    /// The handle's holder enters; whether the heap was entered nowhere.
+    fn enter(&self) -> bool {
+        // SAFETY: The models enter on the thread that has the handle.
+        unsafe { self.control().enter(Context::DEFAULT) }
+    }
+
+    fn leave_by_guard(&self) {
+        // SAFETY: The thread entered the heap, and still has the handle.
+        assert_eq!(unsafe { self.control().leave_by_guard() }, Context::DEFAULT);
     }
 
     /// As the drop of `switch::Heap`.
     fn drop_handle(&self) {
-        let local = &self.heap.local;
-        if !local.is_entered() || local.set_dropped() {
-            local.clear_state();
-            self.settle();
+        // SAFETY: The thread has the handle, and does not use it again.
+        if unsafe { self.control().drop_handle() } {
+            self.retire();
         }
     }
 
     /// As `switch::Heap::try_enter`.
     fn try_enter(&self) {
-        if self.heap.local.is_entered() {
-            return;
+        if self.enter() {
+            self.use_heap();
+            self.leave_by_guard();
         }
-        self.heap.local.set_entered();
-        self.use_heap();
-        self.heap.local.set_left_by_guard();
     }
 
     /// As the drop of `SavedContext`.
     fn leave(&self) {
-        if self.heap.local.set_left() {
-            self.heap.local.clear_state();
-            self.settle();
-        }
+        let retire = |heap: ControlRef| {
+            assert_eq!(heap, self.control());
+            self.retire();
+        };
+        // SAFETY: The thread runs in the context, and gives it up.
+        unsafe { Context::in_heap(self.control()).leave_all(retire) };
     }
 
     /// What is done inside.
@@ -65,15 +80,10 @@ impl Coroutine {
     }
 
     /// As `SwitchableAllocator::retire_heap`.
-    fn settle(&self) {
+    fn retire(&self) {
         self.heap.touch();
-        let live = self.heap.local.live();
-        if live == 0 {
-            self.release();
-            return;
-        }
-        self.heap.shared.set_phase(Phase::Orphan);
-        if self.heap.shared.balance.retire(live) == 0 {
+        // SAFETY: Dropping the handle, or leaving the heap, said to retire it.
+        if self.control().live() == 0 || unsafe { self.control().retire(Phase::Orphan) } == 0 {
             self.release();
         }
     }
@@ -84,17 +94,16 @@ impl Coroutine {
         }
     }
 
-    /// As `free_retired`. Who released the heap makes another one of its control block at once,
-    /// from which a block escapes.
+    /// As `free_retired`. The thread that released the heap makes another one of its control block at
+    /// once, from which a block escapes.
     fn release(&self) {
         self.heap.clear();
-        self.heap.local.clear_state();
-        self.heap.shared.set_phase(Phase::Free);
+        self.control().set_phase(Phase::Free);
         if self.released.fetch_add(1, Relaxed) == 0 {
-            self.heap.shared.set_phase(Phase::Alive);
-            self.heap.local.set_entered();
+            self.control().set_phase(Phase::Alive);
+            assert!(self.enter());
             let block = self.heap.allocate();
-            self.heap.local.set_left_by_guard();
+            self.leave_by_guard();
             self.drop_handle();
             self.free(block);
         }
@@ -103,8 +112,8 @@ impl Coroutine {
     /// Both heaps that the control block was were released, once.
     fn check(self) {
         assert_eq!(self.released.load(Relaxed), 2);
-        assert_eq!(self.heap.shared.phase(), Phase::Free);
-        assert!(!self.heap.local.is_entered());
+        assert_eq!(self.control().phase(), Phase::Free);
+        assert!(!self.control().is_entered());
         self.heap.check_without_blocks();
     }
 }
@@ -168,7 +177,7 @@ fn a_context_moves_to_another_thread() {
     }
     explore("handshake, moved context", 3, || {
         let holder = |moved: &Moved| {
-            moved.coroutine.heap.local.set_entered();
+            assert!(moved.coroutine.enter());
             moved.coroutine.use_heap();
             *moved.context.lock().unwrap() = true;
             moved.coroutine.try_enter();
@@ -200,7 +209,7 @@ fn a_handle_moves_to_another_thread() {
         };
         let receiver = |moved: &Moved| {
             if core::mem::take(&mut *moved.handle.lock().unwrap()) {
-                assert!(!moved.coroutine.heap.local.is_entered());
+                assert!(!moved.coroutine.control().is_entered());
                 moved.coroutine.try_enter();
                 moved.coroutine.drop_handle();
             }
@@ -209,5 +218,33 @@ fn a_handle_moves_to_another_thread() {
         let moved = together(moved, holder, [receiver, |moved| moved.coroutine.free(0)]);
         receiver(&moved);
         moved.coroutine.check();
+    });
+}
+
+/// A chain of two heaps is given up: the holders of both handles drop them at the same time.
+#[test]
+fn a_chain_of_two_heaps_is_left() {
+    struct Chain {
+        outer: Coroutine,
+        inner: Coroutine,
+    }
+    explore("handshake, two heaps", 3, || {
+        let chain = Chain { outer: Coroutine::entered(0), inner: Coroutine::new(0) };
+        // SAFETY: The models enter on the thread that has the handle.
+        assert!(unsafe { chain.inner.control().enter(Context::in_heap(chain.outer.control())) });
+        let leave = |chain: &Chain| {
+            chain.inner.use_heap();
+            chain.outer.use_heap();
+            let retire = |heap: ControlRef| {
+                let inner = heap == chain.inner.control();
+                if inner { chain.inner.retire() } else { chain.outer.retire() }
+            };
+            // SAFETY: The thread runs in the context, and gives it up.
+            unsafe { Context::in_heap(chain.inner.control()).leave_all(retire) };
+        };
+        let enter_and_drop = |chain: &Chain| (chain.inner.try_enter(), chain.inner.drop_handle()).1;
+        let chain = together(chain, leave, [enter_and_drop, |chain: &Chain| chain.outer.drop_handle()]);
+        chain.outer.check();
+        chain.inner.check();
     });
 }

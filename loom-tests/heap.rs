@@ -1,30 +1,30 @@
-//! A heap that reuses its blocks, made of the crate's control block and an allocator that keeps a
-//! plain list.
+//! A heap that reuses its blocks: the crate's control block, and an allocator that keeps a plain
+//! list.
 //!
-//! Each block is with somebody who uses it, on the remote list, or on the allocator's list. What is
-//! done here follows the functions of `SwitchableAllocator` that are named, which need a static and
-//! thread-locals and so cannot run under loom.
+//! Each block is with somebody who uses it, on the remote list, or on the allocator's list. What
+//! threads do with the control block are the crate's functions: the switch calls them too, between
+//! what needs a static and thread-locals and so cannot run under loom.
 
+use std::boxed::Box;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::vec::Vec;
 
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 
 use super::ground::{Door, Ground, Place};
-use crate::NonZeroLayout;
+use crate::layout::NonZeroLayout;
 use crate::switch::balance::Frees;
-use crate::switch::control::{HeapTier, Local, Phase, Shared};
+use crate::switch::control::{Control, ControlRef, HeapTier, Local, Phase};
 use crate::switch::remote_cache::RemoteCache;
+use crate::sync::{Batch, RemoteBlock};
 
 const BLOCK: usize = 16;
 /// Blocks that the heap's one region has.
 const BLOCKS: usize = 4;
 
 pub(super) struct Heap {
-    pub(super) shared: Shared,
-    /// Of this, the models use what `Local` keeps in atomics.
-    pub(super) local: Local,
+    control: Box<Control<()>>,
     /// What only the heap's user touches: the allocator.
     user: Place,
     door: Door,
@@ -36,26 +36,33 @@ pub(super) struct Heap {
     used: AtomicUsize,
 }
 
-// SAFETY: Only the cells of `Local` and `Shared` are not `Sync`: the models do not use the former,
-// and the latter are used by the parking lot, under its lock.
-unsafe impl Sync for Heap {}
-
 impl Heap {
     /// A heap with a user, who has allocated the first `blocks` blocks.
     pub(super) fn new(tier: HeapTier, blocks: usize) -> Self {
-        let shared = Shared::new(tier);
-        shared.set_phase(Phase::Alive);
-        let local = Local::new();
-        (0..blocks).for_each(|_| local.count_allocated());
-        Self {
-            shared,
-            local,
+        let heap = Self {
+            control: Box::new(Control::new(tier)),
             user: Place::new(),
             door: Door::new(),
             free: Mutex::new((blocks..BLOCKS).collect()),
             ground: Ground::new(1, BLOCKS * BLOCK, BLOCK),
             used: AtomicUsize::new(blocks),
-        }
+        };
+        heap.control().set_phase(Phase::Alive);
+        (0..blocks).for_each(|_| heap.local().count_allocated());
+        heap
+    }
+
+    /// The control block.
+    pub(super) fn control(&self) -> ControlRef {
+        // SAFETY: The control block is initialised, and stays until the model ends, which drops all
+        // that keeps this reference with the heap.
+        unsafe { ControlRef::new(NonNull::from(&*self.control)) }
+    }
+
+    /// What the user counts.
+    fn local(&self) -> &Local {
+        // SAFETY: The models count as the heap's user; loom checks that by `user`.
+        unsafe { self.control().local() }
     }
 
     /// Does what only the heap's user may do.
@@ -69,7 +76,7 @@ impl Heap {
         let block = self.free.lock().unwrap().pop().expect("blocks enough");
         self.ground.touch(self.ground.at(block));
         self.used.fetch_add(1, Relaxed);
-        self.local.count_allocated();
+        self.local().count_allocated();
         block
     }
 
@@ -78,7 +85,7 @@ impl Heap {
         self.ground.touch(self.ground.at(block));
         self.used.fetch_sub(1, Relaxed);
         self.free_in_allocator(block);
-        self.local.count_freed();
+        self.local().count_freed();
     }
 
     fn free_in_allocator(&self, block: usize) {
@@ -89,62 +96,58 @@ impl Heap {
         free.push(block);
     }
 
-    /// The user gives blocks that were freed remotely to the allocator, as `collect_remote`.
+    /// The user gives blocks that were freed remotely to the allocator.
     pub(super) fn collect_remote(&self) {
         self.door.pass();
-        let blocks: Vec<NonNull<u8>> = self.shared.remote.take().map(|(block, _)| block).collect();
-        blocks.into_iter().for_each(|block| self.free_in_allocator(self.ground.unit_of(block)));
+        self.control().collect_remote(|block, _| self.free_in_allocator(self.ground.unit_of(block)));
     }
 
-    /// Somebody else frees, as `free_remotely`; `true` to the last one of a settled heap.
+    /// Another thread frees; `true` to the last one of a retired heap.
     pub(super) fn free_remotely(&self, block: usize) -> bool {
         self.ground.touch(self.ground.at(block));
         self.used.fetch_sub(1, Relaxed);
         let layout = NonZeroLayout::of::<[u64; 2]>().unwrap();
         self.door.pass();
         // SAFETY: The models free a block that the thread has, of two words.
-        unsafe { self.shared.remote.push(self.ground.at(block), layout) };
-        self.shared.balance.remote_frees(1) == Frees::All
+        let block = unsafe { RemoteBlock::write(self.ground.at(block), null_mut(), layout) };
+        // SAFETY: The block is the heap's, and the thread gave it up.
+        unsafe { self.control().return_blocks(Some(Batch { first: block, last: block }), 1) == Frees::All }
     }
 
-    /// Somebody else frees several blocks and sends them together, as `free_remotely` and `send`;
-    /// `true` to the last one of a settled heap.
+    /// Another thread frees several blocks and sends them together; `true` to the last one of a
+    /// retired heap.
     pub(super) fn free_together<const N: usize>(&self, blocks: [usize; N]) -> bool {
-        let remote_cache = RemoteCache::new();
+        let cache = RemoteCache::new();
         let layout = NonZeroLayout::of::<[u64; 2]>().unwrap();
         for block in blocks {
             self.ground.touch(self.ground.at(block));
             self.used.fetch_sub(1, Relaxed);
             // SAFETY: The models free a block that the thread has, of two words.
-            let sent =
-                unsafe { remote_cache.put(NonNull::from(&self.shared), self.ground.at(block), layout) };
-            assert!(sent.is_none(), "so few are kept back");
+            let sent = unsafe { cache.put(self.control(), self.ground.at(block), layout) };
+            assert!(sent.is_none(), "so few are kept");
         }
-        let parcel = remote_cache.take().expect("what was kept back");
-        assert_eq!((parcel.owner, parcel.blocks), (NonNull::from(&self.shared), N));
-        assert!(remote_cache.take().is_none());
+        let batch = cache.take().expect("what was kept");
+        assert_eq!((batch.owner(), batch.blocks()), (self.control(), N));
+        assert!(cache.take().is_none());
         self.door.pass();
-        // SAFETY: The blocks were freed, and belong to the heap.
-        unsafe { self.shared.remote.push_all(parcel.batch) };
-        self.shared.balance.remote_frees(parcel.blocks) == Frees::All
+        batch.send() == Frees::All
     }
 
-    /// Makes a heap without blocks as good as new, as `free_retired` and `empty_parked`.
+    /// Makes a heap without blocks as good as new.
     pub(super) fn clear(&self) {
         assert_eq!(self.used.load(Relaxed), 0, "nobody uses a block");
         self.touch();
         (0..BLOCKS).for_each(|block| self.ground.touch(self.ground.at(block)));
-        self.shared.balance.clear();
-        self.shared.remote.clear();
-        self.local.clear();
+        // SAFETY: The heap has no block, which the models check, and no other thread knows it.
+        unsafe { self.control().clear() };
         *self.free.lock().unwrap() = (0..BLOCKS).collect();
     }
 
     /// Every block is on one of the lists, and the counts agree.
     pub(super) fn check_without_blocks(&self) {
         assert_eq!(self.used.load(Relaxed), 0);
-        let (live, balance) = (self.local.live(), self.shared.balance.get());
-        match self.shared.phase() {
+        let (live, balance) = (self.control().live(), self.control().balance.get());
+        match self.control().phase() {
             Phase::Alive => assert_eq!(live.cast_signed(), balance, "as many freed as handed out"),
             _ => assert_eq!((live, balance), (0, 0)),
         }

@@ -1,9 +1,14 @@
 //! Loom models of the protocols that threads share.
 //!
-//! A model runs a few threads on the crate's own code (not on a copy of it) in every interleaving
-//! that loom finds, with every value that the memory model lets a load return. It fails where
-//! memory is accessed without order, and where at the end some block is not accounted for exactly
-//! once: see [`Place`](ground::Place) and [`Ground`](ground::Ground).
+//! A model runs a few threads on the crate's own code in every interleaving that loom finds, with
+//! every value that the memory model lets a load return. It fails if memory is accessed without
+//! order, and if at the end some block is not accounted for exactly once: see
+//! [`Place`](ground::Place) and [`Ground`](ground::Ground).
+//!
+//! The switch needs a static and thread-locals, which loom cannot make anew for each interleaving. So
+//! its models call the functions that touch what threads share (entering, leaving, dropping a handle,
+//! returning and collecting blocks, sending a batch, retiring, parking, the hooks), in the order in
+//! which the switch calls them; each such step is one function of the crate.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib --features collections loom_tests -- --nocapture
@@ -21,6 +26,7 @@ mod counts;
 mod ground;
 mod handshake;
 mod heap;
+mod hooks;
 mod lock;
 mod locked;
 mod page_map;

@@ -1,19 +1,17 @@
 //! The heap of a thread that ends is parked, adopted and parked again while its blocks are freed
 //! elsewhere.
 //!
-//! A heap is emptied only while it is parked without a block; the index of its blocks are checked
-//! whenever it is, and at the end.
+//! A heap is emptied only while it is parked without a block; the lists of its blocks are
+//! checked whenever it is, and at the end.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-
-use core::ptr::NonNull;
 
 use loom::sync::atomic::AtomicUsize as LoomUsize;
 use loom::sync::atomic::Ordering::AcqRel;
 
 use super::heap::Heap;
 use super::{explore, together};
-use crate::switch::control::{HeapTier, Phase, Shared};
+use crate::switch::control::{HeapTier, Phase};
 use crate::switch::parking::ParkingLot;
 
 struct Process {
@@ -42,41 +40,32 @@ impl Process {
     fn park(&self) {
         self.heap.collect_remote();
         self.heap.touch();
-        let live = self.heap.local.live();
         assert!(self.taken.swap(false, Relaxed));
-        // SAFETY: The lot, which is all that keeps the reference, goes together with the control
-        // block.
-        let shared: &'static Shared = unsafe { &*core::ptr::from_ref(&self.heap.shared) };
-        self.lot.park(shared, live, || self.empty());
+        // SAFETY: The thread is the heap's user, and uses it no more.
+        unsafe { self.lot.park(self.heap.control(), || self.empty()) };
     }
 
     /// As `SwitchableAllocator::free_remotely` and what it calls.
     fn free(&self, block: usize) {
         if self.heap.free_remotely(block) {
-            self.lot.last_freed(&self.heap.shared, || self.empty());
+            self.lot.last_freed(self.heap.control(), || self.empty());
         }
     }
 
-    /// The same of several blocks at once, as `SwitchableAllocator::send`.
+    /// The same of several blocks at once, as `RemoteBatch::send`.
     fn free_together<const N: usize>(&self, blocks: [usize; N]) {
         if self.heap.free_together(blocks) {
-            self.lot.last_freed(&self.heap.shared, || self.empty());
+            self.lot.last_freed(self.heap.control(), || self.empty());
         }
     }
 
     /// As `SwitchableAllocator::adopt_or_make`; whether there was a heap to adopt.
     fn adopt(&self) -> bool {
-        let live = |heap: NonNull<Shared>| {
-            assert_eq!(heap, NonNull::from(&self.heap.shared));
-            // Under the lock, so that nobody empties the heap from here on.
-            assert!(!self.taken.swap(true, Relaxed));
-            self.heap.local.live()
-        };
-        let adopted = self.lot.adopt(live).is_some();
-        if adopted {
-            self.heap.touch();
-        }
-        adopted
+        let Some(heap) = self.lot.adopt() else { return false };
+        assert_eq!(heap, self.heap.control());
+        assert!(!self.taken.swap(true, Relaxed));
+        self.heap.touch();
+        true
     }
 
     /// As the first half of `SwitchableAllocator::trim`.
@@ -85,7 +74,7 @@ impl Process {
     }
 
     fn empty(&self) {
-        assert_eq!(self.heap.shared.phase(), Phase::Emptying);
+        assert_eq!(self.heap.control().phase(), Phase::Emptying);
         assert!(!self.taken.load(Relaxed), "nobody uses the heap");
         self.emptied.fetch_add(1, Relaxed);
         self.heap.clear();
@@ -94,9 +83,9 @@ impl Process {
     /// At the end: all blocks were freed. A heap that is still parked was emptied.
     fn check(self) {
         if self.taken.load(Relaxed) {
-            assert_eq!(self.heap.shared.phase(), Phase::Alive);
+            assert_eq!(self.heap.control().phase(), Phase::Alive);
         } else {
-            assert_eq!(self.heap.shared.phase(), Phase::Parked);
+            assert_eq!(self.heap.control().phase(), Phase::Parked);
             assert!(self.emptied.load(Relaxed) > 0);
         }
         self.heap.check_without_blocks();

@@ -13,8 +13,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use context_allocator::LocalAllocator;
 use context_allocator::size::{U16384, U65536};
-use context_allocator::switch::{PresentTier, TierSet};
+use context_allocator::switch::TierSet;
 use context_allocator::{
     ArenaSource, Builder, BumpAllocator, Declaration, MemorySource, MmapSource, NonZeroLayout, Policy,
     SizeClassAllocator, SlabAllocator, SourceError, SwitchableAllocator, Tiers,
@@ -124,8 +125,8 @@ impl<D: Declaration> Work<'_, D> {
 /// Gives the number of failures.
 fn workload<D: Declaration>(allocator: &'static SwitchableAllocator<D>) -> usize
 where
-    <D::Tiers as TierSet>::Coroutine: PresentTier,
-    <D::Tiers as TierSet>::Thread: PresentTier,
+    <D::Tiers as TierSet>::Coroutine: LocalAllocator,
+    <D::Tiers as TierSet>::Thread: LocalAllocator,
 {
     let mut failed = 0;
     let mut left: Vec<Held> = Vec::new();
@@ -163,8 +164,8 @@ fn nothing_is_held<D: Declaration>(allocator: &SwitchableAllocator<D>) {
 
 fn every_request<D: Declaration>(allocator: &'static SwitchableAllocator<D>)
 where
-    <D::Tiers as TierSet>::Coroutine: PresentTier,
-    <D::Tiers as TierSet>::Thread: PresentTier,
+    <D::Tiers as TierSet>::Coroutine: LocalAllocator,
+    <D::Tiers as TierSet>::Thread: LocalAllocator,
 {
     refuse(usize::MAX, usize::MAX);
     assert_eq!(workload(allocator), 0);

@@ -9,7 +9,8 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use context_allocator::switch::{PresentTier, TierSet};
+use context_allocator::LocalAllocator;
+use context_allocator::switch::TierSet;
 use context_allocator::{
     Allocator, AllocatorAdaptor, Declaration, GlobalAllocToAllocatorAdaptor, Heap, SwitchableAllocator,
 };
@@ -35,8 +36,8 @@ context_allocator::switchable_allocator!(static QUIET);
 /// Runs `f` in each tier, with the number of blocks that are allocated.
 fn in_every_tier<D: Declaration>(allocator: &'static SwitchableAllocator<D>, f: impl Fn(&dyn Fn() -> usize))
 where
-    <D::Tiers as TierSet>::Coroutine: PresentTier,
-    <D::Tiers as TierSet>::Thread: PresentTier,
+    <D::Tiers as TierSet>::Coroutine: LocalAllocator,
+    <D::Tiers as TierSet>::Thread: LocalAllocator,
 {
     let heap = allocator.heap().expect("memory for a heap");
     heap.enter(|| f(&|| heap.statistics().live_blocks));

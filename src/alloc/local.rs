@@ -35,7 +35,9 @@ use crate::source::MemorySource;
     message = "`{Self}` cannot serve a tier of the switchable allocator",
     label = "not a `LocalAllocator`",
     note = "a tier is served by a `LocalAllocator`, such as `BumpAllocator<ArenaSource<MmapSource>>`",
-    note = "an allocator that is `Sync`, or a `GlobalAlloc`, belongs in the global tier: `.global_tier(...)`"
+    note = "an allocator that is `Sync`, or a `GlobalAlloc`, belongs in the global tier: `.global_tier(...)`",
+    note = "`NoTier` stands for a tier that was left out: name an allocator for it in the type of the static and in the \
+            builder (`.coroutine_tier(allocator)`, `.thread_tier(allocator)`), or do without this call"
 )]
 pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     /// The source of its regions.

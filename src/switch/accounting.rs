@@ -344,3 +344,40 @@ impl TotalTier {
         }
     }
 }
+
+/// What happened to heaps that are gone, or whose handles are.
+#[derive(Debug)]
+pub(crate) struct Lifetimes {
+    pub(super) orphans_made: AtomicU64,
+    pub(super) escaped_blocks: AtomicU64,
+    pub(super) escaped_bytes: AtomicU64,
+    pub(super) remote_frees: AtomicU64,
+    pub(super) trimmed_resident_bytes: AtomicU64,
+}
+
+impl Lifetimes {
+    crate::sync::const_fn! {
+        pub(crate) fn new() -> Self {
+            Self {
+                orphans_made: AtomicU64::new(0),
+                escaped_blocks: AtomicU64::new(0),
+                escaped_bytes: AtomicU64::new(0),
+                remote_frees: AtomicU64::new(0),
+                trimmed_resident_bytes: AtomicU64::new(0),
+            }
+        }
+    }
+
+    pub(crate) fn orphaned(&self, blocks: usize, bytes: usize) {
+        self.orphans_made.fetch_add(1, Relaxed);
+        self.escaped_blocks.fetch_add(blocks as u64, Relaxed);
+        self.escaped_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Counts the remote frees of a heap that has no blocks any more.
+    pub(crate) fn remote_frees(&self, blocks: usize) {
+        if blocks > 0 {
+            self.remote_frees.fetch_add(blocks as u64, Relaxed);
+        }
+    }
+}

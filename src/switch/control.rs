@@ -3,33 +3,35 @@
 //! ```text
 //!   Control<A>, for a bump allocator two cache lines
 //!   +----------------------------------------------------------------+
-//!   | Shared   balance, remote list, bytes held, limit, large, next  |  touched by any thread
+//!   | Shared   balance, remote list, bytes held, limit, large, next  |  any thread
 //!   +----------------------------------------------------------------+
-//!   | Local    state, outer context, live, bytes  | allocator        |  touched by the heap's user
+//!   | Local    state, outer context, live, bytes  | allocator        |  the heap's user
 //!   +----------------------------------------------------------------+
 //! ```
 //!
-//! Control blocks live in slabs of the [pool](super::pool) that are never unmapped, so a reference
-//! to the shared part is good for ever; what it says belongs to the heap that the block stands for
-//! at the moment.
+//! Control blocks live in slabs of the [pool](super::pool) that are never unmapped. So a
+//! [`ControlRef`] is good for ever; what it says belongs to the heap that the block stands for at
+//! the moment.
 //!
-//! Who may touch the local part: the thread in whose context the heap is, or, while it is entered
-//! nowhere, the holder of its handle. [`Local::state`] tells which of the two; see
-//! [`HeapRef::begin_use`].
+//! One thread at a time is the heap's *user*: the thread in whose context the heap is or, while the
+//! heap is entered nowhere, the holder of its handle. [`Local::state`] tells which of the two.
+//!
+//! This file knows no declaration, so the models of `loom-tests` call its functions.
 
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
+use core::ops::Deref;
 use core::ptr::{NonNull, null_mut};
 
-use super::balance::Balance;
-use super::context::Context;
-use super::large::Record;
-use super::tiers::{Declaration, HeapAllocator, Kind};
-use crate::sync::RemoteList;
+use super::balance::{Balance, Frees};
+use super::context::{Context, tier};
+use crate::layout::NonZeroLayout;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU8, AtomicUsize};
+use crate::sync::cell::Cell;
+use crate::sync::{Batch, RemoteList};
 
-/// What any thread may touch.
+/// The part of a control block that any thread may touch.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Shared {
@@ -39,27 +41,26 @@ pub(crate) struct Shared {
     held: AtomicUsize,
     /// The most that `held` may become.
     limit: AtomicUsize,
-    /// Bytes of blocks freed remotely, if they are counted.
+    /// Bytes of blocks that threads which did not use the heap freed, if they are counted.
     pub(crate) remote_bytes: AtomicUsize,
     /// The first of the heap's large objects; guarded by the lock of the large objects.
     pub(crate) large: Cell<*mut Record>,
     /// The next on the list that the control block is on: a thread's cache, the pool, or the parked
-    /// heaps.
-    pub(crate) next: Cell<*mut Shared>,
+    /// heaps. It belongs to whoever holds that list.
+    pub(crate) next: Cell<Option<ControlRef>>,
     /// Which tier the heap serves; never changes.
     pub(crate) tier: HeapTier,
     phase: AtomicU8,
 }
 
-// SAFETY: The atomics may be shared. `large` and `next` are reached only by who holds the lock of
-// the list that they link, or owns the control block alone; each use says which.
-unsafe impl Sync for Shared {}
-
 /// The tiers that consist of heaps.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum HeapTier {
+    /// A heap for each context.
     Coroutine,
+    /// A heap for each thread.
     Thread,
 }
 
@@ -77,12 +78,12 @@ pub(crate) enum Phase {
     Parked = 3,
     /// An orphan that stays for ever: one block more is counted than there is.
     Leaked = 4,
-    /// A heap of a thread that ended, without blocks, whose memory some thread gives back just now.
+    /// A heap of a thread that ended, without blocks, whose memory some thread returns just now.
     Emptying = 5,
 }
 
 impl Shared {
-    pub(crate) fn new(tier: HeapTier) -> Self {
+    fn new(tier: HeapTier) -> Self {
         Self {
             balance: Balance::new(),
             remote: RemoteList::new(),
@@ -90,7 +91,7 @@ impl Shared {
             limit: AtomicUsize::new(usize::MAX),
             remote_bytes: AtomicUsize::new(0),
             large: Cell::new(null_mut()),
-            next: Cell::new(null_mut()),
+            next: Cell::new(None),
             tier,
             phase: AtomicU8::new(Phase::Free as u8),
         }
@@ -108,7 +109,7 @@ impl Shared {
         }
     }
 
-    /// Whether this is a heap in the parking lot, whose lock the caller holds, without a block.
+    /// Whether this is a parked heap without a block; the caller holds the parking lot's lock.
     #[inline]
     pub(crate) fn is_parked_without_blocks(&self) -> bool {
         self.phase() == Phase::Parked && self.balance.is_even()
@@ -124,7 +125,7 @@ impl Shared {
         self.limit.store(limit, Relaxed);
     }
 
-    /// Adds to the bytes held; `false`, and nothing changed, where the limit would be passed.
+    /// Adds to the bytes held; `false`, and nothing changed, if they would pass the limit.
     #[inline]
     pub(crate) fn charge(&self, bytes: usize) -> bool {
         let before = self.held.fetch_add(bytes, Relaxed);
@@ -156,28 +157,59 @@ impl Shared {
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Relaxed)
     }
+
+    /// Counts `blocks` blocks that a thread freed which does not use the heap; those of `batch` wait
+    /// for the heap's user, who gives them back to the allocator. The heap may be gone when this
+    /// returns.
+    ///
+    /// The blocks are on the list before they are counted: whoever counts the last block of a
+    /// retired heap clears the list.
+    ///
+    /// # Safety
+    /// The blocks belong to the heap and were freed, and are the caller's alone; `batch` holds no
+    /// others.
+    #[inline(always)]
+    pub(crate) unsafe fn return_blocks(&self, batch: Option<Batch>, blocks: usize) -> Frees {
+        if let Some(batch) = batch {
+            // SAFETY: The batch holds blocks of this heap, which are the caller's.
+            unsafe { self.remote.push_all(batch) };
+        }
+        self.balance.remote_frees(blocks)
+    }
+
+    /// Gives `free` each block that other threads returned; how many there were.
+    ///
+    /// They stay counted as live by the user and as freed by the balance, which cancel out.
+    pub(crate) fn collect_remote(&self, mut free: impl FnMut(NonNull<u8>, NonZeroLayout)) -> usize {
+        let mut blocks = 0;
+        for (block, layout) in self.remote.take() {
+            free(block, layout);
+            blocks += 1;
+        }
+        blocks
+    }
 }
 
 /// The heap is in some context: one that a thread runs in, or a saved one.
 const ENTERED: u8 = 1;
-/// The handle was dropped while the heap was entered; who leaves it settles it.
+/// The handle was dropped while the heap was entered; whoever leaves it retires it.
 const DROPPED: u8 = 2;
 
-/// What the heap's user touches.
+/// The part of a control block that the heap's user touches.
 #[derive(Debug)]
 pub(crate) struct Local {
     state: AtomicU8,
     /// While the heap is entered: the context that it was entered from.
-    pub(crate) outer: Cell<Context>,
+    outer: Cell<Context>,
     /// Blocks handed out minus blocks freed by the heap's user. Written by plain stores; atomic so
     /// that statistics may read it.
     live: AtomicUsize,
     /// The same in bytes, if they are counted.
-    pub(crate) live_bytes: AtomicUsize,
+    live_bytes: AtomicUsize,
 }
 
 impl Local {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {
             state: AtomicU8::new(0),
             outer: Cell::new(Context::DEFAULT),
@@ -192,6 +224,11 @@ impl Local {
     }
 
     #[inline(always)]
+    pub(crate) fn live_bytes(&self) -> usize {
+        self.live_bytes.load(Relaxed)
+    }
+
+    #[inline(always)]
     pub(crate) fn count_allocated(&self) {
         self.live.store(self.live() + 1, Relaxed);
     }
@@ -203,70 +240,15 @@ impl Local {
         self.live.store(self.live().wrapping_sub(1), Relaxed);
     }
 
-    /// Counts blocks that an allocator which counts them itself has given out, or got back.
+    /// Adds blocks that an allocator which counts them itself has handed out, or got back.
     #[inline]
     pub(crate) fn add_live(&self, more: isize) {
         self.live.store(self.live().wrapping_add_signed(more), Relaxed);
     }
 
     #[inline(always)]
-    pub(crate) fn add_bytes(&self, bytes: usize) {
-        self.live_bytes.store(self.live_bytes.load(Relaxed).wrapping_add(bytes), Relaxed);
-    }
-
-    /// Back to that of a heap without blocks.
-    #[inline]
-    pub(crate) fn clear(&self) {
-        self.live.store(0, Relaxed);
-        self.live_bytes.store(0, Relaxed);
-    }
-
-    /// Whether the heap is in some context. Who holds the handle and sees that it is not may use
-    /// the heap: Acquire, because a context that was given up on another thread may have been the
-    /// last to use it.
-    #[inline(always)]
-    pub(crate) fn is_entered(&self) -> bool {
-        self.state.load(Acquire) & ENTERED != 0
-    }
-
-    /// Marks the heap as entered. The caller holds the handle and saw that it is not entered.
-    #[inline(always)]
-    pub(crate) fn set_entered(&self) {
-        self.state.store(ENTERED, Relaxed);
-    }
-
-    /// Marks the heap as left, by a guard: the guard borrows the handle, so that the handle was not
-    /// dropped, and nobody but the guard's thread touches the state. A plain store, then, and
-    /// Relaxed: who enters the heap next has the handle, which it got after the guard had ended the
-    /// borrow.
-    #[inline(always)]
-    pub(crate) fn set_left_by_guard(&self) {
-        debug_assert_eq!(self.state.load(Relaxed), ENTERED);
-        self.state.store(0, Relaxed);
-    }
-
-    /// Marks the heap as left by a context that is given up, while anybody may hold or drop the
-    /// handle; `true` where it was dropped before, so that the caller settles the heap.
-    ///
-    /// Release, for what was done in the heap: it is the holder's to enter or to settle now.
-    /// Nothing comes the other way, because what the holder did in the heap was before it was
-    /// entered, and moving the context ordered that.
-    #[inline]
-    pub(crate) fn set_left(&self) -> bool {
-        self.state.fetch_and(!ENTERED, Release) & DROPPED != 0
-    }
-
-    /// Marks the handle as dropped; `true` where the heap is not entered any more, so that the
-    /// caller settles it: Acquire, for what was done by who left it.
-    #[inline]
-    pub(crate) fn set_dropped(&self) -> bool {
-        self.state.fetch_or(DROPPED, Acquire) & ENTERED == 0
-    }
-
-    /// Back to that of a heap that is not entered and has a handle.
-    #[inline]
-    pub(crate) fn clear_state(&self) {
-        self.state.store(0, Relaxed);
+    pub(crate) fn add_bytes(&self, bytes: isize) {
+        self.live_bytes.store(self.live_bytes().wrapping_add_signed(bytes), Relaxed);
     }
 }
 
@@ -278,122 +260,343 @@ pub(crate) struct Control<A> {
     allocator: UnsafeCell<MaybeUninit<A>>,
 }
 
+// SAFETY: The atomics may be shared. Each cell, and the allocator, is reached only by one thread at
+// a time, as its comment says; the functions that reach it ask for that.
+unsafe impl<A> Sync for Control<A> {}
+
 impl<A> Control<A> {
-    /// Writes a control block of no heap, whose allocator is still to be made.
-    ///
-    /// # Safety
-    /// `at` may be written and is aligned for it.
-    pub(crate) unsafe fn init(at: NonNull<Self>, tier: HeapTier) {
-        let control = Self {
+    /// A control block of no heap, whose allocator is still to be made.
+    pub(crate) fn new(tier: HeapTier) -> Self {
+        Self {
             shared: Shared::new(tier),
             local: Local::new(),
             allocator: UnsafeCell::new(MaybeUninit::uninit()),
-        };
-        // SAFETY: The caller promises it.
-        unsafe { at.write(control) };
+        }
     }
-}
 
-/// A control block of the tier `K` of the allocator `D`: initialised, its allocator too, and never
-/// unmapped.
-pub(crate) struct HeapRef<D: Declaration, K: Kind<D>>(NonNull<Control<HeapAllocator<D, K>>>);
-
-impl<D: Declaration, K: Kind<D>> Clone for HeapRef<D, K> {
+    /// Where the allocator is.
     #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
+    pub(crate) fn allocator(&self) -> *mut A {
+        self.allocator.get().cast()
     }
 }
 
-impl<D: Declaration, K: Kind<D>> Copy for HeapRef<D, K> {}
+/// A control block: initialised and never unmapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct ControlRef(NonNull<Shared>);
 
-impl<D: Declaration, K: Kind<D>> PartialEq for HeapRef<D, K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+// SAFETY: The shared part may be touched by any thread; what may not is behind unsafe functions.
+unsafe impl Send for ControlRef {}
+
+impl Deref for ControlRef {
+    type Target = Shared;
+
+    #[inline(always)]
+    fn deref(&self) -> &Shared {
+        self.shared()
     }
 }
 
-impl<D: Declaration, K: Kind<D>> HeapRef<D, K> {
+impl ControlRef {
     /// # Safety
-    /// `shared` is the first part of a control block of the tier `K` of `D` that the pool made,
-    /// allocator included.
+    /// There is an initialised control block, its allocator perhaps not made yet, which is never
+    /// unmapped, and the pointer may access all of it.
     #[inline(always)]
-    pub(crate) unsafe fn from_shared(shared: NonNull<Shared>) -> Self {
-        Self(shared.cast())
+    pub(crate) const unsafe fn new<A>(control: NonNull<Control<A>>) -> Self {
+        Self(control.cast())
+    }
+
+    /// # Safety
+    /// The pointer came from [`as_ptr`](Self::as_ptr).
+    #[inline(always)]
+    pub(crate) const unsafe fn from_ptr(control: NonNull<Shared>) -> Self {
+        Self(control)
     }
 
     #[inline(always)]
-    pub(crate) fn as_shared(self) -> NonNull<Shared> {
-        self.0.cast()
+    pub(crate) const fn as_ptr(self) -> NonNull<Shared> {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn addr(self) -> usize {
+        self.0.addr().get()
     }
 
     #[inline(always)]
     pub(crate) fn shared(self) -> &'static Shared {
-        // SAFETY: A `HeapRef` is of an initialised control block, in a slab that is never unmapped;
-        // the shared part is only ever accessed by shared reference.
-        unsafe { &(*self.0.as_ptr()).shared }
+        // SAFETY: The control block is initialised and never unmapped; its shared part is only ever
+        // reached by shared reference.
+        unsafe { self.0.as_ref() }
     }
 
-    /// What the heap's user touches.
+    /// The user's part. Any thread may ask for its state and read its counts.
+    #[inline(always)]
+    fn any_local(self) -> &'static Local {
+        // The parts lie where they lie whatever the allocator is.
+        let control = self.0.cast::<Control<()>>();
+        // SAFETY: The control block is initialised and never unmapped, and this pointer may access
+        // all of it; the part is only ever reached by shared reference.
+        unsafe { &(*control.as_ptr()).local }
+    }
+
+    /// The user's part.
     ///
     /// # Safety
-    /// The caller may touch the local part (see the head of this file), at least for the fields
-    /// that it uses; `state` may be used by anyone.
+    /// The caller is the heap's user for `'a`.
     #[inline(always)]
-    pub(crate) unsafe fn local(self) -> &'static Local {
-        // SAFETY: As in `shared`; the caller may touch it.
-        unsafe { &(*self.0.as_ptr()).local }
+    pub(crate) unsafe fn local<'a>(self) -> &'a Local {
+        self.any_local()
     }
 
-    /// The allocator.
+    /// Blocks handed out minus blocks freed by the heap's user.
+    #[inline]
+    pub(crate) fn live(self) -> usize {
+        self.any_local().live()
+    }
+
+    /// Blocks of the heap that are allocated now, and blocks that threads freed which did not use
+    /// it.
+    pub(crate) fn blocks(self) -> (usize, usize) {
+        let live = self.live();
+        let balance = self.balance.get();
+        match self.phase() {
+            // Retired: the balance is the remote frees minus the live blocks.
+            Phase::Orphan | Phase::Parked => {
+                let allocated = balance.unsigned_abs();
+                (allocated, live.saturating_sub(allocated))
+            }
+            // It has no block, and its counts are on their way to zero.
+            Phase::Emptying => (0, 0),
+            Phase::Leaked => {
+                let counted = balance.unsigned_abs();
+                (counted.saturating_sub(1), live.saturating_sub(counted))
+            }
+            _ => {
+                let remote_frees = usize::try_from(balance).unwrap_or(0);
+                (live.saturating_sub(remote_frees), remote_frees)
+            }
+        }
+    }
+
+    /// Whether the heap is in some context. The holder of the handle who sees that it is not is its
+    /// user: Acquire, because a context that was given up on another thread may have been the last
+    /// to use it.
+    #[inline(always)]
+    pub(crate) fn is_entered(self) -> bool {
+        self.any_local().state.load(Acquire) & ENTERED != 0
+    }
+
+    /// Enters the heap from a context; `false`, and nothing changed, if it is entered already.
     ///
     /// # Safety
-    /// The caller may touch the local part (see the head of this file), and no reference from
-    /// [`allocator_mut`](Self::allocator_mut) is alive.
+    /// The caller holds the heap's handle, and is the thread that runs in `from`.
     #[inline(always)]
-    pub(crate) unsafe fn allocator<'a>(self) -> &'a HeapAllocator<D, K> {
-        // SAFETY: As in `shared`; the caller is the only one who touches it.
-        let cell = unsafe { &(*self.0.as_ptr()).allocator };
-        // SAFETY: The caller is the only one who touches it, and there is no mutable reference.
-        let allocator = unsafe { &*cell.get() };
-        // SAFETY: The allocator was made when the pool made the control block, and is replaced only
-        // as a whole.
-        unsafe { allocator.assume_init_ref() }
+    pub(crate) unsafe fn enter(self, from: Context) -> bool {
+        if self.is_entered() {
+            return false;
+        }
+        // The handle is here and the heap is in no context, so the caller is its user.
+        let local = self.any_local();
+        local.state.store(ENTERED, Relaxed);
+        local.outer.set(from);
+        true
     }
 
-    /// The allocator, to change it as a whole.
+    /// Leaves the heap by a guard; the context that it was entered from.
+    ///
+    /// A plain store, and Relaxed: the guard borrows the handle, so the handle was not dropped and
+    /// only the guard's thread touches the state. The thread that enters the heap next has the
+    /// handle, which it got after the guard had ended the borrow.
     ///
     /// # Safety
-    /// As [`allocator`](Self::allocator), and no other reference to it is alive.
+    /// The heap is in the calling thread's context, and its handle is borrowed.
     #[inline(always)]
-    pub(crate) unsafe fn allocator_mut<'a>(self) -> &'a mut HeapAllocator<D, K> {
-        // SAFETY: As in `allocator`.
-        let cell = unsafe { &(*self.0.as_ptr()).allocator };
-        // SAFETY: The caller has the only reference.
-        let allocator = unsafe { &mut *cell.get() };
-        // SAFETY: As in `allocator`.
-        unsafe { allocator.assume_init_mut() }
+    pub(crate) unsafe fn leave_by_guard(self) -> Context {
+        let local = self.any_local();
+        debug_assert_eq!(local.state.load(Relaxed), ENTERED);
+        let outer = local.outer.get();
+        local.state.store(0, Relaxed);
+        outer
     }
 
-    /// Where the allocator is, for the pool, which makes it.
-    pub(crate) fn allocator_place(self) -> *mut HeapAllocator<D, K> {
-        // SAFETY: The control block is initialised but for the allocator, whose place may be
-        // pointed at.
-        let cell = unsafe { &(*self.0.as_ptr()).allocator };
-        cell.get().cast()
+    /// Drops the handle; `true` if the heap is in no context, so that the caller retires it.
+    ///
+    /// Otherwise the heap is retired by the thread that gives up the context. Acquire, for what was
+    /// done by the thread that left it meanwhile.
+    ///
+    /// # Safety
+    /// The caller holds the handle, which is not used again.
+    #[inline(always)]
+    pub(crate) unsafe fn drop_handle(self) -> bool {
+        !self.is_entered() || self.drop_handle_of_entered()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn drop_handle_of_entered(self) -> bool {
+        let state = &self.any_local().state;
+        if state.fetch_or(DROPPED, Acquire) & ENTERED != 0 {
+            return false;
+        }
+        state.store(0, Relaxed);
+        true
+    }
+
+    /// Leaves the heap for a context that is given up, while any thread may hold or drop the handle;
+    /// `true` if the handle was dropped before, so that the caller retires the heap.
+    ///
+    /// Release, for what was done in the heap: the holder may enter or retire it now. Nothing comes
+    /// the other way, because what the holder did in the heap was before it was entered, and moving
+    /// the context ordered that.
+    #[inline]
+    fn leave(self) -> bool {
+        let state = &self.any_local().state;
+        if state.fetch_and(!ENTERED, Release) & DROPPED == 0 {
+            return false;
+        }
+        // The handle is gone and the heap is in no context, so no other thread touches the state.
+        state.store(0, Relaxed);
+        true
+    }
+
+    /// Ends the user's counting: from here on the thread that frees the last block ends the heap.
+    /// Returns how many blocks are not freed yet; 0 to the last.
+    ///
+    /// # Safety
+    /// The caller is the heap's user, and uses it no more unless the answer is 0.
+    #[inline]
+    pub(crate) unsafe fn retire(self, phase: Phase) -> usize {
+        let live = self.live();
+        self.set_phase(phase);
+        self.balance.retire(live)
+    }
+
+    /// Makes the counts those of a heap without blocks, which is entered nowhere and has a handle.
+    ///
+    /// # Safety
+    /// No block of the heap is allocated, and no other thread knows of it.
+    #[inline]
+    pub(crate) unsafe fn clear(self) {
+        self.balance.clear();
+        self.remote.clear();
+        self.remote_bytes.store(0, Relaxed);
+        let local = self.any_local();
+        local.live.store(0, Relaxed);
+        local.live_bytes.store(0, Relaxed);
+        local.state.store(0, Relaxed);
+    }
+}
+
+impl Context {
+    /// The coroutine tier in `heap`.
+    #[inline(always)]
+    pub(crate) fn in_heap(heap: ControlRef) -> Self {
+        Self::of(heap.as_ptr())
+    }
+
+    /// The heap entered last.
+    #[inline(always)]
+    pub(crate) fn heap(self) -> Option<ControlRef> {
+        let heap = NonNull::new(self.control())?;
+        // SAFETY: `in_heap` made the word of a control block's pointer; `with_tier` keeps that.
+        Some(unsafe { ControlRef::from_ptr(heap.cast()) })
+    }
+
+    /// Whether `heap` is the one entered last.
+    #[inline(always)]
+    pub(crate) fn is_in(self, heap: ControlRef) -> bool {
+        self.control() == heap.as_ptr().as_ptr().cast()
+    }
+
+    /// The heap entered last, if the tier is `COROUTINE`.
+    #[inline(always)]
+    pub(crate) fn current_heap(self) -> Option<ControlRef> {
+        if self.tier() != tier::COROUTINE {
+            return None;
+        }
+        // SAFETY: The tier is `COROUTINE`, so the word was made by `in_heap` or by `with_tier` over a
+        // heap.
+        let heap = unsafe { NonNull::new_unchecked(self.current_control()) };
+        // SAFETY: As in `heap`.
+        Some(unsafe { ControlRef::from_ptr(heap.cast()) })
+    }
+
+    /// Leaves all heaps of a context that is given up, and calls `retire` with each whose handle was
+    /// dropped before.
+    ///
+    /// # Safety
+    /// The context is given up: it is in no thread's state and in no saved context any more.
+    pub(crate) unsafe fn leave_all(self, mut retire: impl FnMut(ControlRef)) {
+        let mut next = self.heap();
+        while let Some(heap) = next {
+            // Read before the heap is left: afterwards the holder of its handle may enter it.
+            next = heap.any_local().outer.get().heap();
+            if heap.leave() {
+                retire(heap);
+            }
+        }
+    }
+
+    /// Takes a heap that is not the one entered last out of the chain, and leaves it; nothing if the
+    /// chain does not hold it.
+    ///
+    /// # Safety
+    /// The context is the calling thread's, and the heap's handle is borrowed.
+    pub(crate) unsafe fn leave_inner(self, heap: ControlRef) {
+        let mut next = self.heap();
+        while let Some(above) = next {
+            let outer = above.any_local().outer.get();
+            next = outer.heap();
+            if next == Some(heap) {
+                // SAFETY: The heap is in this thread's context, and its handle is borrowed.
+                let beyond = unsafe { heap.leave_by_guard() };
+                // What was entered from inside the heap now goes back to what the heap was entered
+                // from; what was entered from another tier over it goes back to that tier.
+                let back =
+                    if outer.tier() == tier::COROUTINE { beyond } else { beyond.with_tier(outer.tier()) };
+                above.any_local().outer.set(back);
+                return;
+            }
+        }
+    }
+}
+
+/// What the region of a large object begins with.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Record {
+    /// The heap that the object is a block of.
+    pub(crate) control: ControlRef,
+    pub(crate) next: Cell<*mut Record>,
+    pub(crate) previous: Cell<*mut Record>,
+    /// Bytes of the region that were asked for, whole slices; as many are charged to the heap.
+    /// The object's owner touches it.
+    pub(crate) size: Cell<usize>,
+    /// Alignment of the region in bytes.
+    pub(crate) align: usize,
+    /// Bytes from the region's start to the object.
+    pub(crate) offset: usize,
+    /// Whether the object's bytes were zero when it was made.
+    pub(crate) zeroed: bool,
+}
+
+impl Record {
+    /// Whether the record's object begins at `block` and has room for `layout`.
+    pub(crate) fn fits(&self, block: NonNull<u8>, layout: NonZeroLayout) -> bool {
+        let object = core::ptr::from_ref(self).addr() + self.offset;
+        block.addr().get() == object && layout.size() <= self.size.get() - self.offset
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::switch::tiers::Coroutine;
-
-    crate::switchable_allocator!(static ALLOC);
 
     #[test]
-    fn a_heap_that_bumps_takes_two_cache_lines() {
+    fn the_shared_part_takes_one_cache_line() {
         assert_eq!(size_of::<Shared>(), 64);
-        assert_eq!(size_of::<Control<HeapAllocator<ALLOC, Coroutine>>>(), 128);
+        assert_eq!(size_of::<Option<ControlRef>>(), size_of::<usize>());
     }
 }

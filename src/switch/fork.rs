@@ -27,13 +27,9 @@
 
 use core::ptr::{NonNull, null_mut};
 
-use super::Policy;
-use super::allocator::PolicyOf;
-use super::tiers::{Declaration, TierSet};
-use crate::sync::ForkHold;
 #[cfg(not(all(test, loom)))]
-use crate::sync::{RawLock, SpinFutexLock};
-use crate::{MemorySource, sync, sys};
+use crate::sync::{ForkHold, RawLock, SpinFutexLock};
+use crate::{sync, sys};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
 
@@ -49,11 +45,18 @@ pub(crate) struct Member {
 /// What is done for a declaration before a fork, in this order, and after it in reverse.
 #[derive(Debug)]
 pub(crate) struct Steps {
-    before: [unsafe fn(); STEPS],
-    after: [unsafe fn(); STEPS],
+    /// # Safety
+    /// Called before a fork, on the thread that forks, which calls the function of the same place in
+    /// `after` afterwards.
+    pub(super) before: [unsafe fn(); STEPS],
+    /// # Safety
+    /// Called after a fork, in the parent or in the child, on the thread that called the function of
+    /// the same place in `before`.
+    pub(super) after: [unsafe fn(); STEPS],
 }
 
-const STEPS: usize = 3;
+/// Upper locks, global tiers of this library, sources.
+pub(super) const STEPS: usize = 3;
 
 /// The fork handlers were not asked for yet.
 const UNREGISTERED: u8 = 0;
@@ -71,6 +74,7 @@ static FORKING: AtomicPtr<Member> = AtomicPtr::new(null_mut());
 /// One fork at a time, and no declaration joins meanwhile.
 #[cfg(not(all(test, loom)))]
 static ONE_AT_A_TIME: SpinFutexLock = SpinFutexLock::FREE;
+#[cfg(not(all(test, loom)))]
 static HOLD: ForkHold = ForkHold::new();
 
 /// What became of a declaration that wanted to join.
@@ -84,9 +88,9 @@ pub(super) enum Joined {
 }
 
 impl Member {
-    pub(super) const fn new<D: Declaration>() -> Self {
+    pub(super) const fn new(steps: &'static Steps) -> Self {
         let (joined, next) = (AtomicBool::new(false), AtomicPtr::new(null_mut()));
-        Self { steps: &StepsOf::<D>::STEPS, joined, next }
+        Self { steps, joined, next }
     }
 
     /// Puts the declaration on the list, if it is not there.
@@ -193,80 +197,4 @@ unsafe extern "C" fn after_fork_in_child() {
     sync::forked();
     // SAFETY: The system calls this after `before_fork`, on the copy of the thread that called it.
     unsafe { after_fork_in_parent() };
-}
-
-/// The steps of a declaration.
-struct StepsOf<D>(core::marker::PhantomData<D>);
-
-impl<D: Declaration> StepsOf<D> {
-    const STEPS: Steps = Steps {
-        before: [upper_before::<D>, global_before::<D>, sources_before::<D>],
-        after: [upper_after::<D>, global_after::<D>, sources_after::<D>],
-    };
-}
-
-/// # Safety
-/// Called before a fork, on the thread that forks, which calls [`upper_after`] afterwards. The same
-/// holds for the other steps.
-unsafe fn upper_before<D: Declaration>() {
-    let allocator = D::allocator();
-    allocator.totals.before_fork();
-    allocator.parking.before_fork();
-    allocator.coroutine_pool.before_fork();
-    allocator.thread_pool.before_fork();
-    allocator.large.before_fork();
-}
-
-/// # Safety
-/// Called after a fork, in the parent or in the child, on the thread that called [`upper_before`].
-unsafe fn upper_after<D: Declaration>() {
-    let allocator = D::allocator();
-    // SAFETY: The caller's promises. The same holds for each of the calls below.
-    unsafe { allocator.large.after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.thread_pool.after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.coroutine_pool.after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.parking.after_fork() };
-    // SAFETY: As above.
-    unsafe { allocator.totals.after_fork() };
-}
-
-/// # Safety
-/// As [`upper_before`].
-unsafe fn global_before<D: Declaration>() {
-    // SAFETY: The caller's promises.
-    unsafe { D::allocator().tiers().global_before_fork() };
-}
-
-/// # Safety
-/// As [`upper_after`].
-unsafe fn global_after<D: Declaration>() {
-    // SAFETY: The caller's promises.
-    unsafe { D::allocator().tiers().global_after_fork() };
-}
-
-/// # Safety
-/// As [`upper_before`].
-unsafe fn sources_before<D: Declaration>() {
-    let tiers = D::allocator().tiers();
-    // SAFETY: The caller's promises. The same holds for each of the calls below.
-    unsafe { tiers.coroutine_source().before_fork() };
-    // SAFETY: As above.
-    unsafe { tiers.thread_source().before_fork() };
-    // SAFETY: As above.
-    unsafe { PolicyOf::<D>::LARGE.before_fork() };
-}
-
-/// # Safety
-/// As [`upper_after`].
-unsafe fn sources_after<D: Declaration>() {
-    let tiers = D::allocator().tiers();
-    // SAFETY: The caller's promises. The same holds for each of the calls below.
-    unsafe { PolicyOf::<D>::LARGE.after_fork() };
-    // SAFETY: As above.
-    unsafe { tiers.thread_source().after_fork() };
-    // SAFETY: As above.
-    unsafe { tiers.coroutine_source().after_fork() };
 }

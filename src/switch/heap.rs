@@ -3,14 +3,13 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
-use core::ptr::NonNull;
 
-use super::allocator::SwitchableAllocator;
+use super::allocator::{Declaration, SwitchableAllocator};
 use super::context::{Context, tier};
-use super::control::HeapRef;
-use super::statistics::blocks;
-use super::tiers::{Coroutine, Declaration, PresentTier, TierSet};
-use crate::AllocError;
+use super::declare::TierSet;
+use super::heaps::CoroutineHeap;
+use crate::alloc::LocalAllocator;
+use crate::error::AllocError;
 
 /// A heap of the coroutine tier: memory of its own for one request, query, task, frame or
 /// coroutine.
@@ -41,7 +40,7 @@ use crate::AllocError;
 /// assert_eq!(words.len(), 4); // still there: the heap waits for its last block
 /// ```
 pub struct Heap<D: Declaration> {
-    heap: HeapRef<D, Coroutine>,
+    heap: CoroutineHeap<D>,
     /// The handle may move between threads; two threads may not have it.
     not_sync: PhantomData<core::cell::Cell<()>>,
 }
@@ -85,7 +84,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline]
     pub fn heap(&self) -> Result<Heap<D>, AllocError>
     where
-        <D::Tiers as TierSet>::Coroutine: PresentTier,
+        <D::Tiers as TierSet>::Coroutine: LocalAllocator,
     {
         self.heap_with_limit(usize::MAX)
     }
@@ -99,7 +98,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline]
     pub fn heap_with_limit(&self, limit: usize) -> Result<Heap<D>, AllocError>
     where
-        <D::Tiers as TierSet>::Coroutine: PresentTier,
+        <D::Tiers as TierSet>::Coroutine: LocalAllocator,
     {
         let heap = self.take_heap(limit)?;
         Ok(Heap { heap, not_sync: PhantomData })
@@ -153,12 +152,12 @@ impl<D: Declaration> Heap<D> {
 
     /// What the heap holds at this moment.
     pub fn statistics(&self) -> HeapStatistics {
-        let (live_blocks, remote_frees) = blocks(self.heap);
+        let (live_blocks, remote_frees) = self.heap.control().blocks();
         HeapStatistics {
             live_blocks,
             remote_frees,
-            held_bytes: self.heap.shared().held(),
-            limit_bytes: self.heap.shared().limit(),
+            held_bytes: self.heap.held(),
+            limit_bytes: self.heap.limit(),
         }
     }
 
@@ -184,28 +183,11 @@ fn refuse(error: EnterError) -> ! {
 impl<D: Declaration> Drop for Heap<D> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: Only the state is used before it is clear that the heap is this thread's to use.
-        let local = unsafe { self.heap.local() };
-        if local.is_entered() {
-            drop_entered(self.heap);
-        } else {
-            // SAFETY: The handle is going, and the heap is in no context.
+        // SAFETY: The handle is going.
+        if unsafe { self.heap.control().drop_handle() } {
+            // SAFETY: Dropping the handle said to retire the heap.
             unsafe { D::allocator().retire_heap(self.heap) };
         }
-    }
-}
-
-/// Drops the handle of a heap that is entered: whoever gives up the context that it is in settles
-/// it, unless that has happened meanwhile.
-#[cold]
-#[inline(never)]
-fn drop_entered<D: Declaration>(heap: HeapRef<D, Coroutine>) {
-    // SAFETY: Only the state is used before it is clear that the heap is this thread's to use.
-    let local = unsafe { heap.local() };
-    if local.set_dropped() {
-        local.clear_state();
-        // SAFETY: The handle is going, and the heap is in no context.
-        unsafe { D::allocator().retire_heap(heap) };
     }
 }
 
@@ -221,7 +203,7 @@ impl<D: Declaration> fmt::Debug for Heap<D> {
 /// context, and the others stay.
 #[must_use = "the heap is left when the guard is dropped"]
 pub struct HeapGuard<'h, D: Declaration> {
-    heap: HeapRef<D, Coroutine>,
+    heap: CoroutineHeap<D>,
     /// Where the heap was entered last already: the tier to go back to.
     inside: Option<usize>,
     /// Borrows the handle, and stays on its thread.
@@ -244,61 +226,56 @@ impl<D: Declaration> fmt::Debug for HeapGuard<'_, D> {
     }
 }
 
-/// Enters a heap whose handle the caller holds; the tier to go back to, if the heap was entered
-/// last already.
+/// Enters a heap whose handle the caller holds; the tier to go back to, if the heap was entered last
+/// already.
 ///
 /// Not inlined, as [`leave`]: the code around it may run on several threads.
 #[inline(never)]
-fn enter<D: Declaration>(heap: HeapRef<D, Coroutine>) -> Result<Option<usize>, EnterError> {
-    let state = SwitchableAllocator::<D>::state();
-    let context = state.context.get();
-    // SAFETY: Only the state is used before it is clear that the heap is this thread's to use.
-    let local = unsafe { heap.local() };
-    if local.is_entered() {
+fn enter<D: Declaration>(heap: CoroutineHeap<D>) -> Result<Option<usize>, EnterError> {
+    let current = SwitchableAllocator::<D>::current();
+    let context = current.context();
+    // SAFETY: The caller holds the handle, and this thread runs in the context.
+    if !unsafe { heap.control().enter(context) } {
         return enter_again(heap, context);
     }
-    // The handle is here, and the heap is in no context: this thread may use it.
-    local.set_entered();
-    local.outer.set(context);
-    state.enter(heap.as_shared());
+    current.enter(heap.control());
     Ok(None)
 }
 
 #[cold]
 #[inline(never)]
 fn enter_again<D: Declaration>(
-    heap: HeapRef<D, Coroutine>,
+    heap: CoroutineHeap<D>,
     context: Context,
 ) -> Result<Option<usize>, EnterError> {
-    if context.heap() != heap.as_shared().as_ptr() {
+    if !context.is_in(heap.control()) {
         return Err(EnterError);
     }
-    SwitchableAllocator::<D>::state().set_context(context.with_tier(tier::COROUTINE));
+    SwitchableAllocator::<D>::current().set_context(context.with_tier(tier::COROUTINE));
     Ok(Some(context.tier()))
 }
 
 /// Leaves a heap. Not inlined: the code before it may have run on another thread.
 #[inline(never)]
-fn leave<D: Declaration>(heap: HeapRef<D, Coroutine>) {
-    let state = SwitchableAllocator::<D>::state();
-    if state.context.get().heap() != heap.as_shared().as_ptr() {
+fn leave<D: Declaration>(heap: CoroutineHeap<D>) {
+    let current = SwitchableAllocator::<D>::current();
+    let context = current.context();
+    if !context.is_in(heap.control()) {
         leave_out_of_order(heap);
         return;
     }
-    // SAFETY: The heap is in this thread's context.
-    let local = unsafe { heap.local() };
-    state.activate(local.outer.get());
-    local.set_left_by_guard();
+    // SAFETY: The heap is in this thread's context, and a guard borrows its handle.
+    current.activate(unsafe { heap.control().leave_by_guard() });
 }
 
 /// Goes back to a tier over a heap that stays entered. Not inlined, as [`leave`].
 #[cold]
 #[inline(never)]
-fn leave_inside<D: Declaration>(heap: HeapRef<D, Coroutine>, tier: usize) {
-    let state = SwitchableAllocator::<D>::state();
-    let context = state.context.get();
-    if context.heap() == heap.as_shared().as_ptr() {
-        state.activate(context.with_tier(tier));
+fn leave_inside<D: Declaration>(heap: CoroutineHeap<D>, tier: usize) {
+    let current = SwitchableAllocator::<D>::current();
+    let context = current.context();
+    if context.is_in(heap.control()) {
+        current.activate(context.with_tier(tier));
     }
 }
 
@@ -306,25 +283,8 @@ fn leave_inside<D: Declaration>(heap: HeapRef<D, Coroutine>, tier: usize) {
 /// there. If it is not, its context was saved or is another thread's, and it stays entered there.
 #[cold]
 #[inline(never)]
-fn leave_out_of_order<D: Declaration>(heap: HeapRef<D, Coroutine>) {
-    let mut next = SwitchableAllocator::<D>::state().context.get().heap();
-    while let Some(above) = NonNull::new(next) {
-        // SAFETY: The heap in a context of this declaration is one of its coroutine tier.
-        let above = unsafe { HeapRef::<D, Coroutine>::from_shared(above) };
-        // SAFETY: The heap is in this thread's context.
-        let above = unsafe { above.local() };
-        let outer = above.outer.get();
-        if outer.heap() == heap.as_shared().as_ptr() {
-            // SAFETY: The heap is in this thread's context.
-            let local = unsafe { heap.local() };
-            let beyond = local.outer.get();
-            // What was entered from inside the heap now goes back to what the heap was entered
-            // from; what was entered from another tier over it goes back to that tier.
-            let back = if outer.tier() == tier::COROUTINE { beyond } else { beyond.with_tier(outer.tier()) };
-            above.outer.set(back);
-            local.set_left_by_guard();
-            return;
-        }
-        next = outer.heap();
-    }
+fn leave_out_of_order<D: Declaration>(heap: CoroutineHeap<D>) {
+    let context = SwitchableAllocator::<D>::current().context();
+    // SAFETY: The context is this thread's, and a guard borrows the heap's handle.
+    unsafe { context.leave_inner(heap.control()) };
 }

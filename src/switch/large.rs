@@ -20,40 +20,16 @@
 //! without copying ([`MemorySource::remap`]) resizes objects. The record moves with its region, so
 //! while the source is at it no list and no entry leads to it.
 
-use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
-use super::control::Shared;
+use super::control::{ControlRef, Record};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::page_map::{Entry, PageMap, SpareLeaf};
-use crate::source::{Obtained, SLICE};
+use crate::ptr;
+use crate::source::{MemorySource, Obtained, SLICE};
 use crate::sync::Guarded;
-use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
-
-/// What the region of a large object begins with.
-#[derive(Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Record {
-    pub(crate) control: NonNull<Shared>,
-    next: Cell<*mut Record>,
-    previous: Cell<*mut Record>,
-    /// Bytes of the region that were asked for, whole slices; as many are charged to the heap.
-    /// Touched by who owns the object.
-    size: Cell<usize>,
-    /// Alignment of the region in bytes.
-    align: usize,
-    /// Bytes from the region's start to the object.
-    offset: usize,
-    /// Whether the object's bytes were zero when it was made.
-    pub(crate) zeroed: bool,
-}
-
-impl Record {
-    /// Whether the record's object begins at `block` and has room for `layout`.
-    pub(crate) fn fits(&self, block: NonNull<u8>, layout: NonZeroLayout) -> bool {
-        let object = core::ptr::from_ref(self).addr() + self.offset;
-        block.addr().get() == object && layout.size() <= self.size.get() - self.offset
-    }
-}
+use crate::sync::cell::Cell;
 
 const RECORD: usize = size_of::<Record>();
 
@@ -63,7 +39,7 @@ const SMALL: usize = SLICE / 2;
 /// What large objects are made of: a source, and the map to enter them in.
 pub(crate) struct LargeMemory<S: 'static> {
     pub(crate) source: &'static S,
-    pub(crate) owners: &'static PageMap,
+    pub(crate) page_map: &'static PageMap,
 }
 
 /// The lists of large objects.
@@ -90,25 +66,23 @@ impl LargeObjects {
     pub(crate) fn obtain<S: MemorySource>(
         &self,
         memory: &LargeMemory<S>,
-        heap: NonNull<Shared>,
+        heap: ControlRef,
         layout: NonZeroLayout,
     ) -> Result<NonNull<u8>, SourceError> {
-        // SAFETY: A control block is never unmapped.
-        let shared = unsafe { heap.as_ref() };
         let offset = layout.align().max(RECORD);
         let size = layout.size().checked_add(offset).ok_or(SourceError::TooLarge)?;
         let whole = size.checked_next_multiple_of(SLICE).ok_or(SourceError::TooLarge)?;
         let align = layout.align().max(SLICE);
         let asked = NonZeroLayout::from_size_align(whole, align)?;
-        if !shared.charge(whole) {
+        if !heap.charge(whole) {
             return Err(SourceError::LimitReached);
         }
-        let obtained = memory.source.obtain_between(asked, whole).inspect_err(|_| shared.refund(whole))?;
+        let obtained = memory.source.obtain_between(asked, whole).inspect_err(|_| heap.refund(whole))?;
         let Obtained { region, zeroed } = obtained;
         let record = region.cast::<Record>();
         let object = ptr::up(record.as_ptr().cast::<u8>(), offset);
-        if let Err(error) = memory.owners.enter(slice_of(object), Entry::large(record)) {
-            shared.refund(whole);
+        if let Err(error) = memory.page_map.enter(slice_of(object), Entry::large(record)) {
+            heap.refund(whole);
             // SAFETY: Just obtained with this layout; nobody else knows of it.
             unsafe { memory.source.release(region, asked) };
             return Err(error);
@@ -132,9 +106,8 @@ impl LargeObjects {
         // SAFETY: The object and with it the record are the caller's until the region is released
         // below.
         let Parts { control, size, align, object, .. } = unsafe { parts(record) };
-        memory.owners.leave(slice_of(object));
-        // SAFETY: A control block is never unmapped.
-        unsafe { control.as_ref() }.refund(size);
+        memory.page_map.leave(slice_of(object));
+        control.refund(size);
         let lists = self.lists.lock();
         // SAFETY: The record is on its heap's list, and the lock is held.
         unsafe { unlink(record) };
@@ -161,8 +134,6 @@ impl LargeObjects {
     ) -> Option<NonNull<u8>> {
         // SAFETY: The object and with it the record are the caller's.
         let Parts { control, size: old, align, object, offset } = unsafe { parts(record) };
-        // SAFETY: A control block is never unmapped.
-        let shared = unsafe { control.as_ref() };
         let whole = new.size().checked_add(offset)?.checked_next_multiple_of(SLICE)?;
         if new.size() <= SMALL {
             return None;
@@ -178,7 +149,7 @@ impl LargeObjects {
         }
         let before = NonZeroLayout::from_size_align(old, align).ok()?;
         let after = NonZeroLayout::from_size_align(whole, align).ok()?;
-        if whole > old && !shared.charge(whole - old) {
+        if whole > old && !control.charge(whole - old) {
             return None;
         }
         // SAFETY: The caller's promises; the layouts are those of the region.
@@ -186,12 +157,12 @@ impl LargeObjects {
         match moved {
             Some(record) => {
                 if whole < old {
-                    shared.refund(old - whole);
+                    control.refund(old - whole);
                 }
                 NonNull::new(ptr::up(record.as_ptr().cast::<u8>(), offset))
             }
             None if whole > old => {
-                shared.refund(whole - old);
+                control.refund(whole - old);
                 None
             }
             // What the source cannot cut stays as it is, if that is not twice what is needed.
@@ -223,7 +194,7 @@ impl LargeObjects {
         unsafe { unlink(record) };
         drop(lists);
         // Before the region moves: then its old addresses may be anybody's.
-        memory.owners.leave(slice_of(object));
+        memory.page_map.leave(slice_of(object));
         // SAFETY: The source holds the region, for `before`, and the object is the caller's, as the
         // caller promises.
         let outcome = unsafe { memory.source.remap(ptr::bytes(record.cast(), before.size()), before, after) };
@@ -233,7 +204,7 @@ impl LargeObjects {
             unsafe { place.as_ref() }.size.set(after.size());
         }
         let slice = slice_of(ptr::up(place.as_ptr(), offset));
-        if memory.owners.enter_surely(slice, Entry::large(place), &mut spare).is_err() {
+        if memory.page_map.enter_surely(slice, Entry::large(place), &mut spare).is_err() {
             // The source gave addresses that no process of Linux has unless it asks for them, and
             // there is no way back.
             std::process::abort();
@@ -252,10 +223,10 @@ impl LargeObjects {
     ///
     /// # Safety
     /// Nobody uses any of them, nor frees one meanwhile.
-    pub(crate) unsafe fn release_all<S: MemorySource>(&self, memory: &LargeMemory<S>, shared: &Shared) {
+    pub(crate) unsafe fn release_all<S: MemorySource>(&self, memory: &LargeMemory<S>, heap: ControlRef) {
         loop {
             let lists = self.lists.lock();
-            let first = NonNull::new(shared.large.get());
+            let first = NonNull::new(heap.large.get());
             drop(lists);
             let Some(record) = first else { return };
             // SAFETY: The record is on the heap's list, and the caller promises that nobody uses
@@ -282,7 +253,7 @@ fn slice_of<T>(object: *mut T) -> usize {
 
 /// What the owner of an object may read of its record, and where the object is.
 struct Parts {
-    control: NonNull<Shared>,
+    control: ControlRef,
     size: usize,
     align: usize,
     offset: usize,
@@ -305,9 +276,7 @@ unsafe fn parts(record: NonNull<Record>) -> Parts {
 unsafe fn link(record: NonNull<Record>) {
     // SAFETY: The record is alive; its links are used only under the lock, which is held.
     let new = unsafe { record.as_ref() };
-    // SAFETY: A control block is never unmapped.
-    let shared = unsafe { new.control.as_ref() };
-    let first = shared.large.replace(record.as_ptr());
+    let first = new.control.large.replace(record.as_ptr());
     new.previous.set(null_mut());
     new.next.set(first);
     if let Some(first) = NonNull::new(first) {
@@ -327,8 +296,7 @@ unsafe fn unlink(record: NonNull<Record>) {
     match NonNull::new(previous) {
         // SAFETY: The neighbours of a record on the list are records on the list.
         Some(previous) => unsafe { previous.as_ref() }.next.set(next),
-        // SAFETY: A control block is never unmapped.
-        None => unsafe { old.control.as_ref() }.large.set(next),
+        None => old.control.large.set(next),
     }
     if let Some(next) = NonNull::new(next) {
         // SAFETY: As above.

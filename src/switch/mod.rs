@@ -1,49 +1,71 @@
-//! The switchable allocator: a heap for each context, a heap for each thread, and a global
-//! allocator behind them.
+//! The switchable allocator: a heap for each context, a heap for each thread, and a global allocator
+//! behind them.
 //!
-//! In the source, start at `allocator.rs` for the paths of an allocation and a free, at
-//! `page_map.rs` for how a pointer finds its heap, and at `balance.rs` for why a heap is released
-//! exactly once.
+//! ```text
+//!   macros, declare/            how it is declared: builder, tiers, policy
+//!   heap, scope                 what users hold
+//!   global_alloc, statistics    what users call
+//!   allocate, free, resize      a block's life; fast path first, its slow path beneath
+//!   heaps, threads, count       the lives of heaps, and what is counted
+//!   current, block, heap_ref    what the calling thread uses, whose a block is: proofs
+//!   allocator, tier_source      the struct, and the source under each heap's allocator
+//!   thread_state, hooks, fork,  parts of the struct and of the thread's state, which know no
+//!   pool, parking, accounting,  declaration
+//!   large, remote_cache
+//!   control, context, balance   a heap's control block, and when its last block is gone
+//! ```
+//!
+//! Imports lead down in this list only. To read, start at `allocate.rs` and `free.rs` for the life of
+//! a block, at `control.rs` for the terms, and at `balance.rs` for why a heap is released exactly
+//! once.
 
 mod accounting;
+mod allocate;
 mod allocator;
 pub(crate) mod balance;
-mod builder;
-mod context;
+mod block;
+pub(crate) mod context;
 pub(crate) mod control;
+mod count;
+mod current;
+mod declare;
 mod fork;
-mod fronted;
+mod free;
+mod global_alloc;
 mod heap;
+mod heap_ref;
+mod heaps;
+pub(crate) mod hooks;
 mod large;
-mod lifecycle;
 pub(crate) mod parking;
-mod policy;
 mod pool;
 pub(crate) mod remote_cache;
+mod resize;
 mod scope;
-mod slow;
 mod statistics;
-mod thread_end;
+mod thread_state;
+mod threads;
 mod tier_source;
-mod tiers;
 
 pub use accounting::TierStatistics;
-pub use allocator::SwitchableAllocator;
-pub use builder::{Builder, ChosenGlobal, ChosenTier, Unchosen};
 #[doc(hidden)]
-pub use context::ThreadState;
+pub use allocator::ThreadCacheOf;
+pub use allocator::{Declaration, SwitchableAllocator};
+pub use declare::{
+    Builder, ChosenGlobal, CountingPolicy, DefaultPolicy, NoTier, Orphan, OrphanAction, Policy,
+    TierAllocator, TierSet, Tiers, Unchosen,
+};
 #[doc(hidden)]
 pub use fork::register_fork_handlers;
 pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
-pub use policy::{CountingPolicy, DefaultPolicy, Orphan, OrphanAction, Policy};
 pub use scope::SavedContext;
 pub use statistics::{Statistics, Trimmed};
 #[doc(hidden)]
-pub use tiers::ThreadCacheOf;
-pub use tiers::{Declaration, NoTier, PresentTier, TierAllocator, TierSet, Tiers};
+pub use thread_state::ThreadState;
 
+use crate::alloc::{BumpAllocator, SlabAllocator};
 use crate::size::{U65536, U1048576};
-use crate::{ArenaSource, BumpAllocator, MmapSource, PooledSource, SlabAllocator};
+use crate::source::{ArenaSource, MmapSource, PooledSource};
 
 /// What the short form of the macros installs: for contexts, bump heaps over blocks of 64 KiB; for
 /// threads, slabs from the process's pool; behind them the system's allocator.

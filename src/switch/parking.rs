@@ -18,9 +18,7 @@
 //! being emptied says so in its phase, and is the emptying thread's alone: no thread adopts it, and
 //! none empties it a second time.
 
-use core::ptr::{NonNull, null_mut};
-
-use super::control::{Phase, Shared};
+use super::control::{ControlRef, Phase, Shared};
 use crate::sync::Guarded;
 
 /// The parked heaps of a switchable allocator.
@@ -29,27 +27,30 @@ pub(crate) struct ParkingLot {
     heaps: Guarded<Parked>,
 }
 
+/// A list of heaps, linked through `next`.
 #[derive(Debug)]
 struct Parked {
-    first: *mut Shared,
+    first: Option<ControlRef>,
 }
-
-// SAFETY: Parked heaps belong to the lot, not to a thread.
-unsafe impl Send for Parked {}
 
 impl ParkingLot {
     crate::sync::const_fn! {
         pub(crate) fn new() -> Self {
-            Self { heaps: Guarded::new(Parked { first: null_mut() }) }
+            Self { heaps: Guarded::new(Parked { first: None }) }
         }
     }
 
-    /// Parks a heap with `live` blocks (handed out minus freed by its user); calls `empty` if all
-    /// of them are gone already.
-    pub(crate) fn park(&self, heap: &'static Shared, live: usize, empty: impl FnOnce()) {
+    /// Parks the heap of a thread that ends; calls `empty` if all its blocks are free already.
+    ///
+    /// # Safety
+    /// The caller is the heap's user, and uses it no more unless `empty` is called.
+    pub(crate) unsafe fn park(&self, heap: ControlRef, empty: impl FnOnce()) {
         let mut heaps = self.heaps.lock();
-        let even = heap.balance.retire(live) == 0;
-        heap.set_phase(if even { Phase::Emptying } else { Phase::Parked });
+        // SAFETY: The caller is the heap's user, and uses it no more.
+        let even = unsafe { heap.retire(Phase::Parked) } == 0;
+        if even {
+            heap.set_phase(Phase::Emptying);
+        }
         heaps.push(heap);
         drop(heaps);
         if even {
@@ -58,21 +59,18 @@ impl ParkingLot {
         }
     }
 
-    /// Takes a parked heap, if there is one; `live` gives the number it was parked with, and is
-    /// asked under the lock.
-    pub(crate) fn adopt(&self, live: impl FnOnce(NonNull<Shared>) -> usize) -> Option<NonNull<Shared>> {
+    /// Takes a parked heap, if there is one; the caller is its user from then on.
+    pub(crate) fn adopt(&self) -> Option<ControlRef> {
         let mut heaps = self.heaps.lock();
         let heap = heaps.take(|heap| heap.phase() == Phase::Parked)?;
-        // SAFETY: A control block is never unmapped.
-        let shared = unsafe { heap.as_ref() };
-        shared.balance.revive(live(heap));
-        shared.set_phase(Phase::Alive);
+        heap.balance.revive(heap.live());
+        heap.set_phase(Phase::Alive);
         Some(heap)
     }
 
-    /// Called by the remote free that saw the last block of a settled heap go: calls `empty` if the
-    /// heap is parked and has no block.
-    pub(crate) fn last_freed(&self, heap: &Shared, empty: impl FnOnce()) {
+    /// Called by the remote free that took a retired heap's last block: calls `empty` if the heap is
+    /// parked and has no block.
+    pub(crate) fn last_freed(&self, heap: ControlRef, empty: impl FnOnce()) {
         let heaps = self.heaps.lock();
         if !heap.is_parked_without_blocks() {
             return;
@@ -84,28 +82,24 @@ impl ParkingLot {
     }
 
     /// Calls `empty` with each parked heap that has no block.
-    pub(crate) fn for_each_empty(&self, mut empty: impl FnMut(NonNull<Shared>)) {
-        let mut taken = Parked { first: null_mut() };
+    pub(crate) fn for_each_empty(&self, mut empty: impl FnMut(ControlRef)) {
+        let mut taken = Parked { first: None };
         let mut heaps = self.heaps.lock();
         while let Some(heap) = heaps.take(Shared::is_parked_without_blocks) {
-            // SAFETY: A control block is never unmapped.
-            let shared = unsafe { heap.as_ref() };
-            shared.set_phase(Phase::Emptying);
-            taken.push(shared);
+            heap.set_phase(Phase::Emptying);
+            taken.push(heap);
         }
         drop(heaps);
         while let Some(heap) = taken.take(|_| true) {
             empty(heap);
-            // SAFETY: A control block is never unmapped.
-            let shared = unsafe { heap.as_ref() };
             let mut heaps = self.heaps.lock();
-            heaps.push(shared);
-            shared.set_phase(Phase::Parked);
+            heaps.push(heap);
+            heap.set_phase(Phase::Parked);
         }
     }
 
     /// The heap was emptied, and may be adopted.
-    fn emptied(&self, heap: &Shared) {
+    fn emptied(&self, heap: ControlRef) {
         let _heaps = self.heaps.lock();
         heap.set_phase(Phase::Parked);
     }
@@ -117,34 +111,32 @@ impl ParkingLot {
     /// # Safety
     /// As [`Guarded::release_after_fork`].
     pub(crate) unsafe fn after_fork(&self) {
-        // SAFETY: The caller's promises.
+        // SAFETY: The caller called `before_fork` on this thread, or on the one that forked it.
         unsafe { self.heaps.release_after_fork() };
     }
 }
 
 impl Parked {
-    fn push(&mut self, heap: &Shared) {
+    fn push(&mut self, heap: ControlRef) {
         heap.next.set(self.first);
-        self.first = core::ptr::from_ref(heap).cast_mut();
+        self.first = Some(heap);
     }
 
     /// Takes the first heap off the list that is `wanted`.
-    fn take(&mut self, wanted: impl Fn(&Shared) -> bool) -> Option<NonNull<Shared>> {
-        let mut before: Option<&Shared> = None;
+    fn take(&mut self, wanted: impl Fn(&Shared) -> bool) -> Option<ControlRef> {
+        let mut before: Option<ControlRef> = None;
         let mut next = self.first;
-        while let Some(heap) = NonNull::new(next) {
-            // SAFETY: A control block is never unmapped.
-            let shared = unsafe { heap.as_ref() };
-            next = shared.next.get();
-            if wanted(shared) {
-                shared.next.set(null_mut());
+        while let Some(heap) = next {
+            next = heap.next.get();
+            if wanted(&heap) {
+                heap.next.set(None);
                 match before {
                     Some(before) => before.next.set(next),
                     None => self.first = next,
                 }
                 return Some(heap);
             }
-            before = Some(shared);
+            before = Some(heap);
         }
         None
     }

@@ -1,80 +1,106 @@
-//! Blocks of other threads' heaps, on their way there in batches.
+//! Blocks freed here that belong to other threads' heaps, kept for a batch.
 //!
 //! A block freed by a thread that does not use its heap costs an atomic addition and an atomic
-//! exchange if it is sent alone. So each thread links what it frees of the same heap, plainly, and
-//! sends it when there are enough. There are a few places, by the heap's address; what belongs in a
-//! place that another heap has sends that heap's blocks off first. (Batches by owner are
+//! exchange if it is sent alone. So each thread links the blocks that it frees of the same heap,
+//! plainly, and sends them when there are enough. There are a few slots, by the heap's address; a
+//! block whose slot another heap has first sends that heap's batch. (Batches by owner are
 //! snmalloc's; P. Liétar and others, 2019.)
 //!
 //! ```text
-//!   place 0   heap A, 3 blocks, 192 bytes    first -> block -> last
-//!   place 1   nobody's
+//!   slot 0   heap A, 3 blocks, 192 bytes    first -> block -> last
+//!   slot 1   no heap's
 //!   ...
 //! ```
 //!
-//! Always: a block in an remote_cache is not counted as freed, so its heap waits for it. What a thread
-//! keeps back is bounded by [`BLOCKS`] and [`BYTES`] for each place; it is sent when a heap that
-//! the thread uses needs memory, when the thread's end is seen, and when it asks for statistics.
-//! Only blocks of thread heaps are kept back: a context's heap should end when its last block is
-//! freed.
+//! Always: a block in a remote cache is not counted as freed, so its heap waits for it. A slot holds
+//! at most [`BLOCKS`] blocks and [`BYTES`] bytes; its batch is sent when a heap that the thread uses
+//! needs memory, when the thread ends, and when the thread asks for statistics. Only blocks of
+//! thread heaps are kept: a context's heap should end when its last block is freed.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
-use super::control::Shared;
-use crate::NonZeroLayout;
+use super::balance::Frees;
+use super::control::ControlRef;
+use crate::layout::NonZeroLayout;
 use crate::sync::{Batch, RemoteBlock};
 
-/// The heaps for which blocks are kept back at once.
-const PLACES: usize = 4;
-/// Blocks for one heap that are kept back at most.
+/// The heaps for which blocks are kept at once.
+const SLOTS: usize = 4;
+/// Blocks for one heap that are kept at most.
 const BLOCKS: usize = 64;
-/// Bytes for one heap that are kept back at most, but for the last block.
+/// Bytes for one heap that are kept at most, but for the last block.
 const BYTES: usize = 16 * 1024;
 
 /// See the head of this file.
 #[derive(Debug)]
 pub(crate) struct RemoteCache {
-    places: [Place; PLACES],
-    /// Whether a place is in use.
+    slots: [Slot; SLOTS],
+    /// Whether a slot is in use.
     any: Cell<bool>,
 }
 
 #[derive(Debug)]
-struct Place {
-    owner: Cell<*mut Shared>,
+struct Slot {
+    owner: Cell<Option<ControlRef>>,
     first: Cell<*mut RemoteBlock>,
     last: Cell<*mut RemoteBlock>,
     blocks: Cell<usize>,
     bytes: Cell<usize>,
 }
 
-/// Blocks for one heap.
+/// Freed blocks for one heap, which waits for them.
 #[derive(Debug)]
-pub(crate) struct Parcel {
-    pub(crate) owner: NonNull<Shared>,
-    pub(crate) batch: Batch,
-    /// How many blocks.
-    pub(crate) blocks: usize,
-    /// How many bytes they are, as they were asked for.
-    pub(crate) bytes: usize,
+pub(crate) struct RemoteBatch {
+    owner: ControlRef,
+    batch: Batch,
+    blocks: usize,
+    bytes: usize,
+}
+
+impl RemoteBatch {
+    /// The heap that the blocks belong to.
+    #[inline(always)]
+    pub(crate) fn owner(&self) -> ControlRef {
+        self.owner
+    }
+
+    /// How many blocks there are.
+    #[inline(always)]
+    pub(crate) fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Bytes of the blocks, as they were asked for.
+    #[inline(always)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Sends the blocks to their heap, which may be gone when this returns.
+    #[inline(always)]
+    pub(crate) fn send(self) -> Frees {
+        // SAFETY: `put` and `put_next` took the blocks from a caller who had freed them, for the heap
+        // that is their owner.
+        unsafe { self.owner.return_blocks(Some(self.batch), self.blocks) }
+    }
 }
 
 impl RemoteCache {
     pub(crate) const fn new() -> Self {
-        let places = [const {
-            Place {
-                owner: Cell::new(null_mut()),
+        let slots = [const {
+            Slot {
+                owner: Cell::new(None),
                 first: Cell::new(null_mut()),
                 last: Cell::new(null_mut()),
                 blocks: Cell::new(0),
                 bytes: Cell::new(0),
             }
-        }; PLACES];
-        Self { places, any: Cell::new(false) }
+        }; SLOTS];
+        Self { slots, any: Cell::new(false) }
     }
 
-    /// Keeps a block back; what is to be sent now, if anything.
+    /// Keeps a block; the batch that is to be sent now, if there is one.
     ///
     /// # Safety
     /// The block is the caller's alone, belongs to `owner`, fits `layout`, and has room for a
@@ -82,78 +108,77 @@ impl RemoteCache {
     #[inline]
     pub(crate) unsafe fn put(
         &self,
-        owner: NonNull<Shared>,
+        owner: ControlRef,
         block: NonNull<u8>,
         layout: NonZeroLayout,
-    ) -> Option<Parcel> {
+    ) -> Option<RemoteBatch> {
         self.any.set(true);
-        let place = &self.places[place_of(owner)];
-        let other = if place.owner.get() == owner.as_ptr() { None } else { place.take() };
-        place.owner.set(owner.as_ptr());
-        // SAFETY: The caller's promises.
-        let block = unsafe { RemoteBlock::write(block, place.first.get(), layout) };
-        if place.first.replace(block.as_ptr()).is_null() {
-            place.last.set(block.as_ptr());
+        let slot = &self.slots[slot_of(owner)];
+        let other = if slot.owner.get() == Some(owner) { None } else { slot.take() };
+        slot.owner.set(Some(owner));
+        // SAFETY: The caller promises that the block is its own and has room.
+        let block = unsafe { RemoteBlock::write(block, slot.first.get(), layout) };
+        if slot.first.replace(block.as_ptr()).is_null() {
+            slot.last.set(block.as_ptr());
         }
-        place.blocks.set(place.blocks.get() + 1);
-        place.bytes.set(place.bytes.get() + layout.size());
-        let full = place.blocks.get() >= BLOCKS || place.bytes.get() >= BYTES;
-        // One parcel at a time: where one large block fills a place that was just taken over, it
-        // goes with the next.
-        if full && other.is_none() { place.take() } else { other }
+        slot.blocks.set(slot.blocks.get() + 1);
+        slot.bytes.set(slot.bytes.get() + layout.size());
+        let full = slot.blocks.get() >= BLOCKS || slot.bytes.get() >= BYTES;
+        // One batch at a time: a large block that fills a slot which was just taken over goes with
+        // the next.
+        if full && other.is_none() { slot.take() } else { other }
     }
 
-    /// Keeps a block back where that is nothing but one more for a heap that has a place; whether
-    /// it was.
+    /// Keeps a block if it is one more for a heap that has a slot with room; whether it is.
     ///
     /// # Safety
     /// As [`put`](Self::put).
     #[inline(always)]
-    pub(crate) unsafe fn put_along(
+    pub(crate) unsafe fn put_next(
         &self,
-        owner: NonNull<Shared>,
+        owner: ControlRef,
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) -> bool {
-        let place = &self.places[place_of(owner)];
-        let (blocks, bytes) = (place.blocks.get() + 1, place.bytes.get() + layout.size());
-        if place.owner.get() != owner.as_ptr() || blocks >= BLOCKS || bytes >= BYTES {
+        let slot = &self.slots[slot_of(owner)];
+        let (blocks, bytes) = (slot.blocks.get() + 1, slot.bytes.get() + layout.size());
+        if slot.owner.get() != Some(owner) || blocks >= BLOCKS || bytes >= BYTES {
             return false;
         }
-        // SAFETY: The caller's promises.
-        let block = unsafe { RemoteBlock::write(block, place.first.get(), layout) };
-        place.first.set(block.as_ptr());
-        place.blocks.set(blocks);
-        place.bytes.set(bytes);
+        // SAFETY: The caller promises that the block is its own and has room.
+        let block = unsafe { RemoteBlock::write(block, slot.first.get(), layout) };
+        slot.first.set(block.as_ptr());
+        slot.blocks.set(blocks);
+        slot.bytes.set(bytes);
         true
     }
 
-    /// Takes what is kept back for some heap, if there is any.
+    /// Takes a batch, if there is one.
     #[inline]
-    pub(crate) fn take(&self) -> Option<Parcel> {
+    pub(crate) fn take(&self) -> Option<RemoteBatch> {
         if !self.any.get() {
             return None;
         }
-        let parcel = self.places.iter().find_map(Place::take);
-        self.any.set(parcel.is_some());
-        parcel
+        let batch = self.slots.iter().find_map(Slot::take);
+        self.any.set(batch.is_some());
+        batch
     }
 }
 
-impl Place {
-    fn take(&self) -> Option<Parcel> {
-        let owner = NonNull::new(self.owner.replace(null_mut()))?;
+impl Slot {
+    fn take(&self) -> Option<RemoteBatch> {
+        let owner = self.owner.replace(None)?;
         let (first, last) = (NonNull::new(self.first.replace(null_mut()))?, NonNull::new(self.last.get())?);
         let batch = Batch { first, last };
-        Some(Parcel { owner, batch, blocks: self.blocks.replace(0), bytes: self.bytes.replace(0) })
+        Some(RemoteBatch { owner, batch, blocks: self.blocks.replace(0), bytes: self.bytes.replace(0) })
     }
 }
 
-/// The place for the blocks of a heap.
+/// The slot for the blocks of a heap.
 #[inline(always)]
-fn place_of(owner: NonNull<Shared>) -> usize {
+fn slot_of(owner: ControlRef) -> usize {
     // Control blocks are cache lines at multiples of one another: Fibonacci hashing (D. Knuth, The
     // Art of Computer Programming 3, 6.4) spreads them.
-    let spread = (owner.addr().get() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (spread >> (u64::BITS - PLACES.ilog2())) as usize
+    let spread = (owner.addr() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (spread >> (u64::BITS - SLOTS.ilog2())) as usize
 }

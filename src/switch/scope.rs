@@ -3,9 +3,10 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::allocator::SwitchableAllocator;
+use super::allocator::{Declaration, SwitchableAllocator};
 use super::context::{Context, tier};
-use super::tiers::{Declaration, PresentTier, TierSet};
+use super::declare::TierSet;
+use crate::alloc::LocalAllocator;
 
 impl<D: Declaration> SwitchableAllocator<D> {
     /// Runs `f` with the global tier current; afterwards, even if `f` panics, the tier from before
@@ -36,7 +37,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline]
     pub fn with_thread<R>(&self, f: impl FnOnce() -> R) -> R
     where
-        <D::Tiers as TierSet>::Thread: PresentTier,
+        <D::Tiers as TierSet>::Thread: LocalAllocator,
     {
         self.with_tier(tier::DEFAULT, f)
     }
@@ -71,9 +72,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// heap on another thread.
     #[inline(never)]
     pub fn switch(&self, context: SavedContext<D>) -> SavedContext<D> {
-        let state = Self::state();
-        let saved = SavedContext { context: state.context.get(), declaration: PhantomData };
-        state.activate(context.into_inner());
+        let current = Self::current();
+        let saved = SavedContext { context: current.context(), declaration: PhantomData };
+        current.activate(context.into_inner());
         saved
     }
 }
@@ -82,9 +83,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
 /// the code around it may have run on different threads.
 #[inline(never)]
 fn set_tier<D: Declaration>(wanted: usize) -> usize {
-    let state = SwitchableAllocator::<D>::state();
-    let context = state.context.get();
-    state.activate(context.with_tier(wanted));
+    let current = SwitchableAllocator::<D>::current();
+    let context = current.context();
+    current.activate(context.with_tier(wanted));
     context.tier()
 }
 
@@ -119,7 +120,8 @@ impl<D: Declaration> Default for SavedContext<D> {
 impl<D: Declaration> Drop for SavedContext<D> {
     /// Leaves the heaps that are entered in it.
     fn drop(&mut self) {
-        D::allocator().leave_all(self.context);
+        // SAFETY: The context is dropped, and nobody else has it.
+        unsafe { D::allocator().leave_all(self.context) };
     }
 }
 

@@ -1,58 +1,16 @@
 //! What a switchable allocator says about itself.
 
-use super::Policy;
-use super::accounting::TierStatistics;
-use super::allocator::{PolicyOf, SwitchableAllocator, present};
-use super::control::{HeapRef, Phase};
-use super::tiers::{Coroutine, Declaration, GLOBAL_INDEX, Kind, Thread, TierSet};
-use crate::source::IdleMemory;
-use crate::sync::atomic::AtomicU64;
-use crate::sync::atomic::Ordering::Relaxed;
-use crate::{MemorySource, sys};
 use core::ptr::NonNull;
 
-/// What happened to heaps that are gone, or whose handles are.
-#[derive(Debug)]
-pub(crate) struct Lifetimes {
-    orphans_made: AtomicU64,
-    orphans_freed: AtomicU64,
-    escaped_blocks: AtomicU64,
-    escaped_bytes: AtomicU64,
-    remote_frees: AtomicU64,
-    trimmed_resident_bytes: AtomicU64,
-}
-
-impl Lifetimes {
-    crate::sync::const_fn! {
-        pub(crate) fn new() -> Self {
-            Self {
-                orphans_made: AtomicU64::new(0),
-                orphans_freed: AtomicU64::new(0),
-                escaped_blocks: AtomicU64::new(0),
-                escaped_bytes: AtomicU64::new(0),
-                remote_frees: AtomicU64::new(0),
-                trimmed_resident_bytes: AtomicU64::new(0),
-            }
-        }
-    }
-
-    pub(crate) fn orphaned(&self, blocks: usize, bytes: usize) {
-        self.orphans_made.fetch_add(1, Relaxed);
-        self.escaped_blocks.fetch_add(blocks as u64, Relaxed);
-        self.escaped_bytes.fetch_add(bytes as u64, Relaxed);
-    }
-
-    pub(crate) fn orphan_freed(&self) {
-        self.orphans_freed.fetch_add(1, Relaxed);
-    }
-
-    /// Counts the remote frees of a heap that has no blocks any more.
-    pub(crate) fn remote_frees(&self, blocks: usize) {
-        if blocks > 0 {
-            self.remote_frees.fetch_add(blocks as u64, Relaxed);
-        }
-    }
-}
+use super::accounting::TierStatistics;
+use super::allocator::{
+    Coroutine, Declaration, GLOBAL_INDEX, HeapsOf, PolicyOf, SwitchableAllocator, Thread, present,
+};
+use super::control::{ControlRef, Phase};
+use super::declare::{Policy, TierSet};
+use crate::source::{IdleMemory, MemorySource};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sys;
 
 /// What a call of [`SwitchableAllocator::trim`] gave back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,15 +90,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// tests.
     #[inline(never)]
     pub fn statistics(&self) -> Statistics {
-        let state = Self::state();
+        let current = Self::current();
         // The locks that are taken below must be known to the fork handlers.
-        self.armed(state);
-        self.settle_thread(state);
-        state.pending.flush(&self.totals);
+        self.armed(current);
+        self.flush_thread(current);
+        current.pending().flush(&self.totals);
         let unflushed = self.totals.unflushed();
         let mut statistics = Statistics {
-            coroutine: self.totals.tier(&unflushed, <Coroutine as Kind<D>>::INDEX),
-            thread: self.totals.tier(&unflushed, <Thread as Kind<D>>::INDEX),
+            coroutine: self.totals.tier(&unflushed, <Coroutine as HeapsOf<D>>::INDEX),
+            thread: self.totals.tier(&unflushed, <Thread as HeapsOf<D>>::INDEX),
             global: self.totals.tier(&unflushed, GLOBAL_INDEX),
             heaps_made: self.totals.heaps(&unflushed),
             orphans_made: self.lifetimes.orphans_made.load(Relaxed),
@@ -152,10 +110,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
         };
         self.add_idle(&mut statistics);
         if present::<D, Coroutine>() {
-            self.coroutine_pool.for_each(|heap: HeapRef<D, Coroutine>| statistics.add_coroutine(heap));
+            self.coroutine_pool.for_each(|heap| statistics.add_coroutine(heap));
         }
         if present::<D, Thread>() {
-            self.thread_pool.for_each(|heap: HeapRef<D, Thread>| statistics.add_thread(heap));
+            self.thread_pool.for_each(|heap| statistics.add_thread(heap));
         }
         statistics
     }
@@ -223,18 +181,18 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Begins the peaks of the tiers anew, at what is live now.
     #[inline(never)]
     pub fn reset_peaks(&self) {
-        Self::state().pending.flush(&self.totals);
+        Self::current().pending().flush(&self.totals);
         self.totals.reset_peaks();
     }
 }
 
 impl Statistics {
-    fn add_coroutine<D: Declaration>(&mut self, heap: HeapRef<D, Coroutine>) {
-        self.heap_bytes += heap.shared().held();
-        let (allocated, remote_frees) = blocks(heap);
-        match heap.shared().phase() {
+    fn add_coroutine(&mut self, heap: ControlRef) {
+        self.heap_bytes += heap.held();
+        let (allocated, remote_frees) = heap.blocks();
+        match heap.phase() {
             Phase::Free => {
-                self.free_heap_bytes += heap.shared().held();
+                self.free_heap_bytes += heap.held();
                 return;
             }
             Phase::Parked | Phase::Emptying => return,
@@ -245,43 +203,19 @@ impl Statistics {
         self.remote_frees += remote_frees as u64;
     }
 
-    fn add_thread<D: Declaration>(&mut self, heap: HeapRef<D, Thread>) {
-        self.thread_bytes += heap.shared().held();
-        let (allocated, remote_frees) = blocks(heap);
-        match heap.shared().phase() {
+    fn add_thread(&mut self, heap: ControlRef) {
+        self.thread_bytes += heap.held();
+        let (allocated, remote_frees) = heap.blocks();
+        match heap.phase() {
             Phase::Free | Phase::Orphan | Phase::Leaked => return,
             Phase::Alive => self.thread_heaps += 1,
             Phase::Parked | Phase::Emptying => {
                 self.parked_heaps += 1;
-                self.parked_bytes += heap.shared().held();
+                self.parked_bytes += heap.held();
                 self.parked_blocks += allocated;
             }
         }
         self.thread_blocks += allocated;
         self.remote_frees += remote_frees as u64;
-    }
-}
-
-/// Blocks of a heap that are allocated now, and blocks that were freed remotely.
-pub(super) fn blocks<D: Declaration, K: Kind<D>>(heap: HeapRef<D, K>) -> (usize, usize) {
-    // SAFETY: Only an atomic of the local part is read, which anyone may.
-    let live = unsafe { heap.local() }.live();
-    let balance = heap.shared().balance.get();
-    match heap.shared().phase() {
-        // Settled: the balance is the remote frees minus the live blocks.
-        Phase::Orphan | Phase::Parked => {
-            let allocated = balance.unsigned_abs();
-            (allocated, live.saturating_sub(allocated))
-        }
-        // It has no block, and its counts are on their way to zero.
-        Phase::Emptying => (0, 0),
-        Phase::Leaked => {
-            let counted = balance.unsigned_abs();
-            (counted.saturating_sub(1), live.saturating_sub(counted))
-        }
-        _ => {
-            let remote_frees = usize::try_from(balance).unwrap_or(0);
-            (live.saturating_sub(remote_frees), remote_frees)
-        }
     }
 }

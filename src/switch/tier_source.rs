@@ -22,44 +22,58 @@
 //!
 //! In any case the heap's bytes are charged against its limit before, and refunded after.
 
-use core::fmt;
-use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use super::control::Shared;
-use super::tiers::{CacheOf, Declaration, HeapAllocator, Kind, TierAllocator};
-use crate::alloc::ThreadCacheFor;
-use crate::layout::round_up;
+use super::allocator::{CacheOf, Declaration, HeapAllocator, HeapsOf, TierSource};
+use super::control::{ControlRef, Shared};
+use super::declare::TierAllocator;
+use crate::alloc::{LocalAllocator, ThreadCacheFor};
+use crate::error::SourceError;
+use crate::layout::{NonZeroLayout, round_up};
 use crate::page_map::Entry;
+use crate::ptr;
 use crate::source::request::obtain_units;
-use crate::source::{Obtained, SLICE};
-use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
+use crate::source::{MemorySource, Obtained, SLICE};
 
 /// What a block begins with.
-pub(crate) struct BlockHeader {
-    pub(crate) control: *mut Shared,
+#[derive(Clone, Copy)]
+pub(super) struct BlockHeader {
+    pub(super) control: ControlRef,
 }
 
 const HEADER: usize = 16;
 const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
 
-/// The source of the regions of one heap of the tier `K` of `D`.
-#[doc(hidden)]
-pub struct TierSource<D, K> {
-    control: NonNull<Shared>,
-    tier: PhantomData<fn() -> (D, K)>,
+/// The heap of a block in a slice of blocks with headers.
+///
+/// # Safety
+/// `entry` is the page map's, of the slice in which the allocated block lies, and says that the slice
+/// consists of blocks with headers.
+#[inline(always)]
+pub(super) unsafe fn header_owner(entry: Entry, block: NonNull<u8>) -> ControlRef {
+    let header: *mut BlockHeader = entry.block_start(block.addr().get()).cast();
+    // SAFETY: The header was written before any block behind it was handed out, and is not written
+    // again while one is allocated.
+    unsafe { (*header).control }
 }
 
-// SAFETY: The control block is shared, and the tier's source, which a static holds, is `Sync`.
-unsafe impl<D: Declaration, K: Kind<D>> Send for TierSource<D, K> {}
+/// The largest size or alignment in bytes that the allocators of a tier are asked for; what is larger
+/// is a large object.
+pub(super) const fn largest<D: Declaration, Tier: HeapsOf<D>>() -> usize {
+    let allocator = <HeapAllocator<D, Tier> as LocalAllocator>::LARGEST;
+    let block = <Stored<D, Tier> as MemorySource>::BLOCK;
+    let source = if block == 0 { 4 * SLICE } else { block / 2 };
+    if allocator < source { allocator } else { source }
+}
 
-type Stored<D, K> = <<K as Kind<D>>::Allocator as TierAllocator>::TierSource;
+/// The source that all heaps of a tier share.
+type Stored<D, Tier> = <<Tier as HeapsOf<D>>::Allocator as TierAllocator>::TierSource;
 
-impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
+impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
     const BLOCK: usize = {
-        let block = <Stored<D, K> as MemorySource>::BLOCK;
+        let block = <Stored<D, Tier> as MemorySource>::BLOCK;
         assert!(
-            !<Stored<D, K> as MemorySource>::SHARES_SLICES,
+            !<Stored<D, Tier> as MemorySource>::SHARES_SLICES,
             "this source cannot stand in a tier, because it may share 64 KiB slices with memory of others: use an \
              ArenaSource by value, whose chunks are at least U65536, or a source of whole regions"
         );
@@ -71,16 +85,10 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
     };
 
     /// Whether regions are slabs, which the header lies in and not before.
-    const SLABS: bool = <CacheOf<D, K> as ThreadCacheFor<HeapAllocator<D, K>>>::SLABS;
-
-    pub(crate) fn new(control: NonNull<Shared>) -> Self {
-        Self { control, tier: PhantomData }
-    }
+    const SLABS: bool = <CacheOf<D, Tier> as ThreadCacheFor<HeapAllocator<D, Tier>>>::SLABS;
 
     fn shared(&self) -> &Shared {
-        // SAFETY: The control block is that of the heap whose allocator this source is under, in a
-        // slab that is never unmapped.
-        unsafe { self.control.as_ref() }
+        self.control.shared()
     }
 
     /// Bytes before the region in its block.
@@ -95,15 +103,15 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
             return Err(SourceError::TooLarge);
         }
         let asked = layout.with_size(size)?;
-        let Obtained { region: block, zeroed } = K::source().obtain_between(asked, size)?;
+        let Obtained { region: block, zeroed } = Tier::source().obtain_between(asked, size)?;
         let start = block.cast::<u8>();
         if let Err(error) = enter_block::<D>(start, Self::BLOCK) {
             // SAFETY: Just obtained with this layout; nobody has seen it.
-            unsafe { K::source().release(block, asked) };
+            unsafe { Tier::source().release(block, asked) };
             return Err(error);
         }
         // SAFETY: The block is ours and begins with room for the header.
-        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control.as_ptr() }) };
+        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control }) };
         // SAFETY: `offset` is less than the block's size.
         let region = ptr::bytes(unsafe { start.add(offset) }, Self::BLOCK - offset);
         Ok(Obtained { region, zeroed })
@@ -119,7 +127,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         if let Ok(layout) = layout.with_size(Self::BLOCK) {
             // SAFETY: The source holds the block, which nobody uses; it has the length that was
             // returned.
-            unsafe { K::source().release(block, layout) };
+            unsafe { Tier::source().release(block, layout) };
         }
     }
 
@@ -128,7 +136,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         if layout.size() > len {
             return Err(SourceError::TooLarge);
         }
-        let region = K::source().obtain(asked)?;
+        let region = Tier::source().obtain(asked)?;
         let start = region.cast::<u8>();
         let entered = if Self::BLOCK == 0 {
             D::page_map().enter_range(start.addr().get(), len, Entry::masked(start, len.ilog2()))
@@ -137,11 +145,11 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         };
         if let Err(error) = entered {
             // SAFETY: Just obtained with this layout; nobody has seen it.
-            unsafe { K::source().release(region, asked) };
+            unsafe { Tier::source().release(region, asked) };
             return Err(error);
         }
         // SAFETY: The slab is ours, and its allocator leaves the first bytes to us.
-        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control.as_ptr() }) };
+        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control }) };
         Ok(Obtained { region: ptr::bytes(start, len), zeroed: false })
     }
 
@@ -154,7 +162,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
             D::page_map().leave_range(start.addr().get(), len);
         }
         // SAFETY: The source holds the region, which nobody uses, and which is at least that long.
-        unsafe { K::source().release(ptr::bytes(start, len), asked) };
+        unsafe { Tier::source().release(ptr::bytes(start, len), asked) };
     }
 
     /// What the source is asked for where an allocator asks for a slab, and how long the region is
@@ -169,12 +177,14 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
 
     /// Obtains whole slices; `least` and `preferred` are such.
     fn obtain_slices(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
-        let obtained = obtain_units(K::source(), least, preferred, SLICE)?;
+        let obtained = obtain_units(Tier::source(), least, preferred, SLICE)?;
         let (start, len) = (obtained.region.cast::<u8>(), obtained.region.len());
-        if let Err(error) = D::page_map().enter_range(start.addr().get(), len, Entry::direct(self.control)) {
+        if let Err(error) =
+            D::page_map().enter_range(start.addr().get(), len, Entry::direct(self.control.as_ptr()))
+        {
             let fits = NonZeroLayout::of_region(len, least.align())?;
             // SAFETY: Just obtained, and nobody has seen it; whole slices of a region fit it.
-            unsafe { K::source().release(obtained.region, fits) };
+            unsafe { Tier::source().release(obtained.region, fits) };
             return Err(error);
         }
         Ok(obtained)
@@ -200,7 +210,7 @@ impl<D: Declaration, K: Kind<D>> TierSource<D, K> {
         let start = region.cast::<u8>();
         D::page_map().leave_range(start.addr().get(), len);
         // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
-        unsafe { K::source().release(ptr::bytes(start, len), asked) };
+        unsafe { Tier::source().release(ptr::bytes(start, len), asked) };
     }
 }
 
@@ -237,7 +247,7 @@ fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), So
 // as aligned as asked: a block at a multiple of its size, plus an offset that is a multiple of the
 // alignment; or slices asked for at that alignment. `BLOCK` is zero, since regions begin behind a
 // header or with one.
-unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
+unsafe impl<D: Declaration, Tier: HeapsOf<D>> MemorySource for TierSource<D, Tier> {
     const MIN_ALIGN: usize = if Self::BLOCK == 0 {
         SLICE
     } else if Self::SLABS {
@@ -246,7 +256,7 @@ unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
         HEADER
     };
     const MAX_REGION: usize = if Self::BLOCK == 0 {
-        Stored::<D, K>::MAX_REGION & !(SLICE - 1)
+        Stored::<D, Tier>::MAX_REGION & !(SLICE - 1)
     } else if Self::SLABS {
         Self::BLOCK
     } else {
@@ -301,8 +311,16 @@ unsafe impl<D: Declaration, K: Kind<D>> MemorySource for TierSource<D, K> {
     }
 }
 
-impl<D, K> fmt::Debug for TierSource<D, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TierSource").finish_non_exhaustive()
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::allocator::Coroutine;
+    use super::super::control::Control;
+    use super::*;
+
+    crate::switchable_allocator!(static ALLOC);
+
+    #[test]
+    fn a_heap_that_bumps_takes_two_cache_lines() {
+        assert_eq!(size_of::<Control<HeapAllocator<ALLOC, Coroutine>>>(), 128);
     }
 }

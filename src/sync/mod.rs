@@ -35,6 +35,9 @@ pub(crate) use loom::sync::atomic;
 /// An `UnsafeCell` reached through closures, so that loom sees each access.
 #[cfg(not(all(test, loom)))]
 pub(crate) mod cell {
+    #[cfg(feature = "std")]
+    pub(crate) use core::cell::Cell;
+
     /// See [`core::cell::UnsafeCell`].
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
@@ -54,6 +57,32 @@ pub(crate) mod cell {
 #[cfg(all(test, loom))]
 pub(crate) mod cell {
     pub(crate) use loom::cell::UnsafeCell;
+
+    /// See [`core::cell::Cell`]; loom fails a model in which two threads use it without order.
+    #[derive(Debug)]
+    pub(crate) struct Cell<T>(UnsafeCell<T>);
+
+    impl<T: Copy> Cell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(UnsafeCell::new(value))
+        }
+
+        pub(crate) fn get(&self) -> T {
+            // SAFETY: Loom checks that no other thread writes at the same time.
+            self.0.with(|value| unsafe { *value })
+        }
+
+        pub(crate) fn set(&self, value: T) {
+            // SAFETY: Loom checks that no other access is at the same time.
+            self.0.with_mut(|place| unsafe { *place = value });
+        }
+
+        pub(crate) fn replace(&self, value: T) -> T {
+            let old = self.get();
+            self.set(value);
+            old
+        }
+    }
 }
 
 /// Tells the processor (and loom) that this thread waits for another.
@@ -61,6 +90,15 @@ pub(crate) mod cell {
 pub(crate) fn spin_hint() {
     #[cfg(not(all(test, loom)))]
     core::hint::spin_loop();
+    #[cfg(all(test, loom))]
+    loom::thread::yield_now();
+}
+
+/// Lets other threads run, because this one waits for one of them.
+#[cfg(feature = "std")]
+pub(crate) fn yield_now() {
+    #[cfg(not(all(test, loom)))]
+    std::thread::yield_now();
     #[cfg(all(test, loom))]
     loom::thread::yield_now();
 }

@@ -13,7 +13,8 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use context_allocator::switch::{PresentTier, TierSet};
+use context_allocator::LocalAllocator;
+use context_allocator::switch::TierSet;
 use context_allocator::{Declaration, Heap, Statistics, SwitchableAllocator};
 
 use super::pattern::{Pattern, bytes};
@@ -190,7 +191,7 @@ struct Worker<D: Declaration> {
 
 impl<D: Declaration> Worker<D>
 where
-    <D::Tiers as TierSet>::Coroutine: PresentTier,
+    <D::Tiers as TierSet>::Coroutine: LocalAllocator,
 {
     /// Works until the scope ends or nothing is left to do.
     fn work(&mut self, depth: usize) {
@@ -299,7 +300,7 @@ pub fn run<D: Declaration, S>(
     thread: &CountingSource<S>,
 ) -> Statistics
 where
-    <D::Tiers as TierSet>::Coroutine: PresentTier,
+    <D::Tiers as TierSet>::Coroutine: LocalAllocator,
 {
     allocator.with_global(|| {
         let before = at_rest(allocator);
@@ -325,7 +326,7 @@ where
 
 fn work_on_threads<D: Declaration>(allocator: &'static SwitchableAllocator<D>, plan: Plan)
 where
-    <D::Tiers as TierSet>::Coroutine: PresentTier,
+    <D::Tiers as TierSet>::Coroutine: LocalAllocator,
 {
     let exchange = Arc::new(Exchange {
         blocks: (0..64).map(|_| Mutex::new(None)).collect(),

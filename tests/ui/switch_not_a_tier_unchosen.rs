@@ -1,7 +1,7 @@
 //! A tier is left out with a call, not forgotten.
 
-// says: a tier of the switchable allocator was not chosen
-// says: the coroutine tier or the thread tier is `Unchosen`
+// says: `Unchosen` cannot serve a tier of the switchable allocator
+// says: `Unchosen` stands for a tier that was not chosen
 // says: before `.build()`, call `.coroutine_tier(allocator)` or `.without_coroutine_tier()`, and `.thread_tier(allocator)` or `.without_thread_tier()`
 
 use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource};

@@ -1,7 +1,7 @@
 //! Without the thread tier it cannot be made current.
 
-// says: this switchable allocator was built without that tier
-// says: name an allocator for the tier in the type of the static and in the builder (`.coroutine_tier(source)`, `.thread_tier(source)`), or do without this call
+// says: `NoTier` cannot serve a tier of the switchable allocator
+// says: `NoTier` stands for a tier that was left out: name an allocator for it in the type of the static and in the builder (`.coroutine_tier(allocator)`, `.thread_tier(allocator)`), or do without this call
 
 use context_allocator::{Builder, NoTier, Tiers};
 use std::alloc::System;

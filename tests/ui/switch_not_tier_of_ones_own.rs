@@ -1,6 +1,6 @@
 //! A tier's allocator is a `LocalAllocator`, or none: its source may be asked for on many threads at once, and is always the same.
 
-// says: the trait bound `Counts: switch::tiers::sealed::Tier` is not satisfied
+// says: the trait bound `Counts: switch::declare::tiers::sealed::Tier` is not satisfied
 // says: `TierAllocator` is a "sealed trait"
 
 use context_allocator::switch::TierAllocator;

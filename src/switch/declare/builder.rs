@@ -5,24 +5,14 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
+use super::policy::{DefaultPolicy, Policy};
 use super::tiers::{ForkHooks, NoTier, TierAllocator, Tiers};
-use super::{DefaultPolicy, Policy};
-use crate::{Allocator, AllocatorAdaptor};
+use crate::adapt::AllocatorAdaptor;
+use crate::alloc::Allocator;
 
 /// In place of a tier that was not chosen yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Unchosen;
-
-/// A coroutine or thread tier that was chosen: bound of [`Builder::build`].
-#[diagnostic::on_unimplemented(
-    message = "a tier of the switchable allocator was not chosen",
-    label = "the coroutine tier or the thread tier is `{Self}`",
-    note = "before `.build()`, call `.coroutine_tier(allocator)` or `.without_coroutine_tier()`, and \
-            `.thread_tier(allocator)` or `.without_thread_tier()`"
-)]
-pub trait ChosenTier: TierAllocator {}
-
-impl<A: TierAllocator> ChosenTier for A {}
 
 /// A global tier that was chosen: bound of [`Builder::build`].
 #[diagnostic::on_unimplemented(
@@ -166,8 +156,8 @@ impl<C, T, G, P> Builder<C, T, G, P> {
     /// The tiers, for the macro.
     pub const fn build(self) -> Tiers<C, T, G, P>
     where
-        C: ChosenTier,
-        T: ChosenTier,
+        C: TierAllocator,
+        T: TierAllocator,
         G: ChosenGlobal,
         P: Policy,
     {

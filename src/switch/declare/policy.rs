@@ -1,10 +1,10 @@
 //! What is chosen beyond the tiers, at compile time.
 
-use crate::MemorySource;
+use crate::source::MemorySource;
 #[cfg(all(test, loom))]
-use crate::MmapSource as SharedSource;
+use crate::source::MmapSource as SharedSource;
 #[cfg(not(all(test, loom)))]
-use crate::PooledSource as SharedSource;
+use crate::source::PooledSource as SharedSource;
 
 /// Choices beyond the tiers, as a type: the last parameter of [`Tiers`](super::Tiers).
 ///

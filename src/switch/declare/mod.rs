@@ -1,0 +1,9 @@
+//! Declaring a switchable allocator: the builder, the tiers as types, and the policy.
+
+mod builder;
+mod policy;
+mod tiers;
+
+pub use builder::{Builder, ChosenGlobal, Unchosen};
+pub use policy::{CountingPolicy, DefaultPolicy, Orphan, OrphanAction, Policy};
+pub use tiers::{NoTier, TierAllocator, TierSet, Tiers};

@@ -1,0 +1,395 @@
+//! Free: the fast paths first, beneath them what each falls back on.
+//!
+//! ```text
+//!   free_entry --- thread cache knows the block's slab ----> its list (and a slab transition)
+//!     | it does not
+//!   free_uncached --- the page map says whose block it is
+//!     |-- a heap that this thread uses ----> free_locally
+//!     |-- another heap --------------------> remote cache, or free_remotely
+//!     |-- a large object ------------------> free_large
+//!     `-- no heap's -----------------------> global tier
+//! ```
+//!
+//! What is current decides nothing: it only tells whether a free is local or remote.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{NonNull, null_mut};
+
+use super::allocator::{
+    Coroutine, Declaration, HeapAllocator, HeapsOf, SwitchableAllocator, Thread, has_thread_cache,
+    large_memory,
+};
+use super::balance::Frees;
+use super::block::{OwnedBlock, Owner};
+use super::control::{ControlRef, HeapTier, Phase, Record};
+use super::current::{Current, InUse};
+use super::declare::TierSet;
+use super::heap_ref::UsedHeap;
+use super::remote_cache::RemoteBatch;
+use crate::alloc::{LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
+use crate::layout::NonZeroLayout;
+use crate::misuse;
+use crate::page_map::{Entry, tag};
+use crate::sync::{Batch, RemoteBlock};
+
+const NO_HEAP: &str = "a block was freed again after the last one of its heap";
+pub(super) const FREED_TWICE: &str =
+    "a block of a heap was freed twice: more blocks came back than the heap gave out";
+
+/// Whether the allocator of a tier has a use for a freed block.
+const fn reuses_blocks<D: Declaration, Tier: HeapsOf<D>>() -> bool {
+    <HeapAllocator<D, Tier> as LocalAllocator>::REUSES_BLOCKS
+}
+
+impl<D: Declaration> SwitchableAllocator<D> {
+    /// The entry point of `GlobalAlloc::dealloc`, as `allocate_entry`.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`](crate::Allocator::deallocate); size and alignment are those of the
+    /// layout, but for a size of zero, which stands for one byte.
+    #[inline(never)]
+    pub(super) unsafe fn free_entry(block: *mut u8, size: usize, align: usize) {
+        // SAFETY: The block was allocated, so it is not null.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        // SAFETY: The caller owns the block, and gives it up.
+        if unsafe { D::allocator().push_cached(block, size.max(1)) } {
+            return;
+        }
+        if has_thread_cache::<D>() {
+            // SAFETY: The caller owns the block, which was allocated with that layout.
+            return unsafe { Self::free_uncached_entry(block, size, align) };
+        }
+        // SAFETY: As above.
+        unsafe { Self::free_of_layout(block, size, align) };
+    }
+
+    /// As [`free_uncached`](Self::free_uncached), out of line: the arguments stay in the registers
+    /// that they came in.
+    ///
+    /// # Safety
+    /// As [`free_entry`](Self::free_entry).
+    #[inline(never)]
+    unsafe fn free_uncached_entry(block: NonNull<u8>, size: usize, align: usize) {
+        // SAFETY: The caller owns the block, which was allocated with that layout.
+        unsafe { Self::free_of_layout(block, size, align) };
+    }
+
+    /// # Safety
+    /// As [`free_entry`](Self::free_entry).
+    #[inline(always)]
+    unsafe fn free_of_layout(block: NonNull<u8>, size: usize, align: usize) {
+        // SAFETY: The caller promises that there is such a layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        match NonZeroLayout::new(layout) {
+            // SAFETY: The caller owns the block, which was allocated with this layout.
+            Some(layout) => D::allocator().free_uncached(unsafe { OwnedBlock::new(block, layout) }),
+            // SAFETY: As above.
+            None => unsafe { D::allocator().free_one_byte(block, layout) },
+        }
+    }
+
+    /// Frees a block of any tier.
+    ///
+    /// # Safety
+    /// As [`Allocator::deallocate`](crate::Allocator::deallocate).
+    #[inline(never)]
+    pub(super) unsafe fn free_block(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        // SAFETY: The caller owns the block, and gives it up.
+        if unsafe { !self.push_cached(block, layout.size()) } {
+            // SAFETY: As above; the cache did not take the block.
+            self.free_uncached(unsafe { OwnedBlock::new(block, layout) });
+        }
+    }
+
+    /// Frees a block of the thread's heap, if the thread cache knows its slab; whether it does.
+    ///
+    /// # Safety
+    /// The caller owns the block and, if the answer is `true`, gave it up.
+    #[inline(always)]
+    unsafe fn push_cached(&self, block: NonNull<u8>, bytes: usize) -> bool {
+        let current = Self::current();
+        // SAFETY: The thread's heap alone uses the cache, from when the thread has it until `detach`;
+        // the caller gives the block up.
+        let pushed = unsafe { current.thread_cache.push(block) };
+        if pushed == Pushed::Elsewhere {
+            return false;
+        }
+        self.count_pushed(current, bytes);
+        if let Pushed::Transition(slab) = pushed {
+            self.slab_transition(slab);
+        }
+        true
+    }
+
+    /// Has the thread's heap do what the thread cache's last push asked for.
+    #[cold]
+    #[inline(never)]
+    fn slab_transition(&self, slab: NonNull<()>) {
+        let current = Self::current();
+        let Some(heap) = current.thread_heap() else { return };
+        // SAFETY: The cache is the calling thread's, whose heap alone uses it, and asked just now.
+        unsafe { current.thread_cache.transition(heap.allocator(), slab) };
+        heap.recount();
+    }
+
+    /// Frees a block that the thread cache did not take.
+    #[inline(always)]
+    fn free_uncached(&self, block: OwnedBlock<D>) {
+        let current = Self::current();
+        if let Some(heap) = current.coroutine_heap()
+            && heap.allocator().owns_at_hand(block.address())
+        {
+            // An allocator that knows its blocks has no slabs, so that the region does not matter.
+            let region = block.address();
+            // SAFETY: The block lies in a region of the heap, which therefore handed it out.
+            unsafe { self.free_locally(heap, region, block) };
+            return;
+        }
+        let entry = block.entry();
+        match entry.tag() {
+            tag::MASKED => self.free_of(block.masked_owner(entry), block),
+            tag::GLOBAL => self.free_globally(block),
+            // SAFETY: The block is owned, and given up; the entry is its own.
+            _ => unsafe { self.free_by_entry(entry, block.address(), block.layout()) },
+        }
+    }
+
+    #[inline(always)]
+    fn free_globally(&self, block: OwnedBlock<D>) {
+        self.count_freed_globally(Self::current(), block.layout());
+        // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this layout.
+        unsafe { self.tiers().global().dealloc(block.address().as_ptr(), block.layout().layout()) };
+    }
+
+    /// Frees a block of a heap that has whole slices, or a large object. The arguments stay in
+    /// registers.
+    ///
+    /// # Safety
+    /// As [`OwnedBlock::new`]; the entry is the block's, and direct or large.
+    #[inline(never)]
+    unsafe fn free_by_entry(&self, entry: Entry, block: NonNull<u8>, layout: NonZeroLayout) {
+        // SAFETY: The caller owns the block, and gives it up.
+        let block = unsafe { OwnedBlock::new(block, layout) };
+        self.free_of(block.unmasked_owner(entry), block);
+    }
+
+    /// Frees a block, whose owner the page map knows.
+    #[inline(always)]
+    fn free_of(&self, owner: Owner, block: OwnedBlock<D>) {
+        match owner {
+            Owner::Heap { control, region } => self.free_in(control, region, block),
+            // SAFETY: The record is that of the block, which is owned and given up.
+            Owner::Large(record) => unsafe { self.free_large(record, block.layout()) },
+            Owner::Global => self.free_globally(block),
+        }
+    }
+
+    /// Frees a block of a heap, locally or remotely. `region` is as for
+    /// [`ThreadCacheFor::deallocate_in`].
+    #[inline(always)]
+    fn free_in(&self, owner: ControlRef, region: NonNull<u8>, block: OwnedBlock<D>) {
+        let current = Self::current();
+        match current.in_use(owner) {
+            // SAFETY: The heap handed the block out, which the page map said.
+            InUse::Coroutine(heap) => unsafe { self.free_locally(heap, region, block) },
+            // SAFETY: As above.
+            InUse::Thread(heap) => unsafe { self.free_locally(heap, region, block) },
+            InUse::Elsewhere => {
+                let (block, layout) = (block.address(), block.layout());
+                // SAFETY: The block is given up; slots are for heaps of the thread tier, whose
+                // allocator reuses blocks.
+                let kept =
+                    has_thread_cache::<D>() && unsafe { current.remote_cache.put_next(owner, block, layout) };
+                if !kept {
+                    // SAFETY: The heap handed the block out, which is given up.
+                    unsafe { self.free_remotely(owner, block, layout) };
+                }
+            }
+        }
+    }
+
+    /// Frees a block of a heap that the calling thread uses.
+    ///
+    /// # Safety
+    /// The heap handed out the block, and `region` is as for [`ThreadCacheFor::deallocate_in`].
+    #[inline(always)]
+    unsafe fn free_locally<Tier: HeapsOf<D>>(
+        &self,
+        heap: UsedHeap<'_, D, Tier>,
+        region: NonNull<u8>,
+        block: OwnedBlock<D>,
+    ) {
+        let (block, layout) = (block.address(), block.layout());
+        if Tier::CACHED {
+            // SAFETY: The tier has a thread cache, so the heap is the thread's own, which handed out
+            // the block.
+            return unsafe { self.push_unknown(region, block, layout) };
+        }
+        // SAFETY: The heap's allocator handed out the block, which is given up; the layout fits it.
+        unsafe { heap.deallocate_in(region, block, layout) };
+        self.count_freed(heap, Self::current(), layout);
+    }
+
+    /// Frees a block of the thread's heap whose slab the thread cache did not know.
+    ///
+    /// # Safety
+    /// The thread's heap handed out the block, which is given up; `layout` fits it, and `region` is as
+    /// for [`ThreadCacheFor::deallocate_in`].
+    #[inline(never)]
+    unsafe fn push_unknown(&self, region: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
+        let current = Self::current();
+        let Some(heap) = current.thread_heap() else { return };
+        // SAFETY: The heap handed out the block, and its thread cache is the calling thread's.
+        unsafe { current.thread_cache.push_unknown(heap.allocator(), region, block, layout) };
+        heap.recount();
+        self.count_pushed(current, layout.size());
+    }
+
+    /// Frees a block of a heap that the calling thread does not use.
+    ///
+    /// # Safety
+    /// The heap handed out the block, which is no large object and is given up; `layout` fits it.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_remotely(&self, owner: ControlRef, block: NonNull<u8>, layout: NonZeroLayout) {
+        let reused = match owner.tier {
+            HeapTier::Coroutine => reuses_blocks::<D, Coroutine>(),
+            HeapTier::Thread => reuses_blocks::<D, Thread>(),
+        };
+        misuse::check(owner.phase() != Phase::Free, NO_HEAP, block.addr().get());
+        let current = Self::current();
+        if reused && owner.tier == HeapTier::Thread && self.armed(current) {
+            // SAFETY: The block is given up, and an allocator that reuses blocks promises that they
+            // have room for a link.
+            if let Some(batch) = unsafe { current.remote_cache.put(owner, block, layout) } {
+                self.send(batch);
+            }
+            return;
+        }
+        let batch = reused.then(|| {
+            // SAFETY: As above.
+            let block = unsafe { RemoteBlock::write(block, null_mut(), layout) };
+            Batch { first: block, last: block }
+        });
+        self.count_remote_bytes(owner, 1, layout.size());
+        // SAFETY: The heap handed the block out, which is given up.
+        let frees = unsafe { owner.return_blocks(batch, 1) };
+        self.after_remote_frees(owner, frees);
+    }
+
+    /// Sends a batch to its heap.
+    fn send(&self, batch: RemoteBatch) {
+        let owner = batch.owner();
+        self.count_remote_bytes(owner, batch.blocks(), batch.bytes());
+        self.after_remote_frees(owner, batch.send());
+    }
+
+    /// Sends all batches that this thread keeps.
+    pub(super) fn send_all(&self, current: Current<'_, D>) {
+        while let Some(batch) = current.remote_cache.take() {
+            self.send(batch);
+        }
+    }
+
+    /// Does what a heap's balance asks for.
+    fn after_remote_frees(&self, owner: ControlRef, frees: Frees) {
+        match frees {
+            Frees::Some => {}
+            Frees::All => self.last_block_freed(owner),
+            Frees::TooMany => misuse::end_process(FREED_TWICE, owner.addr()),
+        }
+    }
+
+    /// Ends or empties a retired heap whose last block this thread freed.
+    #[cold]
+    #[inline(never)]
+    fn last_block_freed(&self, owner: ControlRef) {
+        match owner.tier {
+            // SAFETY: The balance made the caller the heap's last, which is of that tier.
+            HeapTier::Coroutine => unsafe { self.end_orphan(owner) },
+            HeapTier::Thread => self.empty_if_parked(owner),
+        }
+    }
+
+    /// Gives the blocks that other threads freed back to the heap's allocator; whether there were any.
+    pub(super) fn collect_remote<Tier: HeapsOf<D>>(&self, heap: UsedHeap<'_, D, Tier>) -> bool {
+        if !reuses_blocks::<D, Tier>() {
+            return false;
+        }
+        let blocks = heap.collect_remote(|block, layout| {
+            if let Some(heap) = heap.cached() {
+                // SAFETY: The heap is the thread's own; the thread that freed the block gave it up, and
+                // it fits the layout that came with it.
+                unsafe { Self::collect_block(heap, block, layout) };
+            } else {
+                let region = D::page_map().find(block.addr().get()).region_of(block);
+                // SAFETY: As above; the map leads to the block's region.
+                unsafe { heap.deallocate_in(region, block, layout) };
+            }
+        });
+        if Tier::CACHED && blocks > 0 {
+            // The allocator counts them as freed, the balance does too; this cancels one of the two.
+            heap.local().add_live(blocks.cast_signed());
+            heap.recount();
+        }
+        blocks > 0
+    }
+
+    /// Gives a block that another thread freed back to the thread's heap, through the thread cache.
+    ///
+    /// # Safety
+    /// The heap, which the thread cache is of, handed out the block, and the caller gives it up;
+    /// `layout` fits it.
+    #[inline(always)]
+    unsafe fn collect_block(heap: UsedHeap<'_, D, Thread>, block: NonNull<u8>, layout: NonZeroLayout) {
+        let cache = &Self::current().state().thread_cache;
+        // SAFETY: As in `push_cached`; the caller gives the block up.
+        match unsafe { cache.push(block) } {
+            Pushed::Taken => {}
+            // SAFETY: The cache is the calling thread's, whose heap alone uses it, and asked just now.
+            Pushed::Transition(slab) => unsafe { cache.transition(heap.allocator(), slab) },
+            Pushed::Elsewhere => {
+                let region = D::page_map().find(block.addr().get()).region_of(block);
+                // SAFETY: The heap handed out the block; the map leads to its region.
+                unsafe { cache.push_unknown(heap.allocator(), region, block, layout) };
+            }
+        }
+    }
+
+    /// Frees a large object.
+    ///
+    /// # Safety
+    /// The record is that of a large object, which is given up; `layout` fits it.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_large(&self, record: NonNull<Record>, layout: NonZeroLayout) {
+        // SAFETY: The record is alive until it is released below.
+        let owner = unsafe { record.as_ref() }.control;
+        // SAFETY: The object is given up.
+        unsafe { self.large.release(&large_memory::<D>(), record) };
+        let current = Self::current();
+        match current.in_use(owner) {
+            InUse::Coroutine(heap) => self.count_freed(heap, current, layout),
+            InUse::Thread(heap) => self.count_freed(heap, current, layout),
+            InUse::Elsewhere => {
+                self.count_remote_bytes(owner, 1, layout.size());
+                // SAFETY: The object was a block of that heap.
+                let frees = unsafe { owner.return_blocks(None, 1) };
+                self.after_remote_frees(owner, frees);
+            }
+        }
+    }
+
+    /// Frees what `allocate_one_byte` gave.
+    ///
+    /// # Safety
+    /// It did, and the block is not used again.
+    #[cold]
+    #[inline(never)]
+    unsafe fn free_one_byte(&self, block: NonNull<u8>, layout: Layout) {
+        if let Ok(layout) = NonZeroLayout::at_least_one(layout) {
+            // SAFETY: The block was allocated with this layout.
+            unsafe { self.free_block(block, layout) };
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Growing and shrinking: in place if the block's heap is in use here and has room, else by moving.
+
+use core::alloc::GlobalAlloc;
+use core::ptr::NonNull;
+
+use super::allocator::{Declaration, HeapsOf, SwitchableAllocator, has_thread_cache, large_memory};
+use super::block::{OwnedBlock, Owner};
+use super::control::Record;
+use super::current::InUse;
+use super::declare::TierSet;
+use super::heap_ref::UsedHeap;
+use crate::alloc::{LocalAllocator, ResizeInPlace, ThreadCache};
+use crate::layout::NonZeroLayout;
+
+impl<D: Declaration> SwitchableAllocator<D> {
+    /// Grows or shrinks a block; null, and nothing changed, if there is no memory.
+    ///
+    /// # Safety
+    /// As [`Allocator::grow`](crate::Allocator::grow) or [`Allocator::shrink`](crate::Allocator::shrink).
+    #[inline(never)]
+    pub(super) unsafe fn resize_block(
+        &self,
+        block: NonNull<u8>,
+        old: NonZeroLayout,
+        new: NonZeroLayout,
+    ) -> *mut u8 {
+        // SAFETY: The caller owns the block, and gives it up unless the answer is null.
+        let block = unsafe { OwnedBlock::new(block, old) };
+        let current = Self::current();
+        if let Some(heap) = current.coroutine_heap()
+            && heap.allocator().owns_at_hand(block.address())
+        {
+            // SAFETY: The block lies in a region of the heap, which therefore handed it out.
+            return unsafe { self.resize_in(heap, block, new) };
+        }
+        if has_thread_cache::<D>()
+            && current.thread_cache.knows(block.address())
+            && let Some(heap) = current.thread_heap()
+        {
+            // SAFETY: The thread cache knows the block's slab, so it is of the thread's heap.
+            return unsafe { self.resize_in(heap, block, new) };
+        }
+        match block.owner() {
+            Owner::Heap { control, .. } => match current.in_use(control) {
+                // SAFETY: The heap handed the block out, which the page map said.
+                InUse::Coroutine(heap) => unsafe { self.resize_in(heap, block, new) },
+                // SAFETY: As above.
+                InUse::Thread(heap) => unsafe { self.resize_in(heap, block, new) },
+                InUse::Elsewhere => self.move_block(block, self.allocate_block(new), new),
+            },
+            // SAFETY: The record is that of the block.
+            Owner::Large(record) => unsafe { self.resize_large(record, block, new) },
+            Owner::Global => self.resize_global(block, new),
+        }
+    }
+
+    /// Resizes a block of a heap in place, or moves it within the heap.
+    ///
+    /// # Safety
+    /// The heap's allocator handed out the block.
+    unsafe fn resize_in<Tier: HeapsOf<D>>(
+        &self,
+        heap: UsedHeap<'_, D, Tier>,
+        block: OwnedBlock<D>,
+        new: NonZeroLayout,
+    ) -> *mut u8 {
+        let (address, old) = (block.address(), block.layout());
+        let resized = if new.size() >= old.size() {
+            // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is not
+            // smaller.
+            unsafe { heap.allocator().grow_in_place(address, old, new) }
+        } else {
+            // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is smaller.
+            unsafe { heap.allocator().shrink_in_place(address, old, new) }
+        };
+        if resized.is_ok() {
+            self.count_resized(heap.control(), old, new);
+            return address.as_ptr();
+        }
+        self.move_block(block, self.allocate_again(heap, new), new)
+    }
+
+    /// Allocates another block in a heap for one that is to be moved; null if there is no memory.
+    #[inline(always)]
+    fn allocate_again<Tier: HeapsOf<D>>(
+        &self,
+        heap: UsedHeap<'_, D, Tier>,
+        layout: NonZeroLayout,
+    ) -> *mut u8 {
+        let current = Self::current();
+        let block = self.allocate_in(heap, current, layout);
+        // The heap has no memory, or may have no more, but another tier is current.
+        if block.is_null() && !current.allocates_from(heap.control()) {
+            return self.allocate_block(layout);
+        }
+        block
+    }
+
+    /// Resizes a large object without copying if its source can, or moves it.
+    ///
+    /// # Safety
+    /// The record is that of the block.
+    unsafe fn resize_large(
+        &self,
+        record: NonNull<Record>,
+        block: OwnedBlock<D>,
+        new: NonZeroLayout,
+    ) -> *mut u8 {
+        // SAFETY: The object is alive, and so its record.
+        let owner = unsafe { record.as_ref() }.control;
+        // An object that grows though its heap is not in use here moves to the heap that is.
+        let may_grow = !matches!(Self::current().in_use(owner), InUse::Elsewhere);
+        // SAFETY: The object is owned, and its old place is given up.
+        let resized = unsafe { self.large.resize(&large_memory::<D>(), record, new, may_grow) };
+        if let Some(object) = resized {
+            self.count_resized(owner, block.layout(), new);
+            return object.as_ptr();
+        }
+        let to = match Self::current().in_use(owner) {
+            InUse::Coroutine(heap) => self.allocate_again(heap, new),
+            InUse::Thread(heap) => self.allocate_again(heap, new),
+            InUse::Elsewhere => self.allocate_block(new),
+        };
+        self.move_block(block, to, new)
+    }
+
+    /// Resizes a block of the global tier.
+    fn resize_global(&self, block: OwnedBlock<D>, new: NonZeroLayout) -> *mut u8 {
+        let (address, old) = (block.address(), block.layout());
+        if old.align() != new.align() {
+            return self.move_block(block, self.allocate_global(Self::current(), new), new);
+        }
+        // SAFETY: The global tier allocated the block with `old`; the size is one of a layout of that
+        // alignment.
+        let resized = unsafe { self.tiers().global().realloc(address.as_ptr(), old.layout(), new.size()) };
+        if !resized.is_null() {
+            self.count_resized_globally(old, new);
+        }
+        resized
+    }
+
+    /// Copies what both have from a block to `to`, which was just allocated for `new`, and frees the
+    /// block; if `to` is null, nothing.
+    #[inline(always)]
+    fn move_block(&self, block: OwnedBlock<D>, to: *mut u8, new: NonZeroLayout) -> *mut u8 {
+        if to.is_null() {
+            return to;
+        }
+        let (from, old) = (block.address(), block.layout());
+        // SAFETY: Both are allocated, so they do not overlap, and each has that many bytes.
+        unsafe { to.copy_from_nonoverlapping(from.as_ptr(), old.size().min(new.size())) };
+        // SAFETY: The block is owned, and given up.
+        unsafe { self.free_block(from, old) };
+        to
+    }
+}
