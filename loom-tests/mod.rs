@@ -23,6 +23,7 @@ mod arena;
 mod balance;
 #[cfg(feature = "collections")]
 mod counts;
+mod forks;
 mod ground;
 mod handshake;
 mod heap;

@@ -5,7 +5,8 @@ use std::boxed::Box;
 
 use super::ground::Place;
 use super::{explore, together};
-use crate::{MemorySource, NonZeroLayout, RegionSource};
+use crate::size::U64;
+use crate::{InlineRegion, MemorySource, NonZeroLayout, RegionSource};
 
 struct Range {
     source: RegionSource<'static>,
@@ -40,5 +41,27 @@ fn one_user_at_a_time() {
         range.use_it();
         assert_eq!(range.place.touch(), uses + 2, "the region came back");
         assert!((2..=4).contains(&uses));
+    });
+}
+
+/// The same of a region inline in a static.
+#[test]
+fn one_user_of_inline_bytes_at_a_time() {
+    struct Inline {
+        bytes: InlineRegion<U64>,
+        place: Place,
+    }
+    let use_it = |inline: &Inline| {
+        let layout = NonZeroLayout::of::<u64>().unwrap();
+        let source = &inline.bytes;
+        if let Ok(region) = source.obtain(layout) {
+            inline.place.touch();
+            // SAFETY: Just obtained with this layout.
+            unsafe { source.release(region, layout) };
+        }
+    };
+    explore("inline region", 3, move || {
+        let inline = Inline { bytes: InlineRegion::new(), place: Place::new() };
+        together(inline, use_it, [use_it, use_it]);
     });
 }

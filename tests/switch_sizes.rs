@@ -235,7 +235,11 @@ fn what_nobody_can_have_fails_and_changes_nothing() {
             // SAFETY: As above.
             assert!(unsafe { GlobalAlloc::alloc_zeroed(&QUIET, layout.layout()) }.is_null());
         }
-        assert_eq!(QUIET.statistics(), before);
+        // The process's pool of slices serves the other tests too.
+        let mut after = QUIET.statistics();
+        after.idle_bytes = before.idle_bytes;
+        after.idle_resident_bytes = before.idle_resident_bytes;
+        assert_eq!(after, before);
         ledger.free_all();
     });
 }

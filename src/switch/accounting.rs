@@ -279,7 +279,7 @@ impl Totals {
     /// # Safety
     /// As [`Guarded::release_after_fork`].
     pub(crate) unsafe fn after_fork(&self) {
-        // SAFETY: The caller's promises.
+        // SAFETY: The caller called `before_fork` on this thread, or on the one that forked it.
         unsafe { self.counters.release_after_fork() };
     }
 

@@ -251,7 +251,8 @@ unsafe fn upper_before<D: Declaration>() {
 /// Called after a fork, in the parent or in the child, on the thread that called [`upper_before`].
 unsafe fn upper_after<D: Declaration>() {
     let allocator = D::allocator();
-    // SAFETY: The caller's promises. The same holds for each of the calls below.
+    // SAFETY: A fork is about to happen, or did, on this thread, which called the counterpart. The
+    // same holds for each of the calls below.
     unsafe { allocator.large.after_fork() };
     // SAFETY: As above.
     unsafe { allocator.thread_pool.after_fork() };
@@ -266,14 +267,14 @@ unsafe fn upper_after<D: Declaration>() {
 /// # Safety
 /// As [`upper_before`].
 unsafe fn global_before<D: Declaration>() {
-    // SAFETY: The caller's promises.
+    // SAFETY: A fork is about to happen, or did, on this thread, which called the counterpart.
     unsafe { D::allocator().tiers().global_before_fork() };
 }
 
 /// # Safety
 /// As [`upper_after`].
 unsafe fn global_after<D: Declaration>() {
-    // SAFETY: The caller's promises.
+    // SAFETY: A fork is about to happen, or did, on this thread, which called the counterpart.
     unsafe { D::allocator().tiers().global_after_fork() };
 }
 
@@ -281,7 +282,8 @@ unsafe fn global_after<D: Declaration>() {
 /// As [`upper_before`].
 unsafe fn sources_before<D: Declaration>() {
     let tiers = D::allocator().tiers();
-    // SAFETY: The caller's promises. The same holds for each of the calls below.
+    // SAFETY: A fork is about to happen, or did, on this thread, which called the counterpart. The
+    // same holds for each of the calls below.
     unsafe { tiers.coroutine_source().before_fork() };
     // SAFETY: As above.
     unsafe { tiers.thread_source().before_fork() };
@@ -293,7 +295,8 @@ unsafe fn sources_before<D: Declaration>() {
 /// As [`upper_after`].
 unsafe fn sources_after<D: Declaration>() {
     let tiers = D::allocator().tiers();
-    // SAFETY: The caller's promises. The same holds for each of the calls below.
+    // SAFETY: A fork is about to happen, or did, on this thread, which called the counterpart. The
+    // same holds for each of the calls below.
     unsafe { PolicyOf::<D>::LARGE.after_fork() };
     // SAFETY: As above.
     unsafe { tiers.thread_source().after_fork() };

@@ -30,8 +30,8 @@ use core::ptr::{NonNull, null_mut};
 #[cfg(not(all(test, loom)))]
 use crate::sync::{ForkHold, RawLock, SpinFutexLock};
 use crate::{sync, sys};
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicPtr};
 
 /// A declaration, as the fork handlers see it. Each is in the static of its allocator.
 #[derive(Debug)]
@@ -58,16 +58,46 @@ pub(crate) struct Steps {
 /// Upper locks, global tiers of this library, sources.
 pub(super) const STEPS: usize = 3;
 
-/// The fork handlers were not asked for yet.
+/// The process's fork handlers were not registered yet.
 const UNREGISTERED: u8 = 0;
-/// Some thread registers them just now. No lock, because a fork at this moment would leave it to
-/// the child for ever.
+/// Some thread registers them just now.
 const REGISTERING: u8 = 1;
 const REGISTERED: u8 = 2;
 const REFUSED: u8 = 3;
 
-static HANDLERS: AtomicU8 = AtomicU8::new(UNREGISTERED);
-/// The declarations, the one that joined last first.
+/// Whether the process's fork handlers are registered. It has no lock, because a fork while one
+/// thread registers them would leave the lock to the child for ever.
+#[derive(Debug)]
+pub(crate) struct Registration(crate::sync::atomic::AtomicU8);
+
+impl Registration {
+    crate::sync::const_fn! {
+        pub(crate) fn new() -> Self {
+            Self(crate::sync::atomic::AtomicU8::new(UNREGISTERED))
+        }
+    }
+
+    /// Calls `register` if no thread has, which says whether the system took the handlers. Acquire and
+    /// Release, for what `register` did.
+    pub(crate) fn once(&self, register: impl FnOnce() -> bool) -> Joined {
+        match self.0.compare_exchange(UNREGISTERED, REGISTERING, Relaxed, Acquire) {
+            Ok(_) => {
+                let state = if register() { REGISTERED } else { REFUSED };
+                self.0.store(state, Release);
+                if state == REGISTERED { Joined::Yes } else { Joined::Refused }
+            }
+            Err(REGISTERED) => Joined::Yes,
+            Err(REGISTERING) => Joined::NotYet,
+            Err(_) => Joined::Refused,
+        }
+    }
+}
+
+#[cfg(not(all(test, loom)))]
+static HANDLERS: Registration = Registration::new();
+#[cfg(all(test, loom))]
+loom::lazy_static! { static ref HANDLERS: Registration = Registration::new(); }
+/// The declarations, the one that joined last first; reached under `ONE_AT_A_TIME`.
 static FIRST: AtomicPtr<Member> = AtomicPtr::new(null_mut());
 /// The declarations that the fork under way is about.
 static FORKING: AtomicPtr<Member> = AtomicPtr::new(null_mut());
@@ -79,7 +109,7 @@ static HOLD: ForkHold = ForkHold::new();
 
 /// What became of a declaration that wanted to join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Joined {
+pub(crate) enum Joined {
     Yes,
     /// Another thread registers the handlers just now: to be asked again.
     NotYet,
@@ -95,18 +125,16 @@ impl Member {
 
     /// Puts the declaration on the list, if it is not there.
     pub(super) fn join(&'static self) -> Joined {
-        match register() {
-            REGISTERED => {}
-            REGISTERING => return Joined::NotYet,
-            _ => return Joined::Refused,
+        let joined = register();
+        if joined == Joined::Yes {
+            with_list(|| {
+                if !self.joined.swap(true, Relaxed) {
+                    self.next.store(FIRST.load(Relaxed), Relaxed);
+                    FIRST.store(core::ptr::from_ref(self).cast_mut(), Relaxed);
+                }
+            });
         }
-        with_list(|| {
-            if !self.joined.swap(true, Relaxed) {
-                self.next.store(FIRST.load(Acquire), Relaxed);
-                FIRST.store(core::ptr::from_ref(self).cast_mut(), Release);
-            }
-        });
-        Joined::Yes
+        joined
     }
 }
 
@@ -122,18 +150,12 @@ fn with_list(f: impl FnOnce()) {
     }
 }
 
-/// Registers the handlers, once; the state of that.
-fn register() -> u8 {
-    if let Err(state) = HANDLERS.compare_exchange(UNREGISTERED, REGISTERING, AcqRel, Acquire) {
-        return state;
-    }
-    let state = if sys::at_fork(before_fork, after_fork_in_parent, after_fork_in_child).is_ok() {
-        REGISTERED
-    } else {
-        REFUSED
-    };
-    HANDLERS.store(state, Release);
-    state
+/// Registers the handlers, once.
+fn register() -> Joined {
+    #[cfg(not(all(test, loom)))]
+    return HANDLERS.once(|| sys::at_fork(before_fork, after_fork_in_parent, after_fork_in_child).is_ok());
+    #[cfg(all(test, loom))]
+    Joined::Refused
 }
 
 /// Registers the fork handlers of this library, if that was not done yet; called by a constructor,
@@ -163,7 +185,7 @@ unsafe extern "C" fn before_fork() {
     if HOLD.hold_throughout(&ONE_AT_A_TIME) > 1 {
         return;
     }
-    FORKING.store(FIRST.load(Acquire), Relaxed);
+    FORKING.store(FIRST.load(Relaxed), Relaxed);
     for step in 0..STEPS {
         for member in members() {
             // SAFETY: The fork is under way, on this thread.

@@ -25,6 +25,7 @@ use super::control::{ControlRef, HeapTier, Phase, Record};
 use super::current::{Current, InUse};
 use super::declare::TierSet;
 use super::heap_ref::UsedHeap;
+use super::heaps::FREED_TWICE;
 use super::remote_cache::RemoteBatch;
 use crate::alloc::{LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
 use crate::layout::NonZeroLayout;
@@ -33,8 +34,6 @@ use crate::page_map::{Entry, tag};
 use crate::sync::{Batch, RemoteBlock};
 
 const NO_HEAP: &str = "a block was freed again after the last one of its heap";
-pub(super) const FREED_TWICE: &str =
-    "a block of a heap was freed twice: more blocks came back than the heap gave out";
 
 /// Whether the allocator of a tier has a use for a freed block.
 const fn reuses_blocks<D: Declaration, Tier: HeapsOf<D>>() -> bool {

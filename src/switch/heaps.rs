@@ -14,13 +14,15 @@ use super::context::Context;
 use super::control::{ControlRef, HeapTier, Phase};
 use super::current::Current;
 use super::declare::{Orphan, OrphanAction, Policy};
-use super::free::FREED_TWICE;
 use super::heap_ref::{HeapRef, IdleHeap};
 use super::thread_state::FreeHeaps;
 use crate::alloc::LocalAllocator;
 use crate::error::SourceError;
 use crate::misuse;
 use crate::sync::atomic::Ordering::Relaxed;
+
+pub(super) const FREED_TWICE: &str =
+    "a block of a heap was freed twice: more blocks came back than the heap gave out";
 
 /// The control block of a coroutine heap that has a handle.
 pub(super) type CoroutineHeap<D> = HeapRef<D, Coroutine>;

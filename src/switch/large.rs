@@ -152,7 +152,8 @@ impl LargeObjects {
         if whole > old && !control.charge(whole - old) {
             return None;
         }
-        // SAFETY: The caller's promises; the layouts are those of the region.
+        // SAFETY: The object is the caller's and nobody else uses it; the layouts are those of the
+        // region, before and after.
         let moved = unsafe { self.move_record(memory, record, before, after) };
         match moved {
             Some(record) => {
@@ -242,7 +243,7 @@ impl LargeObjects {
     /// # Safety
     /// As [`Guarded::release_after_fork`].
     pub(crate) unsafe fn after_fork(&self) {
-        // SAFETY: The caller's promises.
+        // SAFETY: The caller called `before_fork` on this thread, or on the one that forked it.
         unsafe { self.lists.release_after_fork() };
     }
 }

@@ -29,7 +29,7 @@ pub(crate) mod control;
 mod count;
 mod current;
 mod declare;
-mod fork;
+pub(crate) mod fork;
 mod free;
 mod global_alloc;
 mod heap;

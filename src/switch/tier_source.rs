@@ -297,15 +297,15 @@ unsafe impl<D: Declaration, Tier: HeapsOf<D>> MemorySource for TierSource<D, Tie
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         if Self::SLABS {
-            // SAFETY: The caller's promises.
+            // SAFETY: The caller obtained the region here, for that layout, and nobody uses it.
             unsafe { self.release_slab(region.cast(), layout) };
         } else if Self::BLOCK == 0 {
             self.shared().refund(round_up(region.len(), SLICE).unwrap_or(region.len()));
-            // SAFETY: The caller's promises.
+            // SAFETY: The caller obtained the region here, for that layout, and nobody uses it.
             unsafe { self.release_slices(region, layout) };
         } else {
             self.shared().refund(Self::BLOCK);
-            // SAFETY: The caller's promises.
+            // SAFETY: The caller obtained the region here, for that layout, and nobody uses it.
             unsafe { self.release_block(region, layout) };
         }
     }

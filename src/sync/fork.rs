@@ -17,7 +17,7 @@
 //! first thread that holds a lock for a fork is the forking thread until it holds none; another one
 //! that does so meanwhile waits as for any lock.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 
 use super::RawLock;
@@ -235,37 +235,67 @@ fn methods<L: RawLock>() -> &'static Methods {
     &const { Methods { try_lock: try_lock::<L>, lock: lock::<L>, unlock: unlock::<L> } }
 }
 
-/// The forking thread: one at a time.
-mod forker {
-    use super::{AtomicPtr, AtomicUsize, ForkHold, NOBODY, Relaxed};
-    use core::ptr::{NonNull, null_mut};
-    use core::sync::atomic::Ordering::{Acquire, Release};
+/// The name of the forking thread: one at a time. It hands what it wrote as such to the next.
+#[derive(Debug)]
+pub(crate) struct Claim(super::atomic::AtomicUsize);
 
-    /// Its name.
-    static THREAD: AtomicUsize = AtomicUsize::new(NOBODY);
+impl Claim {
+    super::const_fn! {
+        pub(crate) fn new() -> Self {
+            Self(super::atomic::AtomicUsize::new(NOBODY))
+        }
+    }
+
+    /// Whether this is the forking thread; it becomes so if there is none.
+    pub(crate) fn claim(&self, this: usize) -> bool {
+        this != NOBODY
+            && match self.0.compare_exchange(NOBODY, this, Acquire, Relaxed) {
+                Ok(_) => true,
+                Err(thread) => thread == this,
+            }
+    }
+
+    /// Whether this is the forking thread.
+    #[cfg(feature = "std")]
+    fn is(&self, this: usize) -> bool {
+        this != NOBODY && self.0.load(Relaxed) == this
+    }
+
+    /// There is no forking thread any more.
+    pub(crate) fn end(&self) {
+        self.0.store(NOBODY, Release);
+    }
+}
+
+/// What the forking thread holds.
+mod forker {
+    use super::{AtomicPtr, Claim, ForkHold, Relaxed};
+    use core::ptr::{NonNull, null_mut};
+
+    #[cfg(not(all(test, loom)))]
+    static THREAD: Claim = Claim::new();
+    #[cfg(all(test, loom))]
+    loom::lazy_static! { static ref THREAD: Claim = Claim::new(); }
+
     /// The locks that it holds, the one taken last first. Relaxed: one forking thread hands them to
     /// the next by way of `THREAD`.
     static FIRST: AtomicPtr<ForkHold> = AtomicPtr::new(null_mut());
 
     /// Whether this thread is the forking thread; it becomes so if there is none.
     pub(super) fn claim(this: usize) -> bool {
-        this != NOBODY
-            && match THREAD.compare_exchange(NOBODY, this, Acquire, Relaxed) {
-                Ok(_) => true,
-                Err(thread) => thread == this,
-            }
+        THREAD.claim(this)
     }
 
     /// Whether this thread is the forking thread.
     #[cfg(feature = "std")]
     pub(super) fn is(this: usize) -> bool {
-        this != NOBODY && THREAD.load(Relaxed) == this
+        THREAD.is(this)
     }
 
     /// The forking thread is an ordinary one again, if it holds no lock any more.
     pub(super) fn end_if_done() {
         if FIRST.load(Relaxed).is_null() {
-            THREAD.store(NOBODY, Release);
+            THREAD.end();
         }
     }
 
@@ -275,7 +305,7 @@ mod forker {
     pub(super) fn forget_other(this: usize) {
         if !is(this) {
             FIRST.store(null_mut(), Relaxed);
-            THREAD.store(NOBODY, Release);
+            THREAD.end();
         }
     }
 

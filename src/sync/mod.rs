@@ -14,6 +14,8 @@ mod table;
 #[cfg(feature = "std")]
 mod thread_number;
 
+#[cfg(all(test, loom))]
+pub(crate) use fork::Claim;
 pub(crate) use fork::ForkHold;
 #[cfg(feature = "std")]
 pub(crate) use fork::{forked, forks_here};

@@ -185,13 +185,13 @@ impl<A: Allocator> ForkHooks<AllocatorAdaptor<A>> {
         /// # Safety
         /// As [`Allocator::before_fork`].
         unsafe fn before<A: Allocator>(adaptor: &AllocatorAdaptor<A>) {
-            // SAFETY: The caller's promises.
+            // SAFETY: The caller is the thread that forks, before it does.
             unsafe { adaptor.inner().before_fork() };
         }
         /// # Safety
         /// As [`Allocator::after_fork`].
         unsafe fn after<A: Allocator>(adaptor: &AllocatorAdaptor<A>) {
-            // SAFETY: The caller's promises.
+            // SAFETY: The caller called `before` on this thread, or on the one that forked it.
             unsafe { adaptor.inner().after_fork() };
         }
         Self { present: true, before, after, trim: |adaptor| adaptor.inner().trim() }

@@ -117,12 +117,12 @@ where
     }
 
     unsafe fn global_before_fork(&self) {
-        // SAFETY: The hook is that of `G`, and the caller's promises are the ones it asks for.
+        // SAFETY: The hook is that of `G`, and the caller is the thread that forks, before it does.
         unsafe { (self.fork.before)(&self.global) };
     }
 
     unsafe fn global_after_fork(&self) {
-        // SAFETY: The hook is that of `G`, and the caller's promises are the ones it asks for.
+        // SAFETY: The hook is that of `G`, and the caller called `global_before_fork` before the fork.
         unsafe { (self.fork.after)(&self.global) };
     }
 }
