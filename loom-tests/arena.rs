@@ -7,8 +7,9 @@ use core::ptr::NonNull;
 
 use super::ground::{Ground, Index};
 use super::{explore, together};
+use crate::layout::NonZeroLayout;
 use crate::size::{U64, U128};
-use crate::{ArenaSource, MemorySource, NonZeroLayout};
+use crate::source::{ArenaSource, MemorySource};
 
 const BLOCK: usize = 64;
 const CHUNK: usize = 128;

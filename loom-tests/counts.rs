@@ -9,8 +9,11 @@ use loom::cell::UnsafeCell;
 use loom::thread;
 
 use super::explore;
+use crate::adapt::GlobalAllocToAllocatorAdaptor;
+use crate::alloc::Allocator;
 use crate::collections::Arc;
-use crate::{AllocError, Allocator, GlobalAllocToAllocatorAdaptor, NonZeroLayout};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 use core::ptr::NonNull;
 
 /// The system's allocator, counting the blocks it has out.

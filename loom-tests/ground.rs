@@ -12,7 +12,11 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::AtomicUsize;
 use loom::sync::atomic::Ordering::{AcqRel, Relaxed};
 
-use crate::{AllocError, Allocator, MemorySource, NonZeroLayout, SourceError, ptr};
+use crate::alloc::Allocator;
+use crate::error::{AllocError, SourceError};
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::source::MemorySource;
 
 /// Something that only one thread at a time may use. Loom fails a model in which two uses are not
 /// ordered.

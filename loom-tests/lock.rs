@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use super::ground::Place;
 use super::{explore, together};
 use crate::sync::Guarded;
-use crate::{RawLock, SpinFutexLock};
+use crate::sync::{RawLock, SpinFutexLock};
 
 fn count(counter: &Guarded<usize>) {
     *counter.lock() += 1;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::ground::{Ground, Index, Watched};
 use super::{explore, together};
-use crate::{Allocator, BumpAllocator, Locked, NonZeroLayout, SizeClassAllocator, SpinFutexLock};
+use crate::alloc::{Allocator, BumpAllocator, Locked, SizeClassAllocator};
+use crate::layout::NonZeroLayout;
+use crate::sync::SpinFutexLock;
 
 const SLOT: usize = 64 * 1024;
 

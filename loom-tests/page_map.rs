@@ -32,7 +32,7 @@ impl Process {
     /// Obtains a slice, enters it and hands a block out.
     fn enter(&self, slice: usize) {
         self.door.pass();
-        assert_eq!(self.map.enter(slice * SLICE, Self::entry(slice)), Ok(()));
+        assert_eq!(self.map.insert(slice * SLICE, Self::entry(slice)), Ok(()));
         self.handed[slice].store(1, Release);
     }
 
@@ -40,8 +40,8 @@ impl Process {
     /// already, and hands it out, as `TierSource` does.
     fn enter_unless_there(&self, slice: usize, place: usize) {
         self.door.pass();
-        if self.map.find(slice * SLICE) != Self::entry(slice) {
-            assert_eq!(self.map.enter(slice * SLICE, Self::entry(slice)), Ok(()));
+        if self.map.get(slice * SLICE) != Self::entry(slice) {
+            assert_eq!(self.map.insert(slice * SLICE, Self::entry(slice)), Ok(()));
         }
         self.handed[place].store(1, Release);
     }
@@ -50,7 +50,7 @@ impl Process {
     fn free(&self, slice: usize, place: usize) {
         self.door.pass();
         let handed = self.handed[place].load(Acquire) == 1;
-        let found = self.map.find(slice * SLICE + 24);
+        let found = self.map.get(slice * SLICE + 24);
         if handed {
             assert_eq!(found, Self::entry(slice));
         } else {
@@ -61,7 +61,7 @@ impl Process {
     /// Frees a block of the global tier, which has no slice.
     fn free_global(&self, slice: usize) {
         self.door.pass();
-        assert_eq!(self.map.find(slice * SLICE + 24), Entry::GLOBAL);
+        assert_eq!(self.map.get(slice * SLICE + 24), Entry::GLOBAL);
     }
 }
 
@@ -107,7 +107,7 @@ fn a_slice_that_was_left_is_nobodys() {
     explore("page map, leave", 3, || {
         let leave = |process: &Process| {
             process.enter(0);
-            process.map.leave(0);
+            process.map.remove(0);
             // Now the memory is another's, in the global tier.
             process.handed[3].store(1, Release);
         };

@@ -5,8 +5,9 @@ use std::boxed::Box;
 
 use super::ground::Place;
 use super::{explore, together};
+use crate::layout::NonZeroLayout;
 use crate::size::U64;
-use crate::{InlineRegion, MemorySource, NonZeroLayout, RegionSource};
+use crate::source::{InlineRegion, MemorySource, RegionSource};
 
 struct Range {
     source: RegionSource<'static>,

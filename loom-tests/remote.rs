@@ -10,7 +10,7 @@ use loom::sync::atomic::Ordering::{Acquire, Release};
 
 use super::ground::{Door, Ground};
 use super::{explore, together};
-use crate::NonZeroLayout;
+use crate::layout::NonZeroLayout;
 use crate::sync::RemoteList;
 
 const BLOCK: usize = 16;

@@ -7,9 +7,11 @@ use core::ptr::NonNull;
 
 use super::ground::{Ground, Index};
 use super::{explore, together};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::size::U131072;
 use crate::source::SLICE;
-use crate::{Decommit, MemorySource, NonZeroLayout, Purge, RunSource, SourceError};
+use crate::source::{Decommit, MemorySource, Purge, RunSource};
 
 const CHUNK: usize = 2 * SLICE;
 /// One more slot is for the index.

@@ -12,7 +12,10 @@ use loom::sync::atomic::Ordering::{Acquire, Release};
 
 use super::ground::{Door, Ground, Index};
 use super::{explore, together};
-use crate::{AllocError, Allocator, NonZeroLayout, Sharded, SizeClassAllocator, SpinFutexLock};
+use crate::alloc::{Allocator, Sharded, SizeClassAllocator};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+use crate::sync::SpinFutexLock;
 
 const SLOT: usize = 64 * 1024;
 

@@ -17,9 +17,9 @@ cd "$(dirname "$0")/.."
 
 # The files, and the models that run for each.
 declare -A models=(
-    [src/alloc/sharded/owners.rs]="sharded"
+    [src/page_map/map.rs]="page_map sharded"
+    [src/page_map/roots.rs]="page_map"
     [src/collections/count.rs]="counts"
-    [src/page_map/mod.rs]="page_map"
     [src/source/inline.rs]="region"
     [src/source/region.rs]="region"
     [src/switch/balance.rs]="balance handshake parking"

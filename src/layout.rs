@@ -124,13 +124,13 @@ impl core::fmt::Display for LayoutError {
 
 impl core::error::Error for LayoutError {}
 
-impl From<LayoutError> for crate::AllocError {
+impl From<LayoutError> for crate::error::AllocError {
     fn from(_: LayoutError) -> Self {
         Self::TooLarge
     }
 }
 
-impl From<LayoutError> for crate::SourceError {
+impl From<LayoutError> for crate::error::SourceError {
     fn from(_: LayoutError) -> Self {
         Self::TooLarge
     }

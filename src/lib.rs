@@ -27,6 +27,7 @@ pub mod alloc;
 pub mod collections;
 mod error;
 mod layout;
+mod list;
 mod misuse;
 #[cfg(feature = "std")]
 mod page_map;
@@ -46,7 +47,7 @@ mod sys;
 mod unwind;
 
 pub use adapt::{
-    AllocToAllocatorAdaptor, AllocatorAdaptor, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,
+    AllocToAllocatorAdaptor, AllocatorAdaptor, AllocatorSource, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,
 };
 #[cfg(feature = "std")]
 pub use alloc::MmapAllocator;
@@ -63,7 +64,7 @@ pub use error::{AllocError, SourceError};
 pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;
 pub use source::{
-    AllocatorSource, ArenaSource, ArenaUsage, CachingSource, CountingSource, Decommit, FallbackSource, IdleMemory,
+    ArenaSource, ArenaUsage, CachingSource, CountingSource, Decommit, FallbackSource, IdleMemory,
     InlineRegion, LimitSource, MemorySource, Obtained, OwnsRegions, RecordingSource, RefusingSource,
     RegionSource, Remapped, SourceCounts,
 };

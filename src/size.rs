@@ -14,6 +14,11 @@ pub use typenum::consts::{
     U268435456, U536870912, U1073741824,
 };
 
+/// The unit of addresses in which ownership is recorded, in bytes: 64 KiB.
+///
+/// A region that stands in a tier of the switchable allocator covers whole slices.
+pub const SLICE: usize = 64 * 1024;
+
 mod sealed {
     pub trait Sealed {}
 }

@@ -3,7 +3,10 @@
 use core::alloc::GlobalAlloc;
 use core::ptr::NonNull;
 
-use crate::{AllocError, Allocator, NonZeroLayout, ptr};
+use crate::alloc::Allocator;
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
 
 /// Any [`GlobalAlloc`], such as `std::alloc::System`, as our [`Allocator`].
 ///

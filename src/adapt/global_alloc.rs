@@ -4,7 +4,9 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
 
 use super::AllocatorAdaptor;
-use crate::{AllocError, Allocator, NonZeroLayout};
+use crate::alloc::Allocator;
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 
 /// The start of the block, or null.
 #[inline(always)]

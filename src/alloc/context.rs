@@ -6,7 +6,9 @@ use super::{
     Allocator, BitSetAllocator, BumpAllocator, LocalAllocator, MultipleBinarySearchTreeAllocator,
     NoThreadCache, Owns, Reset, ResizeInPlace,
 };
-use crate::{AllocError, MemorySource, NonZeroLayout};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+use crate::source::MemorySource;
 
 /// How long the blocks of a context live: a hint from which an allocator is chosen, at run time
 /// with [`ContextAllocator::new`], at compile time with [`AllocatorFor`].

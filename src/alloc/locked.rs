@@ -5,8 +5,9 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use super::{Allocator, Owns, Reset};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 use crate::sync::{ForkHold, RawLock};
-use crate::{AllocError, NonZeroLayout};
 
 /// An allocator of one thread, shared by many through a lock.
 ///

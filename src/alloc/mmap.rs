@@ -15,9 +15,12 @@
 use core::ptr::NonNull;
 
 use super::{Allocator, relocate, relocate_zeroed};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
 use crate::source::request;
+use crate::source::{MemorySource, MmapSource};
 use crate::source::{Obtained, Remapped};
-use crate::{AllocError, MemorySource, MmapSource, NonZeroLayout, ptr};
 
 /// An allocator that obtains a region for each block, and releases it with the block.
 ///

@@ -9,6 +9,7 @@
 //!   between the size that was asked for and the length that was returned, in the last call that
 //!   returned the block.
 
+mod adaptor;
 mod bit_set;
 mod bump;
 mod classes;
@@ -25,6 +26,7 @@ mod slab;
 mod thread_cache;
 mod tree;
 
+pub use adaptor::AllocatorAdaptor;
 pub use bit_set::{BitSetAllocator, BlockCount, FixedBitSetAllocator};
 pub use bump::{BumpAllocator, Checkpoint};
 pub use context::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
@@ -44,8 +46,8 @@ pub use tree::{
 
 use core::ptr::NonNull;
 
-use crate::adapt::AllocatorAdaptor;
-use crate::{AllocError, NonZeroLayout};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 
 /// An allocator of blocks; the base trait of every allocator here.
 ///

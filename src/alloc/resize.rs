@@ -3,7 +3,8 @@
 use core::ptr::NonNull;
 
 use super::{Allocator, ResizeInPlace};
-use crate::{AllocError, NonZeroLayout};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 
 /// Allocates for `new`, copies what both have, frees `block`.
 ///

@@ -21,7 +21,10 @@ use super::{
     Allocator, BumpAllocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace,
     in_place_or_elsewhere,
 };
-use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
+use crate::error::{AllocError, SourceError};
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::source::MemorySource;
 
 /// Aligned classes are the powers of two from 32 bytes to [`LARGEST`].
 const ALIGNED_CLASSES: usize = (LARGEST / STEP).ilog2() as usize;

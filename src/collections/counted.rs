@@ -20,7 +20,9 @@ use core::ptr::NonNull;
 use core::{fmt, ptr};
 
 use super::count::{Atomic, Count, Unshared};
-use crate::{AllocError, Allocator, NonZeroLayout};
+use crate::alloc::Allocator;
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 
 /// A value in an allocator, with several owners on one thread: the `Rc` of an [`Allocator`].
 pub type Rc<T, A> = Counted<T, A, Unshared>;

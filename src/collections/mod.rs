@@ -30,7 +30,7 @@ pub use counted::{Arc, ArcWeak, Counted, Rc, RcWeak, WeakCounted};
 pub use hashbrown::DefaultHashBuilder;
 pub use string::String;
 
-use crate::AllocatorAdaptor;
+use crate::adapt::AllocatorAdaptor;
 
 /// A vector in an allocator of this library.
 pub type Vec<T, A> = allocator_api2_02::vec::Vec<T, AllocatorAdaptor<A>>;
@@ -44,7 +44,7 @@ pub type HashSet<T, A, S = DefaultHashBuilder> = hashbrown::HashSet<T, S, Alloca
 /// The standard library's collections in this library's allocators (feature `nightly`).
 #[cfg(feature = "nightly")]
 pub mod nightly {
-    use crate::AllocatorAdaptor;
+    use crate::adapt::AllocatorAdaptor;
 
     /// A vector in an allocator of this library.
     pub type Vec<T, A> = std_alloc::vec::Vec<T, AllocatorAdaptor<A>>;

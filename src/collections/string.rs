@@ -8,7 +8,7 @@ use core::ops::{AddAssign, Deref, DerefMut};
 use core::str::Utf8Error;
 
 use super::{TryReserveError, Vec};
-use crate::Allocator;
+use crate::alloc::Allocator;
 
 /// A growable string in an [`Allocator`]: the `String` of the standard library, which has no
 /// allocator of its own on stable Rust.
@@ -36,7 +36,7 @@ pub struct String<A: Allocator> {
 impl<A: Allocator> String<A> {
     /// An empty string, for which nothing is allocated yet.
     pub const fn new_in(allocator: A) -> Self {
-        Self { bytes: Vec::new_in(crate::AllocatorAdaptor::new(allocator)) }
+        Self { bytes: Vec::new_in(crate::adapt::AllocatorAdaptor::new(allocator)) }
     }
 
     /// An empty string with room for `capacity` bytes.

@@ -25,9 +25,11 @@ use core::ptr::{NonNull, null_mut};
 
 use super::through::pass_on_decommit;
 use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, SLICE};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
 use crate::size::{BlockSize, U65536, U1048576};
 use crate::sync::{Guarded, const_fn};
-use crate::{NonZeroLayout, SourceError, ptr};
 
 /// A source of blocks of `B` bytes, cut from chunks of `C` bytes that it obtains from `S`.
 ///

@@ -12,8 +12,10 @@ use super::through::{
     exact, exact_between, obtain_between, pass_on_decommit, pass_on_owns, release, remap, take_out,
 };
 use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
 use crate::sync::{Guarded, const_fn};
-use crate::{NonZeroLayout, SourceError, ptr};
 
 /// A source that keeps up to `N` released regions of another and gives them again to who asks for
 /// the same length and alignment.

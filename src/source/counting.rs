@@ -7,9 +7,10 @@ use super::through::{
     remap, take_out,
 };
 use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
-use crate::{NonZeroLayout, SourceError};
 
 /// A source that counts what another gives.
 ///

@@ -3,7 +3,8 @@
 use core::ptr::NonNull;
 
 use super::MemorySource;
-use crate::{NonZeroLayout, SourceError};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 
 /// A source that can take back the memory of part of a region, while the region stays held.
 ///

@@ -3,8 +3,9 @@
 use core::ptr::NonNull;
 
 use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::misuse::check;
-use crate::{NonZeroLayout, SourceError};
 
 /// A source that asks a first one, and a second where that refuses.
 ///

@@ -9,9 +9,10 @@ use generic_array::{ArrayLength, GenericArray};
 
 use super::region::whole;
 use super::{MemorySource, Obtained, OwnsRegions};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::const_fn;
-use crate::{NonZeroLayout, SourceError};
 
 /// `N` bytes at a multiple of 64, which a reference to them gives whole to the first who asks.
 ///

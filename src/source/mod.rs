@@ -26,7 +26,6 @@ mod caching;
 mod counting;
 mod decommit;
 mod fallback;
-mod from_alloc;
 mod inline;
 mod limit;
 #[cfg(feature = "std")]
@@ -49,7 +48,6 @@ pub use caching::CachingSource;
 pub use counting::{CountingSource, SourceCounts};
 pub use decommit::Decommit;
 pub use fallback::FallbackSource;
-pub use from_alloc::AllocatorSource;
 pub use inline::InlineRegion;
 pub use limit::LimitSource;
 #[cfg(feature = "std")]
@@ -71,14 +69,13 @@ pub use MmapSource as PooledSource;
 #[cfg(feature = "std")]
 pub use runs::{Purge, RunSource, RunUsage};
 
+pub use crate::size::SLICE;
+
 use core::ptr::NonNull;
 
-use crate::{NonZeroLayout, SourceError, ptr};
-
-/// The unit of addresses in which ownership is recorded: 64 KiB.
-///
-/// A region that stands in a tier of the switchable allocator covers whole slices.
-pub const SLICE: usize = 64 * 1024;
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
 
 /// A region that was made larger or smaller; see [`MemorySource::remap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,8 @@ use core::ptr::NonNull;
 
 use super::through::pass_on_decommit;
 use super::{Decommit, IdleMemory, MemorySource, MmapSource, Obtained, Purge, Remapped, RunSource, RunUsage};
-use crate::{NonZeroLayout, SourceError};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 
 /// The pool behind [`PooledSource`].
 static POOL: RunSource = RunSource::for_static(&POOL, MmapSource::new(), Purge::new());

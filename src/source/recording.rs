@@ -16,9 +16,11 @@ use core::ptr::NonNull;
 
 use super::through::{pass_on_decommit, pass_on_kept};
 use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::misuse::end_process;
+use crate::ptr;
 use crate::sync::{Guarded, const_fn};
-use crate::{NonZeroLayout, SourceError, ptr};
 
 /// A source that records the regions of another, so that it [knows](OwnsRegions) them.
 ///

@@ -4,9 +4,10 @@ use core::ptr::NonNull;
 
 use super::through::{pass_on, pass_on_decommit, pass_on_kept, pass_on_owns};
 use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
-use crate::{NonZeroLayout, SourceError};
 
 /// A source that refuses some requests, by their number from 0 on, and passes on the others.
 ///

@@ -5,9 +5,11 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
 use super::{MemorySource, Obtained, OwnsRegions};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::const_fn;
-use crate::{NonZeroLayout, SourceError, ptr};
 
 /// A source over one range of bytes, borrowed or static, which it gives whole to the first who
 /// asks.

@@ -7,7 +7,10 @@
 use core::ptr::NonNull;
 
 use super::MemorySource;
-use crate::{NonZeroLayout, SourceError, misuse, ptr};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::misuse;
+use crate::ptr;
 
 /// A region, and what is known of its bytes; see [`MemorySource::obtain_between`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use core::ptr::NonNull;
 
 use super::through::pass_on_decommit;
 use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
-use crate::{NonZeroLayout, SourceError};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 
 macro_rules! source_through {
     ($(#[$meta:meta])* [$($generics:tt)*] $type:ty) => {

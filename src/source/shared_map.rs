@@ -14,9 +14,12 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::MemorySource;
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
+use crate::ptr;
 use crate::sync::Guarded;
-use crate::{NonZeroLayout, SourceError, ptr, sys};
+use crate::sys;
 use sys::{Advice, MapKind};
 
 /// Maps of one file.

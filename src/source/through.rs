@@ -4,8 +4,9 @@ use core::ptr::NonNull;
 
 use super::request::longest;
 use super::{Decommit, MemorySource, Obtained, Remapped};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
-use crate::{NonZeroLayout, SourceError};
 
 /// The constants and the fork methods of a source that passes them on to the one in its field.
 macro_rules! pass_on {

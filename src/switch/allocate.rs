@@ -326,7 +326,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if block.is_null() {
             return block;
         }
-        let entry = D::page_map().find(block.addr());
+        let entry = D::page_map().get(block.addr());
         let zeroed = entry.tag() == tag::LARGE && {
             // SAFETY: The entry of a large object was made from its record, which is alive as long as
             // the object, just made.

@@ -53,7 +53,7 @@ impl<D: Declaration> OwnedBlock<D> {
     /// What the page map says of the block's slice.
     #[inline(always)]
     pub(super) fn entry(&self) -> Entry {
-        D::page_map().find(self.address.addr().get())
+        D::page_map().get(self.address.addr().get())
     }
 
     /// Whose the block is.

@@ -21,11 +21,12 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
-use core::ptr::{NonNull, null_mut};
+use core::ptr::NonNull;
 
 use super::balance::{Balance, Frees};
 use super::context::{Context, tier};
 use crate::layout::NonZeroLayout;
+use crate::list::{Linked, Links, List};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU8, AtomicUsize};
 use crate::sync::cell::Cell;
@@ -43,8 +44,8 @@ pub(crate) struct Shared {
     limit: AtomicUsize,
     /// Bytes of blocks that threads which did not use the heap freed, if they are counted.
     pub(crate) remote_bytes: AtomicUsize,
-    /// The first of the heap's large objects; guarded by the lock of the large objects.
-    pub(crate) large: Cell<*mut Record>,
+    /// The heap's large objects; guarded by the lock of the large objects.
+    pub(crate) large: List<Record>,
     /// The next on the list that the control block is on: a thread's cache, the pool, or the parked
     /// heaps. It belongs to whoever holds that list.
     pub(crate) next: Cell<Option<ControlRef>>,
@@ -90,7 +91,7 @@ impl Shared {
             held: AtomicUsize::new(0),
             limit: AtomicUsize::new(usize::MAX),
             remote_bytes: AtomicUsize::new(0),
-            large: Cell::new(null_mut()),
+            large: List::new(),
             next: Cell::new(None),
             tier,
             phase: AtomicU8::new(Phase::Free as u8),
@@ -569,17 +570,25 @@ impl Context {
 pub(crate) struct Record {
     /// The heap that the object is a block of.
     pub(crate) control: ControlRef,
-    pub(crate) next: Cell<*mut Record>,
-    pub(crate) previous: Cell<*mut Record>,
+    /// Links of the heap's list, guarded by the lock of the large objects.
+    pub(crate) links: Links<Record>,
     /// Bytes of the region that were asked for, whole slices; as many are charged to the heap.
     /// The object's owner touches it.
-    pub(crate) size: Cell<usize>,
+    pub(crate) size: core::cell::Cell<usize>,
     /// Alignment of the region in bytes.
     pub(crate) align: usize,
     /// Bytes from the region's start to the object.
     pub(crate) offset: usize,
     /// Whether the object's bytes were zero when it was made.
     pub(crate) zeroed: bool,
+}
+
+// SAFETY: The field is for that list only.
+unsafe impl Linked<()> for Record {
+    #[inline]
+    fn links(&self) -> &Links<Self> {
+        &self.links
+    }
 }
 
 impl Record {

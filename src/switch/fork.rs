@@ -27,9 +27,10 @@
 
 use core::ptr::{NonNull, null_mut};
 
+use crate::sync;
 #[cfg(not(all(test, loom)))]
 use crate::sync::{ForkHold, RawLock, SpinFutexLock};
-use crate::{sync, sys};
+use crate::sys;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr};
 

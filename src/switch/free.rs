@@ -321,7 +321,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 // it fits the layout that came with it.
                 unsafe { Self::collect_block(heap, block, layout) };
             } else {
-                let region = D::page_map().find(block.addr().get()).region_of(block);
+                let region = D::page_map().get(block.addr().get()).region_of(block);
                 // SAFETY: As above; the map leads to the block's region.
                 unsafe { heap.deallocate_in(region, block, layout) };
             }
@@ -348,7 +348,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The cache is the calling thread's, whose heap alone uses it, and asked just now.
             Pushed::Transition(slab) => unsafe { cache.transition(heap.allocator(), slab) },
             Pushed::Elsewhere => {
-                let region = D::page_map().find(block.addr().get()).region_of(block);
+                let region = D::page_map().get(block.addr().get()).region_of(block);
                 // SAFETY: The heap handed out the block; the map leads to its region.
                 unsafe { cache.push_unknown(heap.allocator(), region, block, layout) };
             }

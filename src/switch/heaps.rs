@@ -222,7 +222,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Safety
     /// The heap has no handle and is in no context; no thread uses a block of it, nor frees one.
     pub(super) unsafe fn destroy_heap(&self, heap: CoroutineHeap<D>) {
-        if !heap.large.get().is_null() {
+        if !heap.large.is_empty() {
             // SAFETY: No thread uses or frees a large object of the heap.
             unsafe { self.large.release_all(&large_memory::<D>(), heap.control()) };
         }

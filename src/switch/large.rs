@@ -20,16 +20,17 @@
 //! without copying ([`MemorySource::remap`]) resizes objects. The record moves with its region, so
 //! while the source is at it no list and no entry leads to it.
 
-use core::ptr::{NonNull, null_mut};
+use core::cell::Cell;
+use core::ptr::NonNull;
 
 use super::control::{ControlRef, Record};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
+use crate::list::Links;
 use crate::page_map::{Entry, PageMap, SpareLeaf};
 use crate::ptr;
 use crate::source::{MemorySource, Obtained, SLICE};
 use crate::sync::Guarded;
-use crate::sync::cell::Cell;
 
 const RECORD: usize = size_of::<Record>();
 
@@ -81,19 +82,20 @@ impl LargeObjects {
         let Obtained { region, zeroed } = obtained;
         let record = region.cast::<Record>();
         let object = ptr::up(record.as_ptr().cast::<u8>(), offset);
-        if let Err(error) = memory.page_map.enter(slice_of(object), Entry::large(record)) {
+        if let Err(error) = memory.page_map.insert(slice_of(object), Entry::large(record)) {
             heap.refund(whole);
             // SAFETY: Just obtained with this layout; nobody else knows of it.
             unsafe { memory.source.release(region, asked) };
             return Err(error);
         }
-        let (next, previous) = (Cell::new(null_mut()), Cell::new(null_mut()));
-        let new = Record { control: heap, next, previous, size: Cell::new(whole), align, offset, zeroed };
+        let (links, size) = (Links::new(), Cell::new(whole));
+        let new = Record { control: heap, links, size, align, offset, zeroed };
         // SAFETY: The region is ours and begins with room for the record.
         unsafe { record.write(new) };
         let lists = self.lists.lock();
-        // SAFETY: The record was just written, is on no list, and the lock is held.
-        unsafe { link(record) };
+        // SAFETY: The record was just written, is on no list, and stays until `release` or
+        // `move_record` take it off.
+        unsafe { heap.large.push(record) };
         drop(lists);
         NonNull::new(object).ok_or(SourceError::AddressOutOfRange)
     }
@@ -106,11 +108,11 @@ impl LargeObjects {
         // SAFETY: The object and with it the record are the caller's until the region is released
         // below.
         let Parts { control, size, align, object, .. } = unsafe { parts(record) };
-        memory.page_map.leave(slice_of(object));
+        memory.page_map.remove(slice_of(object));
         control.refund(size);
         let lists = self.lists.lock();
         // SAFETY: The record is on its heap's list, and the lock is held.
-        unsafe { unlink(record) };
+        unsafe { control.large.remove(record.as_ref()) };
         drop(lists);
         if let Ok(layout) = NonZeroLayout::from_size_align(size, align) {
             // SAFETY: The region was asked for with this layout, last by `resize`; nobody uses it.
@@ -184,7 +186,7 @@ impl LargeObjects {
         after: NonZeroLayout,
     ) -> Option<NonNull<Record>> {
         // SAFETY: The record is the caller's.
-        let Parts { object, offset, .. } = unsafe { parts(record) };
+        let Parts { control, object, offset, .. } = unsafe { parts(record) };
         let mut lists = self.lists.lock();
         let mut spare = lists.spare.take();
         if spare.is_none() {
@@ -192,10 +194,10 @@ impl LargeObjects {
             spare = Some(SpareLeaf::new().ok()?);
         }
         // SAFETY: The record is on its heap's list, and the lock is held.
-        unsafe { unlink(record) };
+        unsafe { control.large.remove(record.as_ref()) };
         drop(lists);
         // Before the region moves: then its old addresses may be anybody's.
-        memory.page_map.leave(slice_of(object));
+        memory.page_map.remove(slice_of(object));
         // SAFETY: The source holds the region, for `before`, and the object is the caller's, as the
         // caller promises.
         let outcome = unsafe { memory.source.remap(ptr::bytes(record.cast(), before.size()), before, after) };
@@ -205,14 +207,14 @@ impl LargeObjects {
             unsafe { place.as_ref() }.size.set(after.size());
         }
         let slice = slice_of(ptr::up(place.as_ptr(), offset));
-        if memory.page_map.enter_surely(slice, Entry::large(place), &mut spare).is_err() {
+        if memory.page_map.insert_with(slice, Entry::large(place), &mut spare).is_err() {
             // The source gave addresses that no process of Linux has unless it asks for them, and
             // there is no way back.
             std::process::abort();
         }
         let mut lists = self.lists.lock();
         // SAFETY: The record is on no list, and the lock is held.
-        unsafe { link(place) };
+        unsafe { control.large.push(place) };
         if lists.spare.is_none() {
             lists.spare = spare;
         }
@@ -227,7 +229,7 @@ impl LargeObjects {
     pub(crate) unsafe fn release_all<S: MemorySource>(&self, memory: &LargeMemory<S>, heap: ControlRef) {
         loop {
             let lists = self.lists.lock();
-            let first = NonNull::new(heap.large.get());
+            let first = heap.large.first_pointer();
             drop(lists);
             let Some(record) = first else { return };
             // SAFETY: The record is on the heap's list, and the caller promises that nobody uses
@@ -268,39 +270,4 @@ unsafe fn parts(record: NonNull<Record>) -> Parts {
     let Record { control, size, align, offset, .. } = unsafe { record.as_ref() };
     let object = ptr::up(record.as_ptr().cast::<u8>(), *offset);
     Parts { control: *control, size: size.get(), align: *align, offset: *offset, object }
-}
-
-/// Puts a record on its heap's list.
-///
-/// # Safety
-/// The record is alive and on no list; the lock is held.
-unsafe fn link(record: NonNull<Record>) {
-    // SAFETY: The record is alive; its links are used only under the lock, which is held.
-    let new = unsafe { record.as_ref() };
-    let first = new.control.large.replace(record.as_ptr());
-    new.previous.set(null_mut());
-    new.next.set(first);
-    if let Some(first) = NonNull::new(first) {
-        // SAFETY: What is on the list is a record, whose links are used only under the lock.
-        unsafe { first.as_ref() }.previous.set(record.as_ptr());
-    }
-}
-
-/// Takes a record off its heap's list.
-///
-/// # Safety
-/// The record is alive and on the list; the lock is held.
-unsafe fn unlink(record: NonNull<Record>) {
-    // SAFETY: The record is alive; its links are used only under the lock, which is held.
-    let old = unsafe { record.as_ref() };
-    let (next, previous) = (old.next.get(), old.previous.get());
-    match NonNull::new(previous) {
-        // SAFETY: The neighbours of a record on the list are records on the list.
-        Some(previous) => unsafe { previous.as_ref() }.next.set(next),
-        None => old.control.large.set(next),
-    }
-    if let Some(next) = NonNull::new(next) {
-        // SAFETY: As above.
-        unsafe { next.as_ref() }.previous.set(previous);
-    }
 }

@@ -174,7 +174,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         trimmed.resident_bytes += source.purge();
         trimmed.bytes += source.reclaim(&mut |range: NonNull<[u8]>| {
             trimmed.resident_bytes += sys::resident_bytes(range.cast(), range.len());
-            D::page_map().leave_range(range.addr().get(), range.len());
+            D::page_map().remove_range(range.addr().get(), range.len());
         });
     }
 

@@ -139,7 +139,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         let region = Tier::source().obtain(asked)?;
         let start = region.cast::<u8>();
         let entered = if Self::BLOCK == 0 {
-            D::page_map().enter_range(start.addr().get(), len, Entry::masked(start, len.ilog2()))
+            D::page_map().insert_range(start.addr().get(), len, Entry::masked(start, len.ilog2()))
         } else {
             enter_block::<D>(start, len)
         };
@@ -159,7 +159,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         let Ok((asked, len)) = Self::for_slab(layout) else { return };
         self.shared().refund(len);
         if Self::BLOCK == 0 {
-            D::page_map().leave_range(start.addr().get(), len);
+            D::page_map().remove_range(start.addr().get(), len);
         }
         // SAFETY: The source holds the region, which nobody uses, and which is at least that long.
         unsafe { Tier::source().release(ptr::bytes(start, len), asked) };
@@ -180,7 +180,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         let obtained = obtain_units(Tier::source(), least, preferred, SLICE)?;
         let (start, len) = (obtained.region.cast::<u8>(), obtained.region.len());
         if let Err(error) =
-            D::page_map().enter_range(start.addr().get(), len, Entry::direct(self.control.as_ptr()))
+            D::page_map().insert_range(start.addr().get(), len, Entry::direct(self.control.as_ptr()))
         {
             let fits = NonZeroLayout::of_region(len, least.align())?;
             // SAFETY: Just obtained, and nobody has seen it; whole slices of a region fit it.
@@ -208,7 +208,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         // The region's length may be cut to what fits, but slices are entered whole.
         let (Ok(asked), Some(len)) = (slices(layout), round_up(region.len(), SLICE)) else { return };
         let start = region.cast::<u8>();
-        D::page_map().leave_range(start.addr().get(), len);
+        D::page_map().remove_range(start.addr().get(), len);
         // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
         unsafe { Tier::source().release(ptr::bytes(start, len), asked) };
     }
@@ -231,13 +231,13 @@ fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), So
     let base = ptr::at(start.as_ptr(), first);
     let Some(base) = NonNull::new(base) else { return Err(SourceError::AddressOutOfRange) };
     let entry = Entry::masked(base, size.ilog2());
-    let owners = D::page_map();
-    if owners.find(first) == entry {
+    let page_map = D::page_map();
+    if page_map.get(first) == entry {
         return Ok(());
     }
     // The first slice last, so that its entry says that all are there.
     for slice in (first..first + size.max(SLICE)).step_by(SLICE).rev() {
-        owners.enter(slice, entry)?;
+        page_map.insert(slice, entry)?;
     }
     Ok(())
 }

@@ -115,14 +115,14 @@ pub(crate) const SPINS: u32 = 1;
 /// The logarithm of the number of slices in a leaf of the page map.
 #[cfg(all(feature = "std", not(all(test, loom))))]
 pub(crate) const LEAF_BITS: u32 = 13;
-/// Loom keeps index of each entry, so two are enough.
+/// Loom follows each entry, so two are enough.
 #[cfg(all(feature = "std", test, loom))]
 pub(crate) const LEAF_BITS: u32 = 1;
 
 /// The logarithm of the number of leaves of a table of addresses that lies in memory of its own:
 /// with the leaves, 48 bits of an address.
 #[cfg(all(feature = "std", not(all(test, loom))))]
-pub(crate) const ROOT_BITS: u32 = 48 - crate::source::SLICE.ilog2() - LEAF_BITS;
+pub(crate) const ROOT_BITS: u32 = 48 - crate::size::SLICE.ilog2() - LEAF_BITS;
 /// Two are enough for the slices of a model, which are adjacent.
 #[cfg(all(feature = "std", test, loom))]
 pub(crate) const ROOT_BITS: u32 = 1;

@@ -18,7 +18,7 @@ use core::ptr::{NonNull, null_mut};
 use super::atomic::AtomicPtr;
 use super::atomic::Ordering::{Acquire, Relaxed, Release};
 use super::const_fn;
-use crate::NonZeroLayout;
+use crate::layout::NonZeroLayout;
 
 /// What a block on the list begins with.
 #[derive(Clone, Copy, Debug)]

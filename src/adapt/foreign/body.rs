@@ -7,7 +7,7 @@ macro_rules! foreign_allocator {
         // SAFETY: Our `Allocator` promises the same. Moving the adaptor moves the allocator, which
         // does not move its blocks; it is not `Clone` unless the allocator inside is, which then
         // promises that clones share blocks.
-        unsafe impl<A: crate::Allocator> $foreign for AllocatorAdaptor<A> {
+        unsafe impl<A: crate::alloc::Allocator> $foreign for AllocatorAdaptor<A> {
             #[inline(always)]
             fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
                 zero_size::allocate(&self.allocator, layout, false).map_err(|_| $error)
@@ -63,23 +63,27 @@ macro_rules! foreign_allocator {
 
         // SAFETY: The foreign trait promises the same, and defines "currently allocated" and "fits"
         // the same way; it may panic, which `no_unwind` lets go no further.
-        unsafe impl<A: $foreign> crate::Allocator for AllocToAllocatorAdaptor<A, $marker> {
+        unsafe impl<A: $foreign> crate::alloc::Allocator for AllocToAllocatorAdaptor<A, $marker> {
             #[inline(always)]
-            fn allocate(&self, layout: crate::NonZeroLayout) -> Result<NonNull<[u8]>, crate::AllocError> {
-                no_unwind(|| self.allocator.allocate(layout.layout())).map_err(|_| crate::AllocError::Refused)
+            fn allocate(
+                &self,
+                layout: crate::layout::NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, crate::error::AllocError> {
+                no_unwind(|| self.allocator.allocate(layout.layout()))
+                    .map_err(|_| crate::error::AllocError::Refused)
             }
 
             #[inline(always)]
             fn allocate_zeroed(
                 &self,
-                layout: crate::NonZeroLayout,
-            ) -> Result<NonNull<[u8]>, crate::AllocError> {
+                layout: crate::layout::NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, crate::error::AllocError> {
                 no_unwind(|| self.allocator.allocate_zeroed(layout.layout()))
-                    .map_err(|_| crate::AllocError::Refused)
+                    .map_err(|_| crate::error::AllocError::Refused)
             }
 
             #[inline(always)]
-            unsafe fn deallocate(&self, block: NonNull<u8>, layout: crate::NonZeroLayout) {
+            unsafe fn deallocate(&self, block: NonNull<u8>, layout: crate::layout::NonZeroLayout) {
                 // SAFETY: The caller's promises.
                 no_unwind(|| unsafe { self.allocator.deallocate(block, layout.layout()) });
             }
@@ -88,36 +92,36 @@ macro_rules! foreign_allocator {
             unsafe fn grow(
                 &self,
                 block: NonNull<u8>,
-                old: crate::NonZeroLayout,
-                new: crate::NonZeroLayout,
-            ) -> Result<NonNull<[u8]>, crate::AllocError> {
+                old: crate::layout::NonZeroLayout,
+                new: crate::layout::NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, crate::error::AllocError> {
                 // SAFETY: The caller's promises.
                 no_unwind(|| unsafe { self.allocator.grow(block, old.layout(), new.layout()) })
-                    .map_err(|_| crate::AllocError::Refused)
+                    .map_err(|_| crate::error::AllocError::Refused)
             }
 
             #[inline(always)]
             unsafe fn grow_zeroed(
                 &self,
                 block: NonNull<u8>,
-                old: crate::NonZeroLayout,
-                new: crate::NonZeroLayout,
-            ) -> Result<NonNull<[u8]>, crate::AllocError> {
+                old: crate::layout::NonZeroLayout,
+                new: crate::layout::NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, crate::error::AllocError> {
                 // SAFETY: The caller's promises.
                 no_unwind(|| unsafe { self.allocator.grow_zeroed(block, old.layout(), new.layout()) })
-                    .map_err(|_| crate::AllocError::Refused)
+                    .map_err(|_| crate::error::AllocError::Refused)
             }
 
             #[inline(always)]
             unsafe fn shrink(
                 &self,
                 block: NonNull<u8>,
-                old: crate::NonZeroLayout,
-                new: crate::NonZeroLayout,
-            ) -> Result<NonNull<[u8]>, crate::AllocError> {
+                old: crate::layout::NonZeroLayout,
+                new: crate::layout::NonZeroLayout,
+            ) -> Result<NonNull<[u8]>, crate::error::AllocError> {
                 // SAFETY: The caller's promises.
                 no_unwind(|| unsafe { self.allocator.shrink(block, old.layout(), new.layout()) })
-                    .map_err(|_| crate::AllocError::Refused)
+                    .map_err(|_| crate::error::AllocError::Refused)
             }
         }
     };

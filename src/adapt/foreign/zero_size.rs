@@ -3,7 +3,10 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use crate::{AllocError, Allocator, NonZeroLayout, ptr};
+use crate::alloc::Allocator;
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
 
 /// The block of no bytes at a multiple of `align`.
 #[inline(always)]

@@ -258,8 +258,10 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
+    use crate::alloc::{Allocator, BitSetAllocator};
+    use crate::layout::NonZeroLayout;
     use crate::size::U64;
-    use crate::{Allocator, ArenaSource, BitSetAllocator, MmapSource, NonZeroLayout};
+    use crate::source::{ArenaSource, MmapSource};
 
     fn layout(blocks: usize, align: usize) -> NonZeroLayout {
         NonZeroLayout::from_size_align(64 * blocks, align).unwrap()

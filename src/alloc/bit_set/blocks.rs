@@ -7,7 +7,11 @@ use super::map::UNSETTLED;
 use super::region::Region;
 use super::word::{self, BITS};
 use super::{BitSetAllocator, QuickFit, quick_fit};
-use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, ptr};
+use crate::error::{AllocError, SourceError};
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::size::BlockSize;
+use crate::source::MemorySource;
 
 /// A block that was taken.
 #[derive(Clone, Copy)]

@@ -24,8 +24,13 @@ use super::large::release;
 use super::region::{FOREIGN, TWICE};
 use super::word::{self, BITS};
 use crate::alloc::{Allocator, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use crate::error::{AllocError, SourceError};
+use crate::layout::NonZeroLayout;
+use crate::misuse;
+use crate::ptr;
+use crate::size::BlockSize;
+use crate::source::MemorySource;
 use crate::source::request;
-use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, misuse, ptr};
 
 /// The most blocks: as many as a word of words has bits.
 const MOST: usize = BITS * BITS;

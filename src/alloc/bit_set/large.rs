@@ -14,9 +14,13 @@ use core::ptr::{NonNull, null_mut};
 
 use super::blocks::Taken;
 use super::region::FOREIGN;
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
+use crate::misuse;
+use crate::ptr;
+use crate::source::MemorySource;
 use crate::source::{Obtained, request};
-use crate::{AllocError, MemorySource, NonZeroLayout, misuse, ptr};
 
 /// What stands before a block.
 pub(super) struct Large {

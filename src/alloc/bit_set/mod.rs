@@ -56,8 +56,12 @@ use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
 use super::{Allocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace, in_place_or_elsewhere};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::size::BlockSize;
 use crate::size::U64;
-use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, ptr};
+use crate::source::MemorySource;
 use bins::Bins;
 use blocks::Taken;
 use large::LargeBlocks;

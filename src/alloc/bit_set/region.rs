@@ -20,7 +20,8 @@ use super::bins::Known;
 use super::bits::Bits;
 use super::map::{Map, row_groups, row_words};
 use super::word::BITS;
-use crate::{misuse, ptr};
+use crate::misuse;
+use crate::ptr;
 
 /// What the mark of a region at address 0 would be: a number that no program has by chance.
 const MARK: usize = 0x6269_7473_6574_a5c3_u64 as usize;

@@ -18,8 +18,13 @@ use core::ptr::{NonNull, null_mut};
 use super::BitSetAllocator;
 use super::large::release;
 use super::region::{FOREIGN, Region, index_bytes, region_bytes};
+use crate::error::{AllocError, SourceError};
+use crate::layout::NonZeroLayout;
+use crate::misuse;
+use crate::ptr;
+use crate::size::BlockSize;
+use crate::source::MemorySource;
 use crate::source::{Obtained, request};
-use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, misuse, ptr};
 
 /// The shortest region that is asked for unless the source has no longer ones, in bytes.
 const SHORTEST: usize = 256 << 10;

@@ -5,7 +5,11 @@ use core::ptr::NonNull;
 use super::blocks::Taken;
 use super::region::Region;
 use super::{BitSetAllocator, LargeBlocks};
-use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, ptr};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::size::BlockSize;
+use crate::source::MemorySource;
 
 impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// Whether a block that may stay where it is has a region of its own; an error where it may

@@ -29,7 +29,10 @@ use super::{
     Allocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace, in_place_or_elsewhere,
     relocate_zeroed,
 };
-use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
+use crate::error::{AllocError, SourceError};
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::source::MemorySource;
 use arithmetic::{MIN_ALIGN, place, rounded};
 use regions::{HEADER, RegionHeader, len_of, previous_of};
 

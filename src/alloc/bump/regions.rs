@@ -17,10 +17,13 @@ use core::ptr::{NonNull, null_mut};
 
 use super::arithmetic::{LAST, MIN_ALIGN, next_region, usable};
 use super::{BumpAllocator, Checkpoint};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
+use crate::ptr;
+use crate::source::MemorySource;
 use crate::source::Obtained;
 use crate::source::request::obtain_between;
-use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
 
 /// What a region begins with.
 pub(super) struct RegionHeader {

@@ -4,13 +4,13 @@
 //!   thread --its number--> shard 0 [lock | freed elsewhere | allocator] --- regions: whole slices of 64 KiB
 //!                 taken?   shard 1 [lock | freed elsewhere | allocator] --- regions
 //!                          ..
-//!   block  --owners------> the shard whose region it lies in
+//!   block  --page map----> the shard whose region it lies in
 //! ```
 //!
 //! - `shard`: an allocator, its lock, and what was freed meanwhile
 //! - `budget`: how much the shards hold, and when that is too much
 //! - `source`: the source under a shard's allocator, which records its regions
-//! - `owners`: from an address to its shard
+//! - the page map: from an address to its shard
 //! - `count`: how many shards there are
 //!
 //! Always:
@@ -22,7 +22,6 @@
 
 mod budget;
 mod count;
-mod owners;
 mod shard;
 mod source;
 
@@ -35,11 +34,15 @@ use generic_array::GenericArray;
 use typenum::U16;
 
 use super::{Allocator, LocalAllocator, MmapAllocator, ResizeInPlace, relocate};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+use crate::misuse;
+use crate::page_map::ShardMap;
+use crate::ptr;
+use crate::source::MemorySource;
 use crate::source::{PooledSource, SLICE};
 use crate::sync::{RawLock, SpinFutexLock, set_thread_number, thread_number};
-use crate::{AllocError, MemorySource, NonZeroLayout, misuse, ptr};
 use budget::Budget;
-use owners::Owners;
 use shard::{Over, Shard};
 use source::{Ground, ShardSource};
 
@@ -127,7 +130,7 @@ where
 
 // SAFETY: A shard's allocator is reached only by who holds its lock, one thread at a time, and a
 // thread's use happens before the next one's; it is `Send`, as every `LocalAllocator`. The list of
-// freed blocks and the owners are made of atomics. Of the pattern only the source is used, which
+// freed blocks and the page map are made of atomics. Of the pattern only the source is used, which
 // may be asked for by several threads at once (`LocalAllocator`) and is `Sync`.
 unsafe impl<A, N, B, L> Sync for Sharded<A, N, B, L>
 where
@@ -186,7 +189,7 @@ where
         // SAFETY: Each of the shards was written.
         let shards = unsafe { shards.assume_init() };
         Self {
-            ground: Ground { pattern: allocator, owners: Owners::new(), budget: Budget::new() },
+            ground: Ground { pattern: allocator, shards: ShardMap::new(), budget: Budget::new() },
             large,
             shards,
         }
@@ -198,7 +201,7 @@ where
         use generic_array::sequence::GenericSequence;
         let shards = GenericArray::generate(|_| Shard::new(lock()));
         Self {
-            ground: Ground { pattern: allocator, owners: Owners::new(), budget: Budget::new() },
+            ground: Ground { pattern: allocator, shards: ShardMap::new(), budget: Budget::new() },
             large,
             shards,
         }
@@ -271,7 +274,7 @@ where
     /// The number of the shard that a block lies in; ends the process where it lies in none.
     #[inline(always)]
     fn owner(&self, block: NonNull<u8>) -> usize {
-        match self.ground.owners.find(block.addr().get()) {
+        match self.ground.shards.get(block.addr().get()) {
             Some(owner) => owner,
             None => foreign(block.addr().get()),
         }

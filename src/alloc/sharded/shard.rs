@@ -11,9 +11,10 @@
 use core::ptr::NonNull;
 
 use super::source::{Ground, ShardSource};
+use crate::alloc::{Allocator, LocalAllocator};
+use crate::layout::NonZeroLayout;
 use crate::sync::cell::UnsafeCell;
 use crate::sync::{ForkHold, RawLock, RemoteList, const_fn};
-use crate::{Allocator, LocalAllocator, NonZeroLayout};
 
 /// The allocator of a shard.
 pub(super) type Over<A> = <A as LocalAllocator>::WithSource<ShardSource<A>>;

@@ -1,6 +1,6 @@
 //! The source under a shard's allocator: it records whose the memory is.
 //!
-//! A region is whole slices of 64 KiB, entered in the table of owners before the allocator gets it
+//! A region is whole slices of 64 KiB, inserted in the page map before the allocator gets it
 //! and left before it is released.
 //!
 //! The source does not own what it passes requests on to, and a [`Sharded`](super::Sharded) may be
@@ -12,17 +12,21 @@ use core::fmt;
 use core::ptr::{NonNull, null};
 
 use super::budget::Budget;
-use super::owners::Owners;
+use crate::alloc::LocalAllocator;
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
+use crate::page_map::ShardMap;
+use crate::ptr;
+use crate::source::MemorySource;
 use crate::source::request::obtain_units;
 use crate::source::{Obtained, SLICE};
-use crate::{LocalAllocator, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// What all shards stand on.
 pub(super) struct Ground<A> {
     /// Only its source is used.
     pub(super) pattern: A,
-    pub(super) owners: Owners,
+    pub(super) shards: ShardMap,
     pub(super) budget: Budget,
 }
 
@@ -102,7 +106,7 @@ unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
         let preferred = preferred.clamp(least.size(), Self::MAX_REGION.max(least.size())) & !(SLICE - 1);
         let obtained = obtain_units(ground.pattern.source(), least, preferred, SLICE)?;
         let (start, len) = (obtained.region.cast::<u8>(), obtained.region.len());
-        if let Err(error) = ground.owners.enter(start.addr().get(), len, self.shard) {
+        if let Err(error) = ground.shards.insert_range(start.addr().get(), len, self.shard) {
             let fits = NonZeroLayout::of_region(len, least.align())?;
             // SAFETY: Just obtained, and nobody has seen it; whole slices of a region fit it.
             unsafe { ground.pattern.source().release(obtained.region, fits) };
@@ -117,7 +121,7 @@ unsafe impl<A: LocalAllocator> MemorySource for ShardSource<A> {
         let (Ok(asked), Some(len)) = (slices(layout), round_up(region.len(), SLICE)) else { return };
         let start = region.cast::<u8>();
         let ground = self.ground();
-        ground.owners.leave(start.addr().get(), len);
+        ground.shards.remove_range(start.addr().get(), len);
         // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
         unsafe { ground.pattern.source().release(ptr::bytes(start, len), asked) };
         ground.budget.released(self.shard, len);

@@ -25,9 +25,12 @@ use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
 
-use super::super::classes::bytes_of;
+use super::lengths::RESERVED;
+use crate::alloc::classes::bytes_of;
 use crate::layout::round_up;
-use crate::{misuse, ptr};
+use crate::list::{Linked, Links};
+use crate::misuse;
+use crate::ptr;
 
 /// What a free block begins with.
 pub(super) struct FreeBlock {
@@ -55,13 +58,11 @@ const NEVER: u32 = 1 << 31;
 #[repr(C, align(64))]
 pub(super) struct Slab {
     /// Where the header of colour 0 lies over what is left to the tier.
-    _tier: [MaybeUninit<u8>; super::RESERVED],
+    _tier: [MaybeUninit<u8>; RESERVED],
     /// Links of the queue, or of the list of empty slabs.
-    pub(super) next: Cell<*mut Slab>,
-    pub(super) previous: Cell<*mut Slab>,
+    links: Links<Slab>,
     /// Links of the list of all slabs.
-    pub(super) next_of_all: Cell<*mut Slab>,
-    pub(super) previous_of_all: Cell<*mut Slab>,
+    links_of_all: Links<Slab>,
     /// For the first slab of a region, the region's length in bytes. Otherwise 0.
     pub(super) region: Cell<usize>,
     pub(super) next_region: Cell<*mut Slab>,
@@ -84,6 +85,25 @@ pub(super) struct Slab {
     pub(super) is_region: bool,
     /// See [`mark_of`].
     mark: u32,
+}
+
+/// Names the list of all slabs of an allocator.
+pub(super) struct All;
+
+// SAFETY: The field is for the queues and for the lists of empty slabs, and a slab is in one of them.
+unsafe impl Linked<()> for Slab {
+    #[inline(always)]
+    fn links(&self) -> &Links<Self> {
+        &self.links
+    }
+}
+
+// SAFETY: The field is for the list of all slabs only.
+unsafe impl Linked<All> for Slab {
+    #[inline(always)]
+    fn links(&self) -> &Links<Self> {
+        &self.links_of_all
+    }
 }
 
 /// What is written in the header of a slab at `start` of the heap with that identity, and by chance
@@ -134,11 +154,9 @@ impl Slab {
         identity: usize,
     ) -> NonNull<Self> {
         let slab = Self {
-            _tier: [MaybeUninit::uninit(); super::RESERVED],
-            next: Cell::new(null_mut()),
-            previous: Cell::new(null_mut()),
-            next_of_all: Cell::new(null_mut()),
-            previous_of_all: Cell::new(null_mut()),
+            _tier: [MaybeUninit::uninit(); RESERVED],
+            links: Links::new(),
+            links_of_all: Links::new(),
             region: Cell::new(0),
             next_region: Cell::new(null_mut()),
             free: Cell::new(null_mut()),
@@ -375,7 +393,7 @@ const fn small(number: usize) -> u32 {
 /// # Safety
 /// A header can be written at `at`.
 unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
-    let skip = core::mem::offset_of!(Slab, next);
+    let skip = core::mem::offset_of!(Slab, links);
     let from = core::ptr::from_ref(slab).cast::<u8>();
     // SAFETY: Both have as many bytes, and the new one is a local variable of the caller, apart
     // from the slab.

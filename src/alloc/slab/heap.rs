@@ -1,7 +1,7 @@
 //! Slabs by class, empty ones, and those of the source.
 //!
 //! ```text
-//!   class 3   list    -> blocks of the current slab           (near the thread, or in the allocator)
+//!   class 3   list    -> blocks of the current slab           (in the thread cache, or in the allocator)
 //!             current -> slab
 //!             queue   -> slab <-> slab <-> slab               with blocks to give
 //!   class 4   ...
@@ -18,25 +18,18 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
-use super::super::classes::{CLASSES, bytes_of};
-use super::header::{Slab, State, TWICE};
-use super::thread_cache::{Lists, OwnSlabs};
+use super::header::{All, Slab, State, TWICE};
+use super::lengths::four_fit;
+use super::lists::{AtHand, KnownSlabs};
+use crate::alloc::classes::{CLASSES, bytes_of};
+use crate::error::{AllocError, SourceError};
+use crate::layout::NonZeroLayout;
+use crate::list::List;
+use crate::misuse;
+use crate::ptr;
+use crate::size::BlockSize;
+use crate::source::MemorySource;
 use crate::source::request;
-use crate::{AllocError, BlockSize, MemorySource, NonZeroLayout, SourceError, misuse, ptr};
-
-/// Where the lists are, and the slabs that a thread knows to be its own, if it keeps them.
-pub(super) struct Near<'a, B> {
-    pub(super) lists: &'a Lists,
-    pub(super) own: Option<&'a OwnSlabs<B>>,
-}
-
-impl<B> Clone for Near<'_, B> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<B> Copy for Near<'_, B> {}
 
 /// The two lengths of slabs: of `B`, and of four times that.
 const LENGTHS: usize = 2;
@@ -51,10 +44,10 @@ const RELEASES: u32 = 32;
 /// The slabs of an allocator: see the head of this file.
 pub(super) struct Heap<S: MemorySource, B: BlockSize> {
     current: [Cell<*mut Slab>; CLASSES],
-    queues: [Cell<*mut Slab>; CLASSES],
-    empty: [Cell<*mut Slab>; LENGTHS],
+    queues: [List<Slab>; CLASSES],
+    empty: [List<Slab>; LENGTHS],
     kept: [Cell<u32>; LENGTHS],
-    all: Cell<*mut Slab>,
+    all: List<Slab, All>,
     /// The first slabs of regions that hold several.
     regions: Cell<*mut Slab>,
     /// What of the region obtained last is not cut into slabs.
@@ -71,11 +64,6 @@ pub(super) struct Heap<S: MemorySource, B: BlockSize> {
     length: PhantomData<fn() -> B>,
 }
 
-/// Whether a source of regions of at most `region` bytes gives slabs of `4 * len`.
-pub(super) const fn four_fit(len: usize, region: usize) -> bool {
-    region / 4 >= len
-}
-
 impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     pub(super) const fn new(source: S) -> Self {
         const {
@@ -90,10 +78,10 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
         Self {
             current: [const { Cell::new(null_mut()) }; CLASSES],
-            queues: [const { Cell::new(null_mut()) }; CLASSES],
-            empty: [const { Cell::new(null_mut()) }; LENGTHS],
+            queues: [const { List::new() }; CLASSES],
+            empty: [const { List::new() }; LENGTHS],
             kept: [const { Cell::new(0) }; LENGTHS],
-            all: Cell::new(null_mut()),
+            all: List::new(),
             regions: Cell::new(null_mut()),
             uncut: Cell::new(null_mut()),
             uncut_len: Cell::new(0),
@@ -122,8 +110,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// The source's, where a slab is needed that it does not give.
     #[cold]
     #[inline(never)]
-    pub(super) fn refill(&self, near: Near<'_, B>, class: usize) -> Result<NonNull<u8>, AllocError> {
-        debug_assert!(near.lists.of(class).get().is_null());
+    pub(super) fn refill(&self, at_hand: AtHand<'_, B>, class: usize) -> Result<NonNull<u8>, AllocError> {
+        debug_assert!(at_hand.lists.of(class).get().is_null());
         let current = &self.current[class];
         let mut slab = current.get();
         // SAFETY: A slab that is current is one of this heap's.
@@ -137,14 +125,15 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             } else if let Some(other) = self.pop_queue(class) {
                 // Blocks that were in use before come before what was never touched.
                 self.count(old.become_queued());
-                link_second(&self.queues[class], old);
+                // SAFETY: The slab was current, so it is in no queue, and stays until it is taken off.
+                unsafe { self.queues[class].push_second(NonNull::from(old)) };
                 slab = core::ptr::from_ref(other).cast_mut();
             }
         }
         // SAFETY: As above.
         let slab = match unsafe { slab.as_ref() } {
             Some(slab) => slab,
-            None => self.next_slab(near, class)?,
+            None => self.next_slab(at_hand, class)?,
         };
         current.set(core::ptr::from_ref(slab).cast_mut());
         let list = slab.take();
@@ -153,12 +142,12 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         // freed or carved.
         let block = unsafe { NonNull::new_unchecked(list) };
         // SAFETY: As above.
-        near.lists.of(class).set(unsafe { block.as_ref() }.next);
+        at_hand.lists.of(class).set(unsafe { block.as_ref() }.next);
         Ok(block.cast())
     }
 
     /// A slab with blocks for a class, which is in no list.
-    fn next_slab(&self, near: Near<'_, B>, class: usize) -> Result<&Slab, AllocError> {
+    fn next_slab(&self, at_hand: AtHand<'_, B>, class: usize) -> Result<&Slab, AllocError> {
         if let Some(slab) = self.pop_queue(class) {
             return Ok(slab);
         }
@@ -167,7 +156,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             Ok(slab) => slab,
             Err(error) => {
                 // What other classes have at hand may be all that is left.
-                self.give_back(near);
+                self.give_back(at_hand);
                 if let Some(slab) = self.pop_queue(class) {
                     return Ok(slab);
                 }
@@ -179,10 +168,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     }
 
     fn pop_queue(&self, class: usize) -> Option<&Slab> {
-        // SAFETY: What is in a queue are slabs of this heap.
-        let slab = unsafe { self.queues[class].get().as_ref() }?;
-        unlink(&self.queues[class], slab);
-        Some(slab)
+        self.queues[class].pop()
     }
 
     /// An empty slab of `len` bytes, in no list.
@@ -252,15 +238,10 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
         // SAFETY: The caller's promises.
         let slab = unsafe { Slab::init(start, len, is_region, self.identity.get()) };
-        let first = self.all.replace(slab.as_ptr());
+        // SAFETY: It was just written, and stays until it is released.
+        unsafe { self.all.push(slab) };
         // SAFETY: It was just written.
-        let slab = unsafe { slab.as_ref() };
-        slab.next_of_all.set(first);
-        // SAFETY: What is in the list of all are slabs of this heap.
-        if let Some(first) = unsafe { first.as_ref() } {
-            first.previous_of_all.set(core::ptr::from_ref(slab).cast_mut());
-        }
-        slab
+        unsafe { slab.as_ref() }
     }
 
     fn length_index(len: usize) -> usize {
@@ -269,33 +250,33 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
 
     fn pop_empty(&self, len: usize) -> Option<&Slab> {
         let index = Self::length_index(len);
-        // SAFETY: What is in the list are slabs of this heap.
-        let slab = unsafe { self.empty[index].get().as_ref() }?;
-        unlink(&self.empty[index], slab);
+        let slab = self.empty[index].pop()?;
         self.kept[index].set(self.kept[index].get() - 1);
         Some(slab)
     }
 
     fn push_empty(&self, slab: &Slab) {
         let index = Self::length_index(slab.len());
-        link(&self.empty[index], slab);
+        // SAFETY: The slab is in no queue, and stays until it is taken off or the heap is cleared.
+        unsafe { self.empty[index].push(NonNull::from(slab)) };
         self.kept[index].set(self.kept[index].get() + 1);
     }
 
     /// The countdown of a slab has ended.
     #[cold]
     #[inline(never)]
-    pub(super) fn transition(&self, near: Near<'_, B>, slab: &Slab) {
+    pub(super) fn transition(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
         self.check(slab);
         if slab.state.get() == State::Queued {
-            unlink(&self.queues[slab.class()], slab);
+            // SAFETY: The slab says that it is in its class's queue.
+            unsafe { self.queues[slab.class()].remove(slab) };
         }
         if slab.out() > 0 {
             self.queue(slab);
         } else {
-            self.retire(near, slab);
+            self.retire(at_hand, slab);
             if self.releases.get() >= RELEASES {
-                self.give_back(near);
+                self.give_back(at_hand);
             }
         }
     }
@@ -308,11 +289,12 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
 
     fn queue(&self, slab: &Slab) {
         self.count(slab.become_queued());
-        link(&self.queues[slab.class()], slab);
+        // SAFETY: The slab is in no list of empty ones, and stays until it is taken off.
+        unsafe { self.queues[slab.class()].push(NonNull::from(slab)) };
     }
 
     /// Keeps a slab of which no block is out, or releases it.
-    fn retire(&self, near: Near<'_, B>, slab: &Slab) {
+    fn retire(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
         slab.check_all_free();
         self.count(slab.become_empty());
         let index = Self::length_index(slab.len());
@@ -320,26 +302,18 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             self.push_empty(slab);
             return;
         }
-        self.release_slab(near, slab);
+        self.release_slab(at_hand, slab);
     }
 
     /// Releases an empty slab that is a region by itself and in no list.
-    fn release_slab(&self, near: Near<'_, B>, slab: &Slab) {
-        if let Some(own) = near.own {
-            own.forget(slab);
+    fn release_slab(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
+        if let Some(known) = at_hand.known {
+            known.remove(slab);
         }
         self.releases.set(self.releases.get() + 1);
         self.released.set(self.released.get().wrapping_add(slab.len()));
-        let (next, previous) = (slab.next_of_all.get(), slab.previous_of_all.get());
-        // SAFETY: What is in the list of all are slabs of this heap.
-        match unsafe { previous.as_ref() } {
-            Some(previous) => previous.next_of_all.set(next),
-            None => self.all.set(next),
-        }
-        // SAFETY: As above.
-        if let Some(next) = unsafe { next.as_ref() } {
-            next.previous_of_all.set(previous);
-        }
+        // SAFETY: The slab is one of this heap's.
+        unsafe { self.all.remove(slab) };
         // SAFETY: The slab is a region by itself, in no list, and no block of it is in use.
         unsafe { self.release(slab.start(), slab.region.get(), slab.len()) };
     }
@@ -356,12 +330,12 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
 
     /// Gives the current slab of each class back, with the blocks on the class's list.
     #[cold]
-    pub(super) fn give_back(&self, near: Near<'_, B>) {
+    pub(super) fn give_back(&self, at_hand: AtHand<'_, B>) {
         self.releases.set(0);
         for class in 0..CLASSES {
             // SAFETY: A slab that is current is one of this heap's.
             let Some(slab) = (unsafe { self.current[class].replace(null_mut()).as_ref() }) else { continue };
-            if let Some(first) = NonNull::new(near.lists.of(class).replace(null_mut())) {
+            if let Some(first) = NonNull::new(at_hand.lists.of(class).replace(null_mut())) {
                 let (mut last, mut blocks) = (first, 1);
                 // SAFETY: What is on a list are free blocks with links.
                 while let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) {
@@ -373,7 +347,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                 slab.push_all(first, last, blocks);
             }
             if slab.out() == 0 {
-                self.retire(near, slab);
+                self.retire(at_hand, slab);
             } else if slab.has_some() {
                 self.queue(slab);
             } else {
@@ -385,20 +359,17 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// Releases every slab that is a region by itself and of which no block is out; returns how
     /// many bytes.
     #[cold]
-    pub(super) fn trim(&self, near: Near<'_, B>) -> usize {
+    pub(super) fn trim(&self, at_hand: AtHand<'_, B>) -> usize {
         let before = self.released.get();
-        self.give_back(near);
+        self.give_back(at_hand);
         for list in &self.empty {
-            let mut next = list.get();
-            // SAFETY: What is in the list are slabs of this heap, none of which is released before
-            // its link was read.
-            while let Some(slab) = unsafe { next.as_ref() } {
-                next = slab.next.get();
+            for slab in list.iter() {
                 if slab.is_region {
-                    unlink(list, slab);
+                    // SAFETY: The slab is in this list.
+                    unsafe { list.remove(slab) };
                     let index = Self::length_index(slab.len());
                     self.kept[index].set(self.kept[index].get() - 1);
-                    self.release_slab(near, slab);
+                    self.release_slab(at_hand, slab);
                 }
             }
         }
@@ -412,9 +383,9 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
 
     /// Makes a thread forget the slabs, and counts what each has out, those too whose countdown
     /// goes on.
-    pub(super) fn leave(&self, own: &OwnSlabs<B>) {
+    pub(super) fn forget_thread(&self, known: &KnownSlabs<B>) {
         for slab in self.slabs() {
-            own.forget(slab);
+            known.remove(slab);
             self.count(slab.recount());
         }
     }
@@ -434,13 +405,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     }
 
     fn slabs(&self) -> impl Iterator<Item = &Slab> {
-        let mut next = self.all.get();
-        core::iter::from_fn(move || {
-            // SAFETY: What is in the list of all are slabs of this heap.
-            let slab = unsafe { next.as_ref() }?;
-            next = slab.next_of_all.get();
-            Some(slab)
-        })
+        self.all.iter()
     }
 
     /// Frees all blocks, and keeps one region. The lists of the classes are the caller's to clear.
@@ -454,9 +419,10 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             }
             keep
         });
-        self.current.iter().chain(&self.queues).chain(&self.empty).for_each(|list| list.set(null_mut()));
+        self.current.iter().for_each(|current| current.set(null_mut()));
+        self.queues.iter().chain(&self.empty).for_each(List::clear);
         self.kept.iter().for_each(|kept| kept.set(0));
-        self.all.set(null_mut());
+        self.all.clear();
         self.regions.set(null_mut());
         self.uncut_len.set(0);
         self.counted.set(0);
@@ -472,11 +438,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// and length of slabs.
     fn release_all(&self, mut keep: impl FnMut(NonNull<u8>, usize, usize) -> bool) {
         // Slabs that are regions first: the links between them may lead through the others.
-        let mut next = self.all.get();
-        // SAFETY: What is in the list of all are slabs of this heap, none of which is released
-        // before its link was read.
-        while let Some(slab) = unsafe { next.as_ref() } {
-            next = slab.next_of_all.get();
+        for slab in self.slabs() {
             let (start, len, slab_len) = (slab.start(), slab.region.get(), slab.len());
             if slab.is_region && !keep(start, len, slab_len) {
                 // SAFETY: The slab is a region by itself, and nobody uses it any more.
@@ -520,40 +482,6 @@ impl<S: MemorySource, B: BlockSize> Drop for Heap<S, B> {
 /// more than one.
 const fn is_several<B: BlockSize>(len: usize, slab_len: usize) -> bool {
     len - slab_len >= B::BYTES
-}
-
-/// Puts a slab at the head of a list.
-fn link(list: &Cell<*mut Slab>, slab: &Slab) {
-    let this = core::ptr::from_ref(slab).cast_mut();
-    let next = list.replace(this);
-    slab.next.set(next);
-    slab.previous.set(null_mut());
-    // SAFETY: What is in a list are slabs of one heap.
-    if let Some(next) = unsafe { next.as_ref() } {
-        next.previous.set(this);
-    }
-}
-
-/// Puts a slab behind the first of a list.
-fn link_second(list: &Cell<*mut Slab>, slab: &Slab) {
-    // SAFETY: What is in a list are slabs of one heap.
-    let Some(first) = (unsafe { list.get().as_ref() }) else { return link(list, slab) };
-    link(&first.next, slab);
-    slab.previous.set(core::ptr::from_ref(first).cast_mut());
-}
-
-/// Takes a slab from the list that it is in.
-fn unlink(list: &Cell<*mut Slab>, slab: &Slab) {
-    let (next, previous) = (slab.next.get(), slab.previous.get());
-    // SAFETY: What is in a list are slabs of one heap.
-    match unsafe { previous.as_ref() } {
-        Some(previous) => previous.next.set(next),
-        None => list.set(next),
-    }
-    // SAFETY: As above.
-    if let Some(next) = unsafe { next.as_ref() } {
-        next.previous.set(previous);
-    }
 }
 
 #[cfg(all(test, feature = "std", not(loom)))]

@@ -1,4 +1,4 @@
-//! Checks all index of a heap, for tests.
+//! Checks all lists of a heap, for tests.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use super::*;
 impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// Checks all that the heads of these files promise; gives the number of blocks on the lists of
     /// the classes.
-    pub(in super::super) fn check_all(&self, near: Near<'_, B>) -> usize {
+    pub(in super::super) fn check_all(&self, at_hand: AtHand<'_, B>) -> usize {
         let mut where_it_is: BTreeMap<*const Slab, (State, usize)> = BTreeMap::new();
-        let mut at_hand = 0;
+        let mut blocks = 0;
         let mut put = |slab: &Slab, state, index| {
             let before = where_it_is.insert(slab, (state, index));
             assert_eq!(before, None, "a slab is in two places");
@@ -17,7 +17,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         for class in 0..CLASSES {
             // SAFETY: A slab that is current is one of this heap's.
             let current = unsafe { self.current[class].get().as_ref() };
-            let mut next = near.lists.of(class).get();
+            let mut next = at_hand.lists.of(class).get();
             assert!(next.is_null() || current.is_some(), "class {class} has blocks of no slab");
             if let Some(slab) = current {
                 put(slab, State::Current, class);
@@ -25,15 +25,15 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                 // SAFETY: What is on a list are free blocks with links.
                 while let Some(block) = unsafe { next.as_ref() } {
                     assert!(slab.is_block(next.addr()) && !free.contains(&next.addr()));
-                    at_hand += 1;
+                    blocks += 1;
                     next = block.next;
                 }
             }
-            linked(&self.queues[class]).for_each(|slab| put(slab, State::Queued, class));
+            self.queues[class].checked().for_each(|slab| put(slab, State::Queued, class));
         }
         for (index, list) in self.empty.iter().enumerate() {
             let mut count = 0;
-            linked(list).for_each(|slab| {
+            list.checked().for_each(|slab| {
                 put(slab, State::Empty, index);
                 count += 1;
             });
@@ -51,25 +51,12 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                     assert_eq!(index, of);
                 }
             }
-            known += near.own.map_or(0, |own| own.known(slab));
+            known += at_hand.known.map_or(0, |known| known.known(slab));
         }
         assert!(where_it_is.is_empty(), "a slab that is not the heap's is in its lists");
-        if let Some(own) = near.own {
-            assert_eq!(own.len(), known, "the thread knows a slab that is not the heap's");
+        if let Some(slabs) = at_hand.known {
+            assert_eq!(slabs.len(), known, "the thread knows a slab that is not the heap's");
         }
-        at_hand
+        blocks
     }
-}
-
-/// The slabs of a list, whose links are checked.
-fn linked(list: &Cell<*mut Slab>) -> impl Iterator<Item = &Slab> {
-    let (mut previous, mut next) = (null_mut(), list.get());
-    core::iter::from_fn(move || {
-        // SAFETY: What is in a list are slabs of one heap.
-        let slab = unsafe { next.as_ref() }?;
-        assert_eq!(slab.previous.get(), previous);
-        previous = next;
-        next = slab.next.get();
-        Some(slab)
-    })
 }

@@ -1,10 +1,11 @@
-//! Random operations by itself and through a cache, with all index checked after each few.
+//! Random operations by itself and through a cache, with all lists checked after each few.
 
 use std::vec::Vec;
 
 use super::*;
+use crate::alloc::{Pushed, ThreadCache};
 use crate::size::{U4096, U1048576};
-use crate::{ArenaSource, LimitSource, MmapSource, Pushed, RegionSource, ThreadCache};
+use crate::source::{ArenaSource, LimitSource, MmapSource, RegionSource};
 
 type Slabs = SlabAllocator<RegionSource<'static>>;
 
@@ -89,11 +90,11 @@ impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
         unsafe { self.cache.flush(&self.allocator) };
         self.counted += SlabThreadCache::counted(&self.allocator);
         assert_eq!(self.counted, self.blocks.len().cast_signed());
-        assert_eq!((self.check(), self.cache.own.len()), (0, 0));
+        assert_eq!((self.check(), self.cache.known.len()), (0, 0));
     }
 
     fn check(&self) -> usize {
-        self.allocator.heap.check_all(self.cache.near())
+        self.allocator.heap.check_all(self.cache.at_hand())
     }
 
     /// Allocates and frees about `live` blocks at random.

@@ -10,7 +10,8 @@ use super::free_set::FreeSet;
 use super::merge::Merging;
 use super::red_black::Tree;
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
-use crate::{MemorySource, ptr};
+use crate::ptr;
+use crate::source::MemorySource;
 
 impl Tree {
     /// Checks order, colours, heights and links; returns the nodes in order.

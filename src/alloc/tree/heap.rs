@@ -9,10 +9,13 @@ use super::merge::Merging;
 use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
 use super::traits::zero_up_to;
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
+use crate::error::{AllocError, SourceError};
+use crate::layout::NonZeroLayout;
 use crate::misuse::{check, end_process};
+use crate::ptr;
+use crate::source::MemorySource;
 use crate::source::Obtained;
 use crate::source::request::obtain_between;
-use crate::{AllocError, MemorySource, NonZeroLayout, SourceError, ptr};
 
 /// The first region in bytes, and the most that a later one has if nothing larger is needed.
 const FIRST_REGION: usize = 64 * 1024;

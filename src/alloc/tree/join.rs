@@ -20,7 +20,7 @@
 use super::merge::Merging;
 use super::span::{Piece, Span, whole_granules};
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
-use crate::MemorySource;
+use crate::source::MemorySource;
 use crate::source::Obtained;
 
 /// What header and index of the joined span take of a new region is at most one part in so many.

@@ -3,8 +3,10 @@
 use generic_array::ArrayLength;
 
 #[cfg(feature = "std")]
-use crate::MmapSource;
-use crate::{CachingSource, CountingSource, LimitSource, MemorySource, RecordingSource, RefusingSource};
+use crate::source::MmapSource;
+use crate::source::{
+    CachingSource, CountingSource, LimitSource, MemorySource, RecordingSource, RefusingSource,
+};
 
 mod sealed {
     pub trait Sealed {}

@@ -49,8 +49,8 @@ pub use merge::{AdjoiningSource, KeepApart, MergeAdjacent, Merging};
 
 use core::marker::PhantomData;
 
-use crate::MemorySource;
 use crate::size::U32;
+use crate::source::MemorySource;
 use free_set::FreeSet;
 use quick_fit::QuickFit;
 use spans::Spans;

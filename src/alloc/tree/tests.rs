@@ -15,10 +15,12 @@ use super::heap::rounded;
 use super::{
     AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
 };
-use crate::{
-    Allocator, AllocatorSource, GlobalAllocToAllocatorAdaptor, MemorySource, NonZeroLayout, Obtained,
-    RegionSource, Reset, ResizeInPlace, SourceError, ptr,
-};
+use crate::adapt::{AllocatorSource, GlobalAllocToAllocatorAdaptor};
+use crate::alloc::{Allocator, Reset, ResizeInPlace};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::source::{MemorySource, Obtained, RegionSource};
 
 /// Regions of the system's allocator.
 const fn system() -> AllocatorSource<GlobalAllocToAllocatorAdaptor<'static, System>> {

@@ -12,7 +12,10 @@ use crate::alloc::{
     Allocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace, in_place_or_elsewhere,
     relocate_zeroed,
 };
-use crate::{AllocError, MemorySource, NonZeroLayout, ptr};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::source::MemorySource;
 
 // SAFETY: A block is cut from a free one, which leaves the free set before, and its edges in the
 // bitmap are cleared, so that it is part of no other until it is given back. Free blocks lie in the

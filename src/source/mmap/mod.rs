@@ -24,8 +24,11 @@ pub use pages::{PageKind, PageLadder};
 use core::ptr::NonNull;
 
 use super::{Decommit, MemorySource, Remapped};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
-use crate::{NonZeroLayout, SourceError, ptr, sys};
+use crate::ptr;
+use crate::sys;
 use sys::{Advice, MapKind};
 
 /// A source of anonymous private memory maps.

@@ -7,7 +7,8 @@
 
 use core::fmt;
 
-use crate::{SourceError, sys};
+use crate::error::SourceError;
+use crate::sys;
 
 /// A set of NUMA nodes, each a number from 0 to 1,023; 128 bytes, no memory of its own.
 ///
@@ -256,7 +257,8 @@ mod tests {
     /// No kernel has this policy yet: what an old kernel says of the newer ones.
     #[test]
     fn a_policy_that_the_kernel_does_not_know_is_unsupported() {
-        use crate::{MemorySource, MmapSource, NonZeroLayout};
+        use crate::layout::NonZeroLayout;
+        use crate::source::{MemorySource, MmapSource};
         let unknown = NumaPolicy::new(99, NodeSet::of(&[0]));
         assert!(!sys::knows_mode(unknown.mode()) && !sys::knows_mode(unknown.static_nodes().mode()));
         assert!(sys::knows_mode(BIND) && sys::knows_mode(INTERLEAVE | STATIC_NODES));

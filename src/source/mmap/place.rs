@@ -3,8 +3,9 @@
 use core::ptr::{self, NonNull};
 
 use super::lacking;
+use crate::error::SourceError;
 use crate::layout::round_up;
-use crate::{SourceError, sys};
+use crate::sys;
 
 /// Pages asked about in one system call.
 const BATCH: usize = 128;

@@ -18,7 +18,10 @@ use core::ptr::NonNull;
 
 use super::options::Need;
 use super::{MapReport, MmapOptions, OnFork, PageKind, PageLock, lacking};
-use crate::{NonZeroLayout, SourceError, ptr, sys};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::sys;
 use sys::{Advice, MapKind};
 
 /// How often a hole is made again that another thread filled before the huge pages came.

@@ -7,8 +7,11 @@ use core::ptr::NonNull;
 
 use super::region::{alignment, guard, map_between, populate, release_guards, rounded};
 use super::{MmapOptions, PageKind, Remapped};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
-use crate::{NonZeroLayout, SourceError, ptr, sys};
+use crate::ptr;
+use crate::sys;
 use sys::{Advice, MapKind};
 
 /// Makes the region at `start`, for `old`, one for `new`.

@@ -22,7 +22,10 @@ use core::ptr::{NonNull, null_mut};
 
 use super::states::States;
 use super::words::{CLASSES, classes};
-use crate::{MemorySource, NonZeroLayout, SourceError, ptr};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::ptr;
+use crate::source::MemorySource;
 
 /// Children of a node.
 const FAN: usize = 64;
@@ -394,7 +397,7 @@ impl Way {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MmapSource;
+    use crate::source::MmapSource;
     use crate::source::SLICE;
     use std::collections::BTreeMap;
     use std::vec::Vec;

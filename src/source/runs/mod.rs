@@ -54,10 +54,12 @@ use self::words::{Fit, MOST, WHOLE};
 use super::request::halving;
 use super::through::{pass_on_decommit, remap};
 use super::{Decommit, IdleMemory, MemorySource, MmapSource, Obtained, OwnsRegions, Remapped, SLICE};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
+use crate::ptr;
 use crate::size::{BlockSize, U4194304};
 use crate::sync::{Guarded, const_fn};
-use crate::{NonZeroLayout, SourceError, ptr};
 
 /// A source of runs of whole slices of 64 KiB, cut from chunks of `C` bytes that it obtains from
 /// `S`, which gives the memory of free slices up after a while.

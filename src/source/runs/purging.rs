@@ -18,9 +18,10 @@ use core::ptr::{NonNull, null_mut};
 use super::index::{DIRTY, Place, Way};
 use super::states::Which;
 use super::{Pool, RunSource, SLICE, words};
+use crate::ptr;
 use crate::size::BlockSize;
 use crate::source::Decommit;
-use crate::{ptr, sys};
+use crate::sys;
 
 /// Where a pool is for ever, if that is known, and the thread for it.
 pub(super) struct Itself {

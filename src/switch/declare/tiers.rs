@@ -48,7 +48,7 @@ mod sealed {
     /// `Tiers: Sync` and the release of regions rely on what `source` does, so nobody else may
     /// write one.
     pub trait Tier {}
-    impl<A: crate::LocalAllocator + 'static> Tier for A where A::Source: Sync + 'static {}
+    impl<A: crate::alloc::LocalAllocator + 'static> Tier for A where A::Source: Sync + 'static {}
     impl Tier for super::NoTier {}
 }
 

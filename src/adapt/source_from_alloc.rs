@@ -2,8 +2,11 @@
 
 use core::ptr::NonNull;
 
-use super::{MemorySource, OwnsRegions};
-use crate::{AllocError, Allocator, GlobalAllocToAllocatorAdaptor, NonZeroLayout, Owns, SourceError};
+use crate::adapt::GlobalAllocToAllocatorAdaptor;
+use crate::alloc::{Allocator, Owns};
+use crate::error::{AllocError, SourceError};
+use crate::layout::NonZeroLayout;
+use crate::source::{MemorySource, OwnsRegions};
 
 /// A source whose regions are blocks of an [`Allocator`], or with [`of_global`](Self::of_global) of
 /// a `GlobalAlloc`.

@@ -1,0 +1,43 @@
+//! The adaptor from our allocators to other traits, as a struct; [`adapt`](crate::adapt) implements the
+//! traits.
+
+/// One of our allocators, as the other traits want it: made by
+/// [`Allocator::adapt`](crate::Allocator::adapt).
+///
+/// It is a [`GlobalAlloc`](core::alloc::GlobalAlloc); with the features `allocator-api2-02`, `-03`
+/// and `-04` it is the `Allocator` of that version of allocator-api2, and with the feature
+/// `nightly` it is `core::alloc::Allocator`, so that collections take it. To lend an allocator to
+/// several collections, adapt a reference to it.
+///
+/// # Examples
+/// As the global allocator:
+/// ```
+/// use context_allocator::{AllocatorAdaptor, BumpAllocator, Locked, MmapSource, SpinFutexLock};
+///
+/// #[global_allocator]
+/// static GLOBAL: AllocatorAdaptor<Locked<SpinFutexLock, BumpAllocator<MmapSource>>> =
+///     AllocatorAdaptor::new(Locked::new(BumpAllocator::new(MmapSource::new())));
+///
+/// assert_eq!(vec![1, 2, 3].len(), 3);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllocatorAdaptor<A> {
+    pub(crate) allocator: A,
+}
+
+impl<A> AllocatorAdaptor<A> {
+    /// `allocator` as the other traits want it.
+    pub const fn new(allocator: A) -> Self {
+        Self { allocator }
+    }
+
+    /// The allocator inside.
+    pub const fn inner(&self) -> &A {
+        &self.allocator
+    }
+
+    /// The allocator inside, by value.
+    pub fn into_inner(self) -> A {
+        self.allocator
+    }
+}
