@@ -69,7 +69,7 @@ impl<R: Root> Map<R> {
     ///
     /// # Errors
     /// If the root does not reach the address, or there is no memory for a leaf.
-    #[inline]
+    #[inline(always)]
     pub(super) fn insert(
         &self,
         slice: usize,
@@ -112,7 +112,7 @@ impl<R: Root> Map<R> {
     }
 
     /// The leaf for `address`; one that `make` maps if there is none yet.
-    #[inline]
+    #[inline(always)]
     fn leaf(
         &self,
         address: usize,
@@ -130,7 +130,7 @@ impl<R: Root> Map<R> {
 /// The table that `place` points to; one that `make` maps if there is none yet.
 ///
 /// It is unmapped with the owner of `place` only.
-#[inline]
+#[inline(always)]
 pub(super) fn table_at<T, const N: usize>(
     place: &AtomicPtr<PointerTable<T, N>>,
     make: impl FnOnce() -> Result<NonNull<PointerTable<T, N>>, SourceError>,

@@ -169,6 +169,16 @@ impl<D: Declaration, Tier: HeapsOf<D>> IdleHeap<D, Tier> {
         Self(heap)
     }
 
+    /// As [`new`](Self::new), of a control block.
+    ///
+    /// # Safety
+    /// As `new`; the control block is of this tier of `D`, and its allocator was made.
+    #[inline(always)]
+    pub(super) unsafe fn of(control: ControlRef) -> Self {
+        // SAFETY: The control block is of this tier, its allocator included.
+        Self(unsafe { HeapRef::new(control) })
+    }
+
     /// The heap, to be handed on.
     #[inline(always)]
     pub(super) fn into_ref(self) -> HeapRef<D, Tier> {

@@ -46,7 +46,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let current = Self::current();
         // SAFETY: The thread's free heaps are control blocks of the coroutine tier that stand for no
         // heap, and this thread's alone.
-        let heap = unsafe { IdleHeap::new(HeapRef::new(current.free_heaps.pop()?)) };
+        let heap = unsafe { IdleHeap::of(current.free_heaps.pop()?) };
         Some(D::allocator().begin_heap(heap, limit))
     }
 
@@ -58,10 +58,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let make = |control| LocalAllocator::new_in(TierSource::new(control));
         let (first, count) = self.coroutine_pool.take(most, HeapTier::Coroutine, make)?;
         current.free_heaps.fill(first.next.get(), count - 1);
-        // SAFETY: The pool's control blocks are of the coroutine tier.
-        let heap = unsafe { HeapRef::new(first) };
-        // SAFETY: It stands for no heap, and the pool gave it to this thread alone.
-        Ok(self.begin_heap(unsafe { IdleHeap::new(heap) }, limit))
+        // SAFETY: The pool's control blocks are of the coroutine tier and stand for no heap, and the
+        // pool gave this one to this thread alone.
+        Ok(self.begin_heap(unsafe { IdleHeap::of(first) }, limit))
     }
 
     /// Makes a heap of a free control block.
@@ -114,7 +113,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         while current.free_heaps.count() > keep {
             let Some(control) = current.free_heaps.pop() else { break };
             // SAFETY: As in `take_cached_heap`.
-            let mut heap = unsafe { IdleHeap::<D, Coroutine>::new(HeapRef::new(control)) };
+            let mut heap = unsafe { IdleHeap::<D, Coroutine>::of(control) };
             heap.release_regions();
             self.coroutine_pool.give(heap.into_ref().control());
         }
@@ -196,10 +195,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The heap is of the coroutine tier, and its balance made the caller its last.
     pub(super) unsafe fn end_orphan(&self, owner: ControlRef) {
         self.lifetimes.remote_frees(owner.live());
-        // SAFETY: The heap is of the coroutine tier.
-        let heap = unsafe { HeapRef::new(owner) };
-        // SAFETY: The balance says that every block is gone, so no other thread knows the heap.
-        self.free_retired(unsafe { IdleHeap::new(heap) });
+        // SAFETY: The heap is of the coroutine tier. The balance says that every block is gone, so no
+        // other thread knows the heap.
+        self.free_retired(unsafe { IdleHeap::of(owner) });
     }
 
     /// Leaves all heaps of a context that is given up.

@@ -111,8 +111,10 @@ impl LargeObjects {
         memory.page_map.remove(slice_of(object));
         control.refund(size);
         let lists = self.lists.lock();
-        // SAFETY: The record is on its heap's list, and the lock is held.
-        unsafe { control.large.remove(record.as_ref()) };
+        // SAFETY: The record is alive; its links are used only under the lock, which is held.
+        let node = unsafe { record.as_ref() };
+        // SAFETY: The record is on its heap's list.
+        unsafe { control.large.remove(node) };
         drop(lists);
         if let Ok(layout) = NonZeroLayout::from_size_align(size, align) {
             // SAFETY: The region was asked for with this layout, last by `resize`; nobody uses it.
@@ -193,8 +195,10 @@ impl LargeObjects {
             // Once in the life of a process, or when several threads are here at a time.
             spare = Some(SpareLeaf::new().ok()?);
         }
-        // SAFETY: The record is on its heap's list, and the lock is held.
-        unsafe { control.large.remove(record.as_ref()) };
+        // SAFETY: The record is alive; its links are used only under the lock, which is held.
+        let node = unsafe { record.as_ref() };
+        // SAFETY: The record is on its heap's list.
+        unsafe { control.large.remove(node) };
         drop(lists);
         // Before the region moves: then its old addresses may be anybody's.
         memory.page_map.remove(slice_of(object));

@@ -142,10 +142,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// The same, and releases that region too.
     fn empty_parked_wholly(&self, heap: ControlRef) {
-        // SAFETY: The parking lot holds heaps of the thread tier.
-        let heap = unsafe { HeapRef::new(heap) };
-        // SAFETY: The lot says that the heap is parked, has no block, and is this call's alone.
-        let mut heap = unsafe { IdleHeap::new(heap) };
+        // SAFETY: The parking lot holds heaps of the thread tier, and says that this one is parked, has
+        // no block, and is this call's alone.
+        let mut heap = unsafe { IdleHeap::of(heap) };
         self.empty_parked(&mut heap);
         heap.release_regions();
     }

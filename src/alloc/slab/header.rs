@@ -60,9 +60,9 @@ pub(super) struct Slab {
     /// Where the header of colour 0 lies over what is left to the tier.
     _tier: [MaybeUninit<u8>; RESERVED],
     /// Links of the queue, or of the list of empty slabs.
-    links: Links<Slab>,
+    queue_links: Links<Slab>,
     /// Links of the list of all slabs.
-    links_of_all: Links<Slab>,
+    all_links: Links<Slab>,
     /// For the first slab of a region, the region's length in bytes. Otherwise 0.
     pub(super) region: Cell<usize>,
     pub(super) next_region: Cell<*mut Slab>,
@@ -94,7 +94,7 @@ pub(super) struct All;
 unsafe impl Linked<()> for Slab {
     #[inline(always)]
     fn links(&self) -> &Links<Self> {
-        &self.links
+        &self.queue_links
     }
 }
 
@@ -102,7 +102,7 @@ unsafe impl Linked<()> for Slab {
 unsafe impl Linked<All> for Slab {
     #[inline(always)]
     fn links(&self) -> &Links<Self> {
-        &self.links_of_all
+        &self.all_links
     }
 }
 
@@ -155,8 +155,8 @@ impl Slab {
     ) -> NonNull<Self> {
         let slab = Self {
             _tier: [MaybeUninit::uninit(); RESERVED],
-            links: Links::new(),
-            links_of_all: Links::new(),
+            queue_links: Links::new(),
+            all_links: Links::new(),
             region: Cell::new(0),
             next_region: Cell::new(null_mut()),
             free: Cell::new(null_mut()),
@@ -393,7 +393,7 @@ const fn small(number: usize) -> u32 {
 /// # Safety
 /// A header can be written at `at`.
 unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
-    let skip = core::mem::offset_of!(Slab, links);
+    let skip = core::mem::offset_of!(Slab, queue_links);
     let from = core::ptr::from_ref(slab).cast::<u8>();
     // SAFETY: Both have as many bytes, and the new one is a local variable of the caller, apart
     // from the slab.

@@ -3,7 +3,8 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use context_allocator::switch::{PresentTier, TierSet};
+use context_allocator::LocalAllocator;
+use context_allocator::switch::TierSet;
 use context_allocator::{BumpAllocator, Declaration, Heap, MmapSource, SwitchableAllocator};
 
 use super::bump::Bump;
@@ -86,7 +87,7 @@ pub trait Installed: Declaration {
 
 impl<D: Declaration> Installed for D
 where
-    <D::Tiers as TierSet>::Coroutine: PresentTier,
+    <D::Tiers as TierSet>::Coroutine: LocalAllocator,
 {
     #[inline(always)]
     fn heap() -> Heap<Self> {
