@@ -62,6 +62,7 @@ impl<T, Which> List<T, Which> {
         Self { first: Cell::new(null_mut()), which: PhantomData }
     }
 
+    #[cfg(feature = "std")]
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.first.get().is_null()
@@ -73,6 +74,7 @@ impl<T, Which> List<T, Which> {
     }
 
     /// The pointer by which the first node was pushed.
+    #[cfg(feature = "std")]
     pub(crate) fn first_pointer(&self) -> Option<NonNull<T>> {
         NonNull::new(self.first.get())
     }

@@ -14,15 +14,16 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Runs `misuse` in a process of its own, and checks that this ends by `SIGABRT` with a sentence on
 /// standard error that contains `says`.
 ///
-/// `test` is the name of the calling test, which the child runs.
-pub fn ends_the_process(test: &str, says: &str, misuse: impl FnOnce()) {
-    if std::env::var_os(CHILD).is_some_and(|name| name == test) {
+/// `module` is the calling test's `module_path!()` and `test` its name: the child runs it.
+pub fn ends_the_process(module: &str, test: &str, says: &str, misuse: impl FnOnce()) {
+    let test = super::test_path(module, test);
+    if std::env::var_os(CHILD).is_some_and(|name| name == test.as_str()) {
         keep_no_core();
         return misuse();
     }
     let mut child = Command::new(std::env::current_exe().expect("this binary"))
-        .args([test, "--exact", "--test-threads=1"])
-        .env(CHILD, test)
+        .args([test.as_str(), "--exact", "--test-threads=1"])
+        .env(CHILD, &test)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

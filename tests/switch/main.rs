@@ -1,0 +1,17 @@
+//! Tests of the switchable allocator that need no process of their own: a module for each thing that is tested.
+
+#![cfg(feature = "std")]
+
+mod faults;
+mod fork_shared;
+mod large;
+mod locked;
+mod model;
+mod nested;
+mod policy;
+mod remote_cache;
+mod slab;
+mod thread_end;
+
+#[path = "../support/mod.rs"]
+mod support;
