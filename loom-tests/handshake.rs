@@ -94,8 +94,8 @@ impl Coroutine {
         }
     }
 
-    /// As `free_retired`. The thread that released the heap makes another one of its control block at
-    /// once, from which a block escapes.
+    /// As `free_retired`. The thread that released the heap makes another one of its control block
+    /// at once, from which a block escapes.
     fn release(&self) {
         self.heap.clear();
         self.control().set_phase(Phase::Free);

@@ -5,13 +5,14 @@
 //! order, and if at the end some block is not accounted for exactly once: see
 //! [`Place`](ground::Place) and [`Ground`](ground::Ground).
 //!
-//! The switch needs a static and thread-locals, which loom cannot make anew for each interleaving. So
-//! its models call the functions that touch what threads share (entering, leaving, dropping a handle,
-//! returning and collecting blocks, sending a batch, retiring, parking, the hooks), in the order in
-//! which the switch calls them; each such step is one function of the crate.
+//! The switch needs a static and thread-locals, which loom cannot make anew for each interleaving.
+//! So its models call the functions that touch what threads share (entering, leaving, dropping a
+//! handle, returning and collecting blocks, sending a batch, retiring, parking, the hooks), in the
+//! order in which the switch calls them; each such step is one function of the crate.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release --lib --features collections loom_tests -- --nocapture
+//! RUSTFLAGS="--cfg loom" cargo test --release --lib --features collections loom_tests -- \
+//!     --nocapture
 //! ```
 //!
 //! prints each model with the number of interleavings explored. With `LOOM_LONG=1`, models of up to

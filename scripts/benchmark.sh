@@ -6,7 +6,7 @@
 #   scripts/benchmark.sh [--quick] [--lto] [--allocators ours,mimalloc-3,...] [--cases TEXT]... [--rounds N] [--write] ...
 #     --quick    few rounds: some ten minutes rather than an hour
 #     --lto      with fat link-time optimisation
-#     --write    into docs/benchmarks.md and docs/charts
+#     --write    into docs/benchmarks/ and docs/charts
 #     --help     names all options
 set -euo pipefail
 . "$(dirname "$0")/common.sh"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Measures and checks everything anew and writes it into docs/benchmarks.md, each part between its markers.
+# Measures and checks everything anew and writes it into docs/benchmarks/, each part between its
+# markers.
 #
 #   scripts/update-benchmarks.sh [--quick]
 set -euo pipefail

@@ -6,11 +6,11 @@
 //!         null <-- previous | <-- previous | <-- previous |
 //! ```
 //!
-//! Head and links are plain cells: one thread at a time uses a list, or a lock guards it. A node that
-//! is in several lists at once has links for each, which `Which` tells apart.
+//! Head and links are plain cells: one thread at a time uses a list, or a lock guards it. A node
+//! that is in several lists at once has links for each, which `Which` tells apart.
 //!
-//! Always: the nodes in a list are alive and stay where they are. [`List::push`] asks for that once,
-//! so that looking at nodes and popping them is safe.
+//! Always: the nodes in a list are alive and stay where they are. [`List::push`] asks for that
+//! once, so that looking at nodes and popping them is safe.
 
 use core::cell::Cell;
 use core::fmt;
@@ -91,8 +91,8 @@ impl<T: Linked<Which>, Which> List<T, Which> {
     /// Puts a node at the head.
     ///
     /// # Safety
-    /// The node is in no list of this `Which`, and until it is taken off it is alive and stays where it
-    /// is.
+    /// The node is in no list of this `Which`, and until it is taken off it is alive and stays
+    /// where it is.
     #[inline]
     pub(crate) unsafe fn push(&self, node: NonNull<T>) {
         let this = node.as_ptr();
@@ -156,8 +156,8 @@ impl<T: Linked<Which>, Which> List<T, Which> {
         Some(first)
     }
 
-    /// The nodes, from the first on. A node may be taken off, and its memory released, once the next
-    /// one was asked for.
+    /// The nodes, from the first on. A node may be taken off, and its memory released, once the
+    /// next one was asked for.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let mut next = self.first.get();
         core::iter::from_fn(move || {

@@ -1,7 +1,7 @@
 //! Parses Rust sources, each file in a heap of its own, and measures the three tiers of the switch.
 //!
 //! ```text
-//! cargo run --release --example parse_sources            # the sources of this build's dependencies
+//! cargo run --release --example parse_sources      # the sources of this build's dependencies
 //! cargo run --release --example parse_sources -- src --tier coroutine --json
 //! ```
 //!

@@ -1,5 +1,5 @@
-//! The adaptor from our allocators to other traits, as a struct; [`adapt`](crate::adapt) implements the
-//! traits.
+//! The adaptor from our allocators to other traits, as a struct; [`adapt`](crate::adapt) implements
+//! the traits.
 
 /// One of our allocators, as the other traits want it: made by
 /// [`Allocator::adapt`](crate::Allocator::adapt).

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   class      0   1   2  ..  63 | 64    65    66    67  | 68 .. 83
-//!   bytes     16  32  48  .. 1024| 1280  1536  1792  2048| 2560 .. 32768      four classes a doubling
+//!   bytes     16  32  48  .. 1024| 1280  1536  1792  2048| 2560 .. 32768   four a doubling
 //! ```
 //!
 //! Four classes a doubling is the spacing of jemalloc (J. Evans, 2006): at most a fifth of a block

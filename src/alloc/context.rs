@@ -18,7 +18,8 @@ use crate::source::MemorySource;
 pub enum Lifetime {
     /// As long as the context, which ends soon: a request, a frame, a parser's tree. Little is
     /// freed on the way.
-    /// [`BumpAllocator`]: the fastest to allocate; a freed block's memory is used again only if it was the last.
+    /// [`BumpAllocator`]: the fastest to allocate; a freed block's memory is used again only if it
+    /// was the last.
     Short,
     /// Some freed on the way, in small blocks: a session, a connection, a cache of small values.
     /// [`BitSetAllocator`] with blocks of 64 bytes: every free block is used again, for any run
@@ -72,7 +73,9 @@ impl LivedAs for LongLived {
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, AllocatorFor, LocalAllocator, MmapSource, NonZeroLayout, ShortLived};
+/// use context_allocator::{
+///     Allocator, AllocatorFor, LocalAllocator, MmapSource, NonZeroLayout, ShortLived,
+/// };
 ///
 /// let allocator = AllocatorFor::<ShortLived, MmapSource>::new_in(MmapSource::new());
 /// assert!(allocator.allocate(NonZeroLayout::of::<u64>().unwrap()).is_ok());

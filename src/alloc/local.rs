@@ -27,8 +27,8 @@ use crate::source::MemorySource;
 ///   8, whatever was asked for.
 /// - [`source`](Self::source) always gives the same source, and may be called from several threads
 ///   at once, if the source is `Sync`: it reads nothing that any other method changes.
-/// - [`owns_at_hand`](Self::owns_at_hand) is `true` only for addresses in regions that the allocator
-///   holds.
+/// - [`owns_at_hand`](Self::owns_at_hand) is `true` only for addresses in regions that the
+///   allocator holds.
 /// - It may be sent to another thread between two calls, though its source stays shared with other
 ///   threads.
 #[diagnostic::on_unimplemented(
@@ -73,8 +73,8 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     /// Whether the address lies in memory of this allocator, as far as a few instructions can tell:
     /// `false` if it takes more.
     ///
-    /// The switch trusts a `true`, which spares the look-up in the page map. The default is never to
-    /// tell.
+    /// The switch trusts a `true`, which spares the look-up in the page map. The default is never
+    /// to tell.
     #[inline(always)]
     fn owns_at_hand(&self, address: NonNull<u8>) -> bool {
         let _ = address;

@@ -19,7 +19,9 @@ use crate::sync::{ForkHold, RawLock};
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout, SpinFutexLock};
+/// use context_allocator::{
+///     Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout, SpinFutexLock,
+/// };
 ///
 /// static SHARED: Locked<SpinFutexLock, BumpAllocator<MmapSource>> =
 ///     Locked::new(BumpAllocator::new(MmapSource::new()));

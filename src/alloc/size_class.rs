@@ -154,7 +154,8 @@ unsafe impl<S: MemorySource> Allocator for SizeClassAllocator<S> {
         let (number, _, _) = unsafe { list_of(layout).unwrap_unchecked() };
         let list = self.list(number);
         let block = block.cast::<FreeBlock>();
-        // SAFETY: The block is given back, so it is ours; it is at least 16 bytes at a multiple of 16.
+        // SAFETY: The block is given back, so it is ours; it has at least 16 bytes, at a multiple
+        // of 16.
         unsafe { block.write(FreeBlock { next: list.get() }) };
         list.set(block.as_ptr());
     }

@@ -13,9 +13,9 @@ use crate::layout::NonZeroLayout;
 /// What a thread of the thread tier keeps in static storage for its heap's allocator.
 ///
 /// An allocator *uses* a thread cache from the first time that a method of [`ThreadCacheFor`] is
-/// given both, until [`flush`](ThreadCacheFor::flush). Meanwhile no other allocator uses that cache,
-/// the allocator uses no other, and it allocates and frees through the cache only; it is neither
-/// dropped nor reset, recycled, trimmed or asked for its live blocks.
+/// given both, until [`flush`](ThreadCacheFor::flush). Meanwhile no other allocator uses that
+/// cache, the allocator uses no other, and it allocates and frees through the cache only; it is
+/// neither dropped nor reset, recycled, trimmed or asked for its live blocks.
 ///
 /// # Safety
 /// For the implementor:
@@ -34,8 +34,8 @@ pub unsafe trait ThreadCache: 'static {
     /// Opens or closes the cache for [`pop`](Self::pop).
     fn open(&self, open: bool);
 
-    /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two, if the cache
-    /// holds one and both are common; null otherwise, and for a size of 0.
+    /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two, if the
+    /// cache holds one and both are common; null otherwise, and for a size of 0.
     ///
     /// # Safety
     /// The cache was used as is said [above](Self).
@@ -73,9 +73,9 @@ pub enum Pushed {
 ///
 /// # Safety
 /// For the implementor:
-/// - With [`SLABS`](Self::SLABS), every region is asked for with a size that is a power of two of at
-///   least 4 KiB and an alignment equal to the size; the allocator never touches the first 16 bytes
-///   of what is returned, and no block covers them.
+/// - With [`SLABS`](Self::SLABS), every region is asked for with a size that is a power of two of
+///   at least 4 KiB and an alignment equal to the size; the allocator never touches the first 16
+///   bytes of what is returned, and no block covers them.
 /// - With a cache that is [`PRESENT`](ThreadCache::PRESENT): `SLABS` and
 ///   [`LocalAllocator::REUSES_BLOCKS`] are true; what the cache gives are blocks of the allocator
 ///   that uses it, as if [`allocate`](super::Allocator::allocate) had given them; after
@@ -102,8 +102,8 @@ pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
         unsafe { allocator.deallocate(block, layout) };
     }
 
-    /// Allocates from what the cache holds for layouts that [`ThreadCache::pop`] does not serve; null
-    /// if it holds nothing.
+    /// Allocates from what the cache holds for layouts that [`ThreadCache::pop`] does not serve;
+    /// null if it holds nothing.
     ///
     /// # Safety
     /// As [`ThreadCache::pop`].

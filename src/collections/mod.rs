@@ -9,7 +9,8 @@
 //! use context_allocator::{Allocator, BumpAllocator, MmapSource};
 //!
 //! let bump = BumpAllocator::new(MmapSource::new());
-//! let mut words: HashMap<String<&BumpAllocator<MmapSource>>, usize, _> = HashMap::with_hasher_in(Default::default(), (&bump).adapt());
+//! let mut words: HashMap<String<&BumpAllocator<MmapSource>>, usize, _> =
+//!     HashMap::with_hasher_in(Default::default(), (&bump).adapt());
 //! let mut order = Vec::new_in((&bump).adapt());
 //! for word in "the quick fox and the lazy dog".split(' ') {
 //!     *words.entry(String::from_str_in(word, &bump)).or_insert(0) += 1;

@@ -1,12 +1,12 @@
-//! The table: a leaf for each 512 MiB in which a slice was inserted, mapped then, with a word for each
-//! slice. No page of a leaf is touched before a word in it is written.
+//! The table: a leaf for each 512 MiB in which a slice was inserted, mapped then, with a word for
+//! each slice. No page of a leaf is touched before a word in it is written.
 //!
-//! Ordering: a slice is inserted before a block in it is handed out, and removed after its last block
-//! was given back. Whoever asks about a block got it from someone who allocated it, so the word's
-//! store happens before the load, and Relaxed does for both. If two blocks share a slice, the second
-//! one's user may only have seen that the word is there; then who gets that block cannot see an older
-//! one. Release and Acquire are for the leaf: whoever sees a leaf's address must see it zeroed.
-//! [`Root::LOOK`] says whether look-ups need that.
+//! Ordering: a slice is inserted before a block in it is handed out, and removed after its last
+//! block was given back. Whoever asks about a block got it from someone who allocated it, so the
+//! word's store happens before the load, and Relaxed does for both. If two blocks share a slice,
+//! the second one's user may only have seen that the word is there; then who gets that block cannot
+//! see an older one. Release and Acquire are for the leaf: whoever sees a leaf's address must see
+//! it zeroed. [`Root::LOOK`] says whether look-ups need that.
 
 use core::ptr::{NonNull, null_mut};
 
@@ -64,8 +64,8 @@ impl<R: Root> Map<R> {
         leaf.wrapping_get(address >> SLICE_BITS).load(Relaxed)
     }
 
-    /// Inserts the slice that starts at `slice`, with a leaf that was made before if it has none and
-    /// there is one.
+    /// Inserts the slice that starts at `slice`, with a leaf that was made before if it has none
+    /// and there is one.
     ///
     /// # Errors
     /// If the root does not reach the address, or there is no memory for a leaf.
@@ -150,8 +150,8 @@ pub(super) fn table_at<T, const N: usize>(
             }
         }
     };
-    // SAFETY: A table that was published stays until the owner of `place`, which is borrowed here, is
-    // dropped.
+    // SAFETY: A table that was published stays until the owner of `place`, which is borrowed here,
+    // is dropped.
     Ok(unsafe { table.as_ref() })
 }
 

@@ -1,5 +1,5 @@
-//! From an address to whose it is: one map for the tiers of a switchable allocator, one for the shards
-//! of a [`Sharded`](crate::alloc::Sharded).
+//! From an address to whose it is: one map for the tiers of a switchable allocator, one for the
+//! shards of a [`Sharded`](crate::alloc::Sharded).
 //!
 //! Both are tables of two levels over slices of 64 KiB:
 //!

@@ -1,8 +1,8 @@
 //! The two roots of page maps, and the maps over them.
 //!
-//! The map of the tiers has a root that is a static of its own, all zero, and so lies in `.bss`. The
-//! map of the shards is part of an allocator's value, which may be moved and dropped, so its root is
-//! mapped when the first slice is inserted, and goes with the map:
+//! The map of the tiers has a root that is a static of its own, all zero, and so lies in `.bss`.
+//! The map of the shards is part of an allocator's value, which may be moved and dropped, so its
+//! root is mapped when the first slice is inserted, and goes with the map:
 //!
 //! ```text
 //!   root  -> | leaf | leaf | - | - ...   4 MiB of addresses, touched where they are used
@@ -20,7 +20,8 @@ use crate::sync::atomic::Ordering::{self, Acquire, Relaxed};
 use crate::sync::atomic::{AtomicPtr, AtomicUsize};
 use crate::sync::{LEAF_BITS, PointerTable, ROOT_BITS, const_fn};
 
-/// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for more.
+/// Addresses of user space on x86-64 (47 bits) and aarch64 (48 bits), unless a program asks for
+/// more.
 const ADDRESS_BITS: u32 = 48;
 
 /// The leaves for all addresses.
@@ -33,8 +34,8 @@ struct StaticRoot<const ROOTS: usize> {
 }
 
 impl<const ROOTS: usize> Root for StaticRoot<ROOTS> {
-    /// A look-up may ask about an address that has nothing to do with this map, while another thread
-    /// publishes its leaf.
+    /// A look-up may ask about an address that has nothing to do with this map, while another
+    /// thread publishes its leaf.
     const LOOK: Ordering = Acquire;
 
     #[inline(always)]
@@ -47,9 +48,9 @@ impl<const ROOTS: usize> Root for StaticRoot<ROOTS> {
     }
 }
 
-/// The map from addresses to heaps. The macro declares one for each switchable allocator, so that one
-/// of them can stand behind another. A slice that was never inserted, or lies beyond the map, belongs
-/// to the global tier.
+/// The map from addresses to heaps. The macro declares one for each switchable allocator, so that
+/// one of them can stand behind another. A slice that was never inserted, or lies beyond the map,
+/// belongs to the global tier.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct PageMap<const ROOTS: usize = ROOT> {
@@ -117,8 +118,8 @@ type Leaves = PointerTable<Leaf, { 1 << ROOT_BITS }>;
 #[derive(Debug)]
 struct MappedRoot {
     leaves: AtomicPtr<Leaves>,
-    /// The indices below and above which there is no leaf, so that dropping the root need not look at
-    /// all of it.
+    /// The indices below and above which there is no leaf, so that dropping the root need not look
+    /// at all of it.
     lowest: AtomicUsize,
     highest: AtomicUsize,
 }
@@ -178,8 +179,8 @@ impl Drop for MappedRoot {
 /// The map from addresses to shards. A word is a shard's number and 1, never a pointer, because the
 /// shards move with their allocator.
 ///
-/// Always: each slice of each region that a shard holds names that shard, and every other slice names
-/// none.
+/// Always: each slice of each region that a shard holds names that shard, and every other slice
+/// names none.
 #[derive(Debug)]
 pub(crate) struct ShardMap {
     map: Map<MappedRoot>,
@@ -195,8 +196,8 @@ impl ShardMap {
         }
     }
 
-    /// The shard of the block at `address`, which is allocated; of any other address the answer means
-    /// nothing.
+    /// The shard of the block at `address`, which is allocated; of any other address the answer
+    /// means nothing.
     #[inline(always)]
     pub(crate) fn get(&self, address: usize) -> Option<usize> {
         self.map.get(address).addr().checked_sub(1)

@@ -20,7 +20,9 @@ use crate::misuse::check;
 /// # Examples
 /// ```
 /// use core::mem::MaybeUninit;
-/// use context_allocator::{Allocator, BumpAllocator, FallbackSource, MmapSource, NonZeroLayout, RegionSource};
+/// use context_allocator::{
+///     Allocator, BumpAllocator, FallbackSource, MmapSource, NonZeroLayout, RegionSource,
+/// };
 ///
 /// let mut bytes = [MaybeUninit::uninit(); 4096];
 /// let source = FallbackSource::new(RegionSource::new(&mut bytes), MmapSource::new());

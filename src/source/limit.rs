@@ -21,12 +21,15 @@ use crate::sync::const_fn;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{AllocError, Allocator, BumpAllocator, LimitSource, MmapSource, NonZeroLayout, SourceError};
+/// use context_allocator::{
+///     AllocError, Allocator, BumpAllocator, LimitSource, MmapSource, NonZeroLayout, SourceError,
+/// };
 ///
 /// let allocator = BumpAllocator::new(LimitSource::new(MmapSource::new(), 1 << 20));
 /// let half_a_mebibyte = NonZeroLayout::from_size_align(1 << 19, 8)?;
 /// assert!(allocator.allocate(half_a_mebibyte).is_ok());
-/// assert_eq!(allocator.allocate(half_a_mebibyte), Err(AllocError::Source(SourceError::LimitReached)));
+/// let refused = Err(AllocError::Source(SourceError::LimitReached));
+/// assert_eq!(allocator.allocate(half_a_mebibyte), refused);
 /// # Ok::<(), context_allocator::LayoutError>(())
 /// ```
 #[derive(Debug)]

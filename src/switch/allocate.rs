@@ -31,8 +31,8 @@ use crate::page_map::tag;
 /// The source of an allocator has no regions that large.
 const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
 
-/// From this many bytes on, an allocator is asked whether it knows memory to be zero, rather than the
-/// memory written.
+/// From this many bytes on, an allocator is asked whether it knows memory to be zero, rather than
+/// the memory written.
 const WORTH_KNOWING: usize = 4096;
 
 impl<D: Declaration> SwitchableAllocator<D> {
@@ -60,8 +60,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// As [`allocate_uncached`](Self::allocate_uncached), out of line: size and alignment stay in the
-    /// registers that they came in.
+    /// As [`allocate_uncached`](Self::allocate_uncached), out of line: size and alignment stay in
+    /// the registers that they came in.
     ///
     /// # Safety
     /// As [`allocate_entry`](Self::allocate_entry).
@@ -82,12 +82,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if block.is_null() { self.allocate_uncached(layout) } else { block }
     }
 
-    /// Allocates from the thread cache, which is open if the thread tier is current; null if it holds
-    /// nothing.
+    /// Allocates from the thread cache, which is open if the thread tier is current; null if it
+    /// holds nothing.
     #[inline(always)]
     fn pop_cached(&self, layout: Layout) -> *mut u8 {
         let current = Self::current();
-        // SAFETY: The thread's heap alone uses the cache, from when the thread has it until `detach`.
+        // SAFETY: The thread's heap alone uses the cache, from when the thread has it until
+        // `detach`.
         let block = unsafe { current.thread_cache.pop(layout.size(), layout.align()) };
         if !block.is_null() {
             self.count_popped(current, layout.size());
@@ -202,16 +203,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
         heap.allocator().allocate(layout).map(NonNull::cast)
     }
 
-    /// Makes a large object of what the heap's allocator refused as too large; null if it refused for
-    /// another reason.
+    /// Makes a large object of what the heap's allocator refused as too large; null if it refused
+    /// for another reason.
     fn make_large<Tier: HeapsOf<D>>(
         &self,
         heap: UsedHeap<'_, D, Tier>,
         layout: NonZeroLayout,
         refusal: AllocError,
     ) -> *mut u8 {
-        // More than the tier's allocator gives, or than fits in a block of its source behind headers
-        // and padding.
+        // More than the tier's allocator gives, or than fits in a block of its source behind
+        // headers and padding.
         if !matches!(refusal, TOO_LARGE | AllocError::TooLarge) {
             return null_mut();
         }
@@ -244,12 +245,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
         Some(heap)
     }
 
-    /// Allocates from the thread's heap or else from the global tier, though a heap of the coroutine
-    /// tier is current; null if neither has memory.
+    /// Allocates from the thread's heap or else from the global tier, though a heap of the
+    /// coroutine tier is current; null if neither has memory.
     ///
     /// A thread that panics gets its memory here: its heap's limit refuses it nothing, and what the
-    /// panic makes for the process (the symbols of a backtrace, under a lock of the standard library)
-    /// does not stay in a request's heap.
+    /// panic makes for the process (the symbols of a backtrace, under a lock of the standard
+    /// library) does not stay in a request's heap.
     #[cold]
     #[inline(never)]
     fn allocate_for_panic(&self, layout: NonZeroLayout) -> *mut u8 {
@@ -273,8 +274,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         block
     }
 
-    /// The global tier, to allocate from. If it has locks to be held around a fork, the hooks are set
-    /// before its first use: a program may never make a heap, which sets them otherwise.
+    /// The global tier, to allocate from. If it has locks to be held around a fork, the hooks are
+    /// set before its first use: a program may never make a heap, which sets them otherwise.
     #[inline]
     fn global(&self, current: Current<'_, D>) -> &<D::Tiers as TierSet>::Global {
         if current.stage() == Stage::New && self.tiers().global_takes_part_in_forks() {
@@ -328,8 +329,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         let entry = D::page_map().get(block.addr());
         let zeroed = entry.tag() == tag::LARGE && {
-            // SAFETY: The entry of a large object was made from its record, which is alive as long as
-            // the object, just made.
+            // SAFETY: The entry of a large object was made from its record, which is alive as long
+            // as the object, just made.
             let record: &Record = unsafe { &*entry.pointer() };
             record.zeroed
         };

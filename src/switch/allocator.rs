@@ -1,5 +1,5 @@
-//! The switchable allocator as data: the declaration that names its statics, its two tiers of heaps,
-//! the struct, and the locks that it has around a fork. What it does is in the rooms above.
+//! The switchable allocator as data: the declaration that names its statics, its two tiers of
+//! heaps, the struct, and the locks that it has around a fork. What it does is in the rooms above.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -170,7 +170,8 @@ pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Poli
 ///
 /// - inside [`Heap::enter`](super::Heap::enter) from that heap,
 /// - inside [`with_thread`](Self::with_thread) or by default from the thread's own heap,
-/// - inside [`with_global`](Self::with_global), or if there is no thread tier, from the global tier.
+/// - inside [`with_global`](Self::with_global), or if there is no thread tier, from the global
+///   tier.
 ///
 /// A block may be freed, grown and shrunk anywhere: on any thread, in any tier, after the handle of
 /// its heap was dropped. Growing moves a block to the current tier if its heap is not in use on the
@@ -195,9 +196,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         /// The allocator of a declaration: called by the macros.
         ///
         /// # Safety
-        /// This makes the static that `D::allocator()` gives, and is called for nothing else: heaps,
-        /// page map and thread-locals are the declaration's, so a second allocator of it would share
-        /// them without sharing their locks.
+        /// This makes the static that `D::allocator()` gives, and is called for nothing else:
+        /// heaps, page map and thread-locals are the declaration's, so a second allocator of it
+        /// would share them without sharing their locks.
         #[doc(hidden)]
         pub unsafe fn declare(tiers: D::Tiers) -> Self {
             Self {

@@ -33,8 +33,8 @@ pub(super) enum Owner {
 
 impl<D: Declaration> OwnedBlock<D> {
     /// # Safety
-    /// The allocator of `D` handed out the block, `layout` fits it, and the caller owns it and passes
-    /// that on.
+    /// The allocator of `D` handed out the block, `layout` fits it, and the caller owns it and
+    /// passes that on.
     #[inline(always)]
     pub(super) unsafe fn new(address: NonNull<u8>, layout: NonZeroLayout) -> Self {
         Self { address, layout, declaration: PhantomData }
@@ -70,8 +70,8 @@ impl<D: Declaration> OwnedBlock<D> {
     #[inline(always)]
     pub(super) fn masked_owner(&self, entry: Entry) -> Owner {
         let header = entry.block_start(self.address.addr().get());
-        // SAFETY: The entry says that the slice consists of blocks with headers, whose address is not
-        // null.
+        // SAFETY: The entry says that the slice consists of blocks with headers, whose address is
+        // not null.
         let region = unsafe { NonNull::new_unchecked(header) };
         // SAFETY: The map gave the entry, for the slice in which the allocated block lies.
         let control = unsafe { header_owner(entry, self.address) };

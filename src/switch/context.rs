@@ -11,8 +11,8 @@
 //! ```
 //!
 //! A heap is in at most one chain, once, and a chain is in one place: a thread's state or one
-//! [`SavedContext`](super::SavedContext). Moving a context moves all its heaps. So a guard or a saved
-//! context may be forgotten: the heaps in it stay entered.
+//! [`SavedContext`](super::SavedContext). Moving a context moves all its heaps. So a guard or a
+//! saved context may be forgotten: the heaps in it stay entered.
 //!
 //! What a context's heaps are is in `control.rs`.
 

@@ -159,9 +159,9 @@ impl Shared {
         self.limit.load(Relaxed)
     }
 
-    /// Counts `blocks` blocks that a thread freed which does not use the heap; those of `batch` wait
-    /// for the heap's user, who gives them back to the allocator. The heap may be gone when this
-    /// returns.
+    /// Counts `blocks` blocks that a thread freed which does not use the heap; those of `batch`
+    /// wait for the heap's user, who gives them back to the allocator. The heap may be gone when
+    /// this returns.
     ///
     /// The blocks are on the list before they are counted: whoever counts the last block of a
     /// retired heap clears the list.
@@ -445,8 +445,8 @@ impl ControlRef {
         true
     }
 
-    /// Leaves the heap for a context that is given up, while any thread may hold or drop the handle;
-    /// `true` if the handle was dropped before, so that the caller retires the heap.
+    /// Leaves the heap for a context that is given up, while any thread may hold or drop the
+    /// handle; `true` if the handle was dropped before, so that the caller retires the heap.
     ///
     /// Release, for what was done in the heap: the holder may enter or retire it now. Nothing comes
     /// the other way, because what the holder did in the heap was before it was entered, and moving
@@ -517,15 +517,15 @@ impl Context {
         if self.tier() != tier::COROUTINE {
             return None;
         }
-        // SAFETY: The tier is `COROUTINE`, so the word was made by `in_heap` or by `with_tier` over a
-        // heap.
+        // SAFETY: The tier is `COROUTINE`, so the word was made by `in_heap` or by `with_tier` over
+        // a heap.
         let heap = unsafe { NonNull::new_unchecked(self.current_control()) };
         // SAFETY: As in `heap`.
         Some(unsafe { ControlRef::from_ptr(heap.cast()) })
     }
 
-    /// Leaves all heaps of a context that is given up, and calls `retire` with each whose handle was
-    /// dropped before.
+    /// Leaves all heaps of a context that is given up, and calls `retire` with each whose handle
+    /// was dropped before.
     ///
     /// # Safety
     /// The context is given up: it is in no thread's state and in no saved context any more.
@@ -540,8 +540,8 @@ impl Context {
         }
     }
 
-    /// Takes a heap that is not the one entered last out of the chain, and leaves it; nothing if the
-    /// chain does not hold it.
+    /// Takes a heap that is not the one entered last out of the chain, and leaves it; nothing if
+    /// the chain does not hold it.
     ///
     /// # Safety
     /// The context is the calling thread's, and the heap's handle is borrowed.

@@ -119,8 +119,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Counts the bytes of blocks that a thread freed which does not use their heap; before the blocks
-    /// are, because the heap may be gone afterwards.
+    /// Counts the bytes of blocks that a thread freed which does not use their heap; before the
+    /// blocks are, because the heap may be gone afterwards.
     pub(super) fn count_remote_bytes(&self, owner: ControlRef, blocks: usize, bytes: usize) {
         if PolicyOf::<D>::ACCOUNTING {
             owner.remote_bytes.fetch_add(bytes, Relaxed);

@@ -38,13 +38,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ///
     /// The compiler computes its address once in a function and keeps it, whatever that function
     /// calls. So the rule of this module: a function that calls this is not inlined into a function
-    /// that may suspend a coroutine, nor runs code that may. Entry points are `#[inline(never)]`, and
-    /// so is each function that needs the state again after the user's code ran.
+    /// that may suspend a coroutine, nor runs code that may. Entry points are `#[inline(never)]`,
+    /// and so is each function that needs the state again after the user's code ran.
     #[inline(always)]
     pub(super) fn current<'a>() -> Current<'a, D> {
-        // SAFETY: A `Declaration` gives a thread-local without destructor, which lives as long as the
-        // thread, and of which only shared references are made; no caller keeps it beyond its own
-        // straight-line code.
+        // SAFETY: A `Declaration` gives a thread-local without destructor, which lives as long as
+        // the thread, and of which only shared references are made; no caller keeps it beyond its
+        // own straight-line code.
         let state = unsafe { &*D::thread_state() };
         Current { state, declaration: PhantomData }
     }

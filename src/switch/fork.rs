@@ -47,12 +47,12 @@ pub(crate) struct Member {
 #[derive(Debug)]
 pub(crate) struct Steps {
     /// # Safety
-    /// Called before a fork, on the thread that forks, which calls the function of the same place in
-    /// `after` afterwards.
+    /// Called before a fork, on the thread that forks, which calls the function of the same place
+    /// in `after` afterwards.
     pub(super) before: [unsafe fn(); STEPS],
     /// # Safety
-    /// Called after a fork, in the parent or in the child, on the thread that called the function of
-    /// the same place in `before`.
+    /// Called after a fork, in the parent or in the child, on the thread that called the function
+    /// of the same place in `before`.
     pub(super) after: [unsafe fn(); STEPS],
 }
 
@@ -78,8 +78,8 @@ impl Registration {
         }
     }
 
-    /// Calls `register` if no thread has, which says whether the system took the handlers. Acquire and
-    /// Release, for what `register` did.
+    /// Calls `register` if no thread has, which says whether the system took the handlers. Acquire
+    /// and Release, for what `register` did.
     pub(crate) fn once(&self, register: impl FnOnce() -> bool) -> Joined {
         match self.0.compare_exchange(UNREGISTERED, REGISTERING, Relaxed, Acquire) {
             Ok(_) => {

@@ -44,8 +44,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The entry point of `GlobalAlloc::dealloc`, as `allocate_entry`.
     ///
     /// # Safety
-    /// As [`Allocator::deallocate`](crate::Allocator::deallocate); size and alignment are those of the
-    /// layout, but for a size of zero, which stands for one byte.
+    /// As [`Allocator::deallocate`](crate::Allocator::deallocate); size and alignment are those of
+    /// the layout, but for a size of zero, which stands for one byte.
     #[inline(never)]
     pub(super) unsafe fn free_entry(block: *mut u8, size: usize, align: usize) {
         // SAFETY: The block was allocated, so it is not null.
@@ -107,8 +107,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     unsafe fn push_cached(&self, block: NonNull<u8>, bytes: usize) -> bool {
         let current = Self::current();
-        // SAFETY: The thread's heap alone uses the cache, from when the thread has it until `detach`;
-        // the caller gives the block up.
+        // SAFETY: The thread's heap alone uses the cache, from when the thread has it until
+        // `detach`; the caller gives the block up.
         let pushed = unsafe { current.thread_cache.push(block) };
         if pushed == Pushed::Elsewhere {
             return false;
@@ -156,7 +156,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     fn free_globally(&self, block: OwnedBlock<D>) {
         self.count_freed_globally(Self::current(), block.layout());
-        // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this layout.
+        // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this
+        // layout.
         unsafe { self.tiers().global().dealloc(block.address().as_ptr(), block.layout().layout()) };
     }
 
@@ -220,8 +221,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ) {
         let (block, layout) = (block.address(), block.layout());
         if Tier::CACHED {
-            // SAFETY: The tier has a thread cache, so the heap is the thread's own, which handed out
-            // the block.
+            // SAFETY: The tier has a thread cache, so the heap is the thread's own, which handed
+            // out the block.
             return unsafe { self.push_unknown(region, block, layout) };
         }
         // SAFETY: The heap's allocator handed out the block, which is given up; the layout fits it.
@@ -232,8 +233,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Frees a block of the thread's heap whose slab the thread cache did not know.
     ///
     /// # Safety
-    /// The thread's heap handed out the block, which is given up; `layout` fits it, and `region` is as
-    /// for [`ThreadCacheFor::deallocate_in`].
+    /// The thread's heap handed out the block, which is given up; `layout` fits it, and `region` is
+    /// as for [`ThreadCacheFor::deallocate_in`].
     #[inline(never)]
     unsafe fn push_unknown(&self, region: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
         let current = Self::current();
@@ -310,15 +311,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Gives the blocks that other threads freed back to the heap's allocator; whether there were any.
+    /// Gives the blocks that other threads freed back to the heap's allocator; whether there were
+    /// any.
     pub(super) fn collect_remote<Tier: HeapsOf<D>>(&self, heap: UsedHeap<'_, D, Tier>) -> bool {
         if !reuses_blocks::<D, Tier>() {
             return false;
         }
         let blocks = heap.collect_remote(|block, layout| {
             if let Some(heap) = heap.cached() {
-                // SAFETY: The heap is the thread's own; the thread that freed the block gave it up, and
-                // it fits the layout that came with it.
+                // SAFETY: The heap is the thread's own; the thread that freed the block gave it up,
+                // and it fits the layout that came with it.
                 unsafe { Self::collect_block(heap, block, layout) };
             } else {
                 let region = D::page_map().get(block.addr().get()).region_of(block);
@@ -327,7 +329,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             }
         });
         if Tier::CACHED && blocks > 0 {
-            // The allocator counts them as freed, the balance does too; this cancels one of the two.
+            // The allocator counts them as freed, the balance does too; this cancels one of the
+            // two.
             heap.local().add_live(blocks.cast_signed());
             heap.recount();
         }
@@ -345,7 +348,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: As in `push_cached`; the caller gives the block up.
         match unsafe { cache.push(block) } {
             Pushed::Taken => {}
-            // SAFETY: The cache is the calling thread's, whose heap alone uses it, and asked just now.
+            // SAFETY: The cache is the calling thread's, whose heap alone uses it, and asked just
+            // now.
             Pushed::Transition(slab) => unsafe { cache.transition(heap.allocator(), slab) },
             Pushed::Elsewhere => {
                 let region = D::page_map().get(block.addr().get()).region_of(block);

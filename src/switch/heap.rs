@@ -34,7 +34,8 @@ use crate::error::AllocError;
 /// context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 ///
 /// let heap = ALLOC.heap().expect("memory for a heap");
-/// let words: Vec<String> = heap.enter(|| "each in the heap".split(' ').map(String::from).collect());
+/// let split = || "each in the heap".split(' ').map(String::from).collect();
+/// let words: Vec<String> = heap.enter(split);
 /// assert_eq!(heap.statistics().live_blocks, 5);
 /// drop(heap);
 /// assert_eq!(words.len(), 4); // still there: the heap waits for its last block
@@ -226,8 +227,8 @@ impl<D: Declaration> fmt::Debug for HeapGuard<'_, D> {
     }
 }
 
-/// Enters a heap whose handle the caller holds; the tier to go back to, if the heap was entered last
-/// already.
+/// Enters a heap whose handle the caller holds; the tier to go back to, if the heap was entered
+/// last already.
 ///
 /// Not inlined, as [`leave`]: the code around it may run on several threads.
 #[inline(never)]

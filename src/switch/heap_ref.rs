@@ -6,8 +6,8 @@
 //!   IdleHeap     no block of the heap is allocated and no other thread knows it: it may be changed
 //! ```
 //!
-//! The two proofs are made unsafely, in few places: from a thread's state (`current.rs`), and when a
-//! heap begins or ends (`heaps.rs`, `threads.rs`). Their methods are safe.
+//! The two proofs are made unsafely, in few places: from a thread's state (`current.rs`), and when
+//! a heap begins or ends (`heaps.rs`, `threads.rs`). Their methods are safe.
 //!
 //! Always: a [`UsedHeap`] does not outlive the straight-line code that made it. It borrows the
 //! thread's state, and no function holds it while the user's code runs, which may leave the heap or
@@ -65,8 +65,8 @@ impl<D: Declaration, Tier: HeapsOf<D>> HeapRef<D, Tier> {
     #[inline(always)]
     fn allocator(self) -> *mut HeapAllocator<D, Tier> {
         let control = self.control.as_ptr().cast::<Control<HeapAllocator<D, Tier>>>();
-        // SAFETY: The control block is of the tier whose heaps have this allocator, and is reached by
-        // shared reference only.
+        // SAFETY: The control block is of the tier whose heaps have this allocator, and is reached
+        // by shared reference only.
         unsafe { control.as_ref() }.allocator()
     }
 }
@@ -109,8 +109,8 @@ impl<'a, D: Declaration, Tier: HeapsOf<D>> UsedHeap<'a, D, Tier> {
         self.heap.control
     }
 
-    /// The same heap, if the tier's heaps keep a part of their allocator in a thread cache: then it is
-    /// the thread tier.
+    /// The same heap, if the tier's heaps keep a part of their allocator in a thread cache: then it
+    /// is the thread tier.
     #[inline(always)]
     pub(super) fn cached(self) -> Option<UsedHeap<'a, D, Thread>> {
         const { assert!(!Tier::CACHED || matches!(Tier::TIER, HeapTier::Thread)) };
@@ -127,8 +127,8 @@ impl<'a, D: Declaration, Tier: HeapsOf<D>> UsedHeap<'a, D, Tier> {
 
     #[inline(always)]
     pub(super) fn allocator(self) -> &'a HeapAllocator<D, Tier> {
-        // SAFETY: The calling thread uses the heap, so no other reaches the allocator, and there is no
-        // `IdleHeap`, which alone has mutable references.
+        // SAFETY: The calling thread uses the heap, so no other reaches the allocator, and there is
+        // no `IdleHeap`, which alone has mutable references.
         unsafe { &*self.heap.allocator() }
     }
 
@@ -163,7 +163,8 @@ impl<D: Declaration, Tier: HeapsOf<D>> Deref for IdleHeap<D, Tier> {
 
 impl<D: Declaration, Tier: HeapsOf<D>> IdleHeap<D, Tier> {
     /// # Safety
-    /// The heap has no block, no handle and no user, is in no context, and no other thread knows it.
+    /// The heap has no block, no handle and no user, is in no context, and no other thread knows
+    /// it.
     #[inline(always)]
     pub(super) unsafe fn new(heap: HeapRef<D, Tier>) -> Self {
         Self(heap)
@@ -204,8 +205,8 @@ impl<D: Declaration, Tier: HeapsOf<D>> IdleHeap<D, Tier> {
         unsafe { self.0.control.clear() };
     }
 
-    /// Makes the bytes that are counted those of a heap without blocks, whose blocks its user freed:
-    /// others may have resized some.
+    /// Makes the bytes that are counted those of a heap without blocks, whose blocks its user
+    /// freed: others may have resized some.
     pub(super) fn clear_bytes(&mut self) {
         self.remote_bytes.store(0, Relaxed);
         // SAFETY: No other thread knows the heap.

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A heap is retired when its handle is gone and it is in no context. A control block that is free
-//! has its counts and the remote list at zero and its allocator recycled, so that making a heap of it
-//! writes almost nothing.
+//! has its counts and the remote list at zero and its allocator recycled, so that making a heap of
+//! it writes almost nothing.
 
 use super::allocator::{Coroutine, Declaration, PolicyOf, SwitchableAllocator, TierSource, large_memory};
 use super::context::Context;
@@ -44,8 +44,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(never)]
     fn take_cached_heap(limit: usize) -> Option<CoroutineHeap<D>> {
         let current = Self::current();
-        // SAFETY: The thread's free heaps are control blocks of the coroutine tier that stand for no
-        // heap, and this thread's alone.
+        // SAFETY: The thread's free heaps are control blocks of the coroutine tier that stand for
+        // no heap, and this thread's alone.
         let heap = unsafe { IdleHeap::of(current.free_heaps.pop()?) };
         Some(D::allocator().begin_heap(heap, limit))
     }
@@ -58,8 +58,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let make = |control| LocalAllocator::new_in(TierSource::new(control));
         let (first, count) = self.coroutine_pool.take(most, HeapTier::Coroutine, make)?;
         current.free_heaps.fill(first.next.get(), count - 1);
-        // SAFETY: The pool's control blocks are of the coroutine tier and stand for no heap, and the
-        // pool gave this one to this thread alone.
+        // SAFETY: The pool's control blocks are of the coroutine tier and stand for no heap, and
+        // the pool gave this one to this thread alone.
         Ok(self.begin_heap(unsafe { IdleHeap::of(first) }, limit))
     }
 
@@ -108,7 +108,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.shrink_free_heaps(current, keep);
     }
 
-    /// Returns all but `keep` of this thread's free control blocks to the pool, without their regions.
+    /// Returns all but `keep` of this thread's free control blocks to the pool, without their
+    /// regions.
     pub(super) fn shrink_free_heaps(&self, current: Current<'_, D>, keep: usize) {
         while current.free_heaps.count() > keep {
             let Some(control) = current.free_heaps.pop() else { break };
@@ -119,8 +120,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Ends a coroutine heap whose handle was dropped and which is entered nowhere, or leaves that to
-    /// the free of its last block.
+    /// Ends a coroutine heap whose handle was dropped and which is entered nowhere, or leaves that
+    /// to the free of its last block.
     ///
     /// # Safety
     /// The caller was told to retire the heap, by [`ControlRef::drop_handle`] or
@@ -128,7 +129,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(never)]
     pub(super) unsafe fn retire_heap(&self, heap: CoroutineHeap<D>) {
         if heap.control().live() == 0 {
-            // The heap's user freed every block, so no other thread freed any: the balance is 0 too.
+            // The heap's user freed every block, so no other thread freed any: the balance is 0
+            // too.
             // SAFETY: The heap has no block, no handle and no user, and is in no context.
             let mut heap = unsafe { IdleHeap::new(heap) };
             if PolicyOf::<D>::ACCOUNTING {
@@ -195,8 +197,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The heap is of the coroutine tier, and its balance made the caller its last.
     pub(super) unsafe fn end_orphan(&self, owner: ControlRef) {
         self.lifetimes.remote_frees(owner.live());
-        // SAFETY: The heap is of the coroutine tier. The balance says that every block is gone, so no
-        // other thread knows the heap.
+        // SAFETY: The heap is of the coroutine tier. The balance says that every block is gone, so
+        // no other thread knows the heap.
         self.free_retired(unsafe { IdleHeap::of(owner) });
     }
 

@@ -41,12 +41,12 @@ impl Hooks {
     }
 
     /// Has the end of the calling thread call `thread_ends`; sets the hooks if no thread has.
-    /// `Some(false)` if the system refuses, `None` if this thread forks while another sets the hooks:
-    /// it is to ask again.
+    /// `Some(false)` if the system refuses, `None` if this thread forks while another sets the
+    /// hooks: it is to ask again.
     pub(crate) fn arm(&'static self, thread_ends: ThreadEnds) -> Option<bool> {
         let keep_loaded = || {
-            // The key's function, the declaration and the fork handlers must be there as long as the
-            // process may come back to them.
+            // The key's function, the declaration and the fork handlers must be there as long as
+            // the process may come back to them.
             sys::keep_loaded(thread_ends as *const ());
             sys::keep_loaded(register_fork_handlers as *const ());
         };

@@ -1,5 +1,5 @@
-//! The switchable allocator: a heap for each context, a heap for each thread, and a global allocator
-//! behind them.
+//! The switchable allocator: a heap for each context, a heap for each thread, and a global
+//! allocator behind them.
 //!
 //! ```text
 //!   macros, declare/            how it is declared: builder, tiers, policy
@@ -15,9 +15,9 @@
 //!   control, context, balance   a heap's control block, and when its last block is gone
 //! ```
 //!
-//! Imports lead down in this list only. To read, start at `allocate.rs` and `free.rs` for the life of
-//! a block, at `control.rs` for the terms, and at `balance.rs` for why a heap is released exactly
-//! once.
+//! Imports lead down in this list only. To read, start at `allocate.rs` and `free.rs` for the life
+//! of a block, at `control.rs` for the terms, and at `balance.rs` for why a heap is released
+//! exactly once.
 
 mod accounting;
 mod allocate;

@@ -68,8 +68,8 @@ impl ParkingLot {
         Some(heap)
     }
 
-    /// Called by the remote free that took a retired heap's last block: calls `empty` if the heap is
-    /// parked and has no block.
+    /// Called by the remote free that took a retired heap's last block: calls `empty` if the heap
+    /// is parked and has no block.
     pub(crate) fn last_freed(&self, heap: ControlRef, empty: impl FnOnce()) {
         let heaps = self.heaps.lock();
         if !heap.is_parked_without_blocks() {

@@ -63,8 +63,8 @@ impl<A> Pool<A> {
         }
     }
 
-    /// Takes up to `most` control blocks, at least one, linked through `next`; returns the first and
-    /// how many. `make` makes the allocator of a new control block.
+    /// Takes up to `most` control blocks, at least one, linked through `next`; returns the first
+    /// and how many. `make` makes the allocator of a new control block.
     ///
     /// # Errors
     /// The operating system's, if it has no memory for a slab.

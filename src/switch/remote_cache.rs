@@ -12,10 +12,10 @@
 //!   ...
 //! ```
 //!
-//! Always: a block in a remote cache is not counted as freed, so its heap waits for it. A slot holds
-//! at most [`BLOCKS`] blocks and [`BYTES`] bytes; its batch is sent when a heap that the thread uses
-//! needs memory, when the thread ends, and when the thread asks for statistics. Only blocks of
-//! thread heaps are kept: a context's heap should end when its last block is freed.
+//! Always: a block in a remote cache is not counted as freed, so its heap waits for it. A slot
+//! holds at most [`BLOCKS`] blocks and [`BYTES`] bytes; its batch is sent when a heap that the
+//! thread uses needs memory, when the thread ends, and when the thread asks for statistics. Only
+//! blocks of thread heaps are kept: a context's heap should end when its last block is freed.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
@@ -80,8 +80,8 @@ impl RemoteBatch {
     /// Sends the blocks to their heap, which may be gone when this returns.
     #[inline(always)]
     pub(crate) fn send(self) -> Frees {
-        // SAFETY: `put` and `put_next` took the blocks from a caller who had freed them, for the heap
-        // that is their owner.
+        // SAFETY: `put` and `put_next` took the blocks from a caller who had freed them, for the
+        // heap that is their owner.
         unsafe { self.owner.return_blocks(Some(self.batch), self.blocks) }
     }
 }

@@ -16,7 +16,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Grows or shrinks a block; null, and nothing changed, if there is no memory.
     ///
     /// # Safety
-    /// As [`Allocator::grow`](crate::Allocator::grow) or [`Allocator::shrink`](crate::Allocator::shrink).
+    /// As [`Allocator::grow`](crate::Allocator::grow) or
+    /// [`Allocator::shrink`](crate::Allocator::shrink).
     #[inline(never)]
     pub(super) unsafe fn resize_block(
         &self,
@@ -70,7 +71,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // smaller.
             unsafe { heap.allocator().grow_in_place(address, old, new) }
         } else {
-            // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is smaller.
+            // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is
+            // smaller.
             unsafe { heap.allocator().shrink_in_place(address, old, new) }
         };
         if resized.is_ok() {
@@ -130,8 +132,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if old.align() != new.align() {
             return self.move_block(block, self.allocate_global(Self::current(), new), new);
         }
-        // SAFETY: The global tier allocated the block with `old`; the size is one of a layout of that
-        // alignment.
+        // SAFETY: The global tier allocated the block with `old`; the size is one of a layout of
+        // that alignment.
         let resized = unsafe { self.tiers().global().realloc(address.as_ptr(), old.layout(), new.size()) };
         if !resized.is_null() {
             self.count_resized_globally(old, new);
@@ -139,8 +141,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         resized
     }
 
-    /// Copies what both have from a block to `to`, which was just allocated for `new`, and frees the
-    /// block; if `to` is null, nothing.
+    /// Copies what both have from a block to `to`, which was just allocated for `new`, and frees
+    /// the block; if `to` is null, nothing.
     #[inline(always)]
     fn move_block(&self, block: OwnedBlock<D>, to: *mut u8, new: NonZeroLayout) -> *mut u8 {
         if to.is_null() {

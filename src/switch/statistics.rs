@@ -150,7 +150,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ///
     /// let heap = ALLOC.heap().unwrap();
     /// heap.enter(|| assert!(context_allocator::Allocator::allocate(&ALLOC, LAYOUT).is_ok()));
-    /// # const LAYOUT: context_allocator::NonZeroLayout = context_allocator::NonZeroLayout::of::<u64>().unwrap();
+    /// # use context_allocator::NonZeroLayout;
+    /// # const LAYOUT: NonZeroLayout = NonZeroLayout::of::<u64>().unwrap();
     /// // SAFETY: The one block of the heap is not used any more.
     /// unsafe { heap.destroy() };
     /// assert!(ALLOC.trim().bytes > 0);

@@ -73,7 +73,8 @@ impl<C: ThreadCache> ThreadState<C> {
         own == heap.as_ptr().as_ptr()
     }
 
-    /// The same as [`own_heap`](Self::own_heap), read from memory where the compiler might use an equal value that it has.
+    /// The same as [`own_heap`](Self::own_heap), read from memory where the compiler might use an
+    /// equal value that it has.
     #[inline(always)]
     pub(super) fn own_heap_anew(&self) -> Option<ControlRef> {
         // SAFETY: The cell is the calling thread's.

@@ -72,8 +72,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Returns all that the thread cache holds to the thread's heap, so that the heap's count is exact
-    /// and another thread may use it. The heap is the one that the cache is of.
+    /// Returns all that the thread cache holds to the thread's heap, so that the heap's count is
+    /// exact and another thread may use it. The heap is the one that the cache is of.
     fn flush_cache(heap: UsedHeap<'_, D, Thread>, current: Current<'_, D>) {
         if has_thread_cache::<D>() {
             // SAFETY: The cache is the calling thread's, whose heap alone uses it.
@@ -95,8 +95,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(never)]
     fn give_up_heaps(&self) -> (Option<HeapRef<D, Thread>>, Context) {
         let current = Self::current();
-        // The heap goes first: what the policy allocates when a heap below becomes an orphan must not
-        // make it current again.
+        // The heap goes first: what the policy allocates when a heap below becomes an orphan must
+        // not make it current again.
         current.set_stage(Stage::Detached);
         self.send_all(current);
         if let Some(heap) = current.thread_heap() {
@@ -115,13 +115,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
     fn park_heap(&self, own: Option<HeapRef<D, Thread>>) {
         let current = Self::current();
         if let Some(own) = own {
-            // SAFETY: The heap was this thread's until `give_up_heaps` took it, and no other thread has
-            // it yet.
+            // SAFETY: The heap was this thread's until `give_up_heaps` took it, and no other thread
+            // has it yet.
             let heap = unsafe { UsedHeap::new(own) };
             self.collect_remote(heap);
             Self::flush_cache(heap, current);
             let empty = || {
-                // SAFETY: The lot says that the heap is parked, has no block, and is this call's alone.
+                // SAFETY: The lot says that the heap is parked, has no block, and is this call's
+                // alone.
                 self.empty_parked(&mut unsafe { IdleHeap::new(own) });
             };
             // SAFETY: This thread is the heap's user, and uses it no more.
@@ -142,8 +143,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// The same, and releases that region too.
     fn empty_parked_wholly(&self, heap: ControlRef) {
-        // SAFETY: The parking lot holds heaps of the thread tier, and says that this one is parked, has
-        // no block, and is this call's alone.
+        // SAFETY: The parking lot holds heaps of the thread tier, and says that this one is parked,
+        // has no block, and is this call's alone.
         let mut heap = unsafe { IdleHeap::of(heap) };
         self.empty_parked(&mut heap);
         heap.release_regions();

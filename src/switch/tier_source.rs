@@ -47,8 +47,8 @@ const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
 /// The heap of a block in a slice of blocks with headers.
 ///
 /// # Safety
-/// `entry` is the page map's, of the slice in which the allocated block lies, and says that the slice
-/// consists of blocks with headers.
+/// `entry` is the page map's, of the slice in which the allocated block lies, and says that the
+/// slice consists of blocks with headers.
 #[inline(always)]
 pub(super) unsafe fn header_owner(entry: Entry, block: NonNull<u8>) -> ControlRef {
     let header: *mut BlockHeader = entry.block_start(block.addr().get()).cast();
@@ -57,8 +57,8 @@ pub(super) unsafe fn header_owner(entry: Entry, block: NonNull<u8>) -> ControlRe
     unsafe { (*header).control }
 }
 
-/// The largest size or alignment in bytes that the allocators of a tier are asked for; what is larger
-/// is a large object.
+/// The largest size or alignment in bytes that the allocators of a tier are asked for; what is
+/// larger is a large object.
 pub(super) const fn largest<D: Declaration, Tier: HeapsOf<D>>() -> usize {
     let allocator = <HeapAllocator<D, Tier> as LocalAllocator>::LARGEST;
     let block = <Stored<D, Tier> as MemorySource>::BLOCK;

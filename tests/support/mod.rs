@@ -42,8 +42,8 @@ pub fn layout(size: usize, align: usize) -> NonZeroLayout {
     NonZeroLayout::from_size_align(size, align).expect("a test asks for layouts that exist")
 }
 
-/// The path of a test within its program, by which the program runs it alone: `module` is the test's
-/// `module_path!()`.
+/// The path of a test within its program, by which the program runs it alone: `module` is the
+/// test's `module_path!()`.
 pub fn test_path(module: &str, test: &str) -> String {
     module.split_once("::").map_or_else(|| test.into(), |(_, module)| format!("{module}::{test}"))
 }

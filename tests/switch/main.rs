@@ -1,4 +1,5 @@
-//! Tests of the switchable allocator that need no process of their own: a module for each thing that is tested.
+//! Tests of the switchable allocator that need no process of their own: a module for each thing
+//! that is tested.
 
 #![cfg(feature = "std")]
 

@@ -1,4 +1,4 @@
-//! A tier's allocator is a `LocalAllocator`, or none: its source may be asked for on many threads at once, and is always the same.
+//! A tier's allocator is a `LocalAllocator`, or none: many threads may ask for its source at once.
 
 // says: the trait bound `Counts: switch::declare::tiers::sealed::Tier` is not satisfied
 // says: `TierAllocator` is a "sealed trait"

@@ -1,7 +1,7 @@
 //! Measures context-allocator side by side with its peers.
 //!
 //! ```text
-//!   bin/subject          what is measured on a global allocator: this library's, or the peer that a feature chooses
+//!   bin/subject          what is measured on a global allocator: this library's, or a peer
 //!   bin/parse_sources    the example of that name, on the same
 //!   bin/direct           allocators that are used directly
 //!     subject            their command line: list the cases, run one, measure one

@@ -1,9 +1,9 @@
 //! One run: all files, in one tier, by several threads.
 //!
 //! ```text
-//! next (atomic index) ──> worker ─┬─ most identifiers: dropped by the worker, after their heap
+//! next (atomic index) ──> worker ─┬─ most identifiers: dropped there, after their heap
 //!                         worker ─┤
-//!                         worker ─┴─ every 8th ──channel──> collector: dropped on another thread
+//!                         worker ─┴─ every 8th ──channel──> collector: dropped there
 //! ```
 
 use super::counts::Counts;

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   FixedBitSetAllocator (wherever its owner puts it)         region of N * B bytes
-//!   +--------+-----+------------------------------+           +---------+---------+- - - -+-----------+
-//!   | source | any | bits: N bits, in whole words |           | block 0 | block 1 |       | block N-1 |
-//!   +--------+-----+------------------------------+           +---------+---------+- - - -+-----------+
+//!   +--------+-----+------------------------------+       +---------+---------+- - -+-----------+
+//!   | source | any | bits: N bits, in whole words |       | block 0 | block 1 |     | block N-1 |
+//!   +--------+-----+------------------------------+       +---------+---------+- - -+-----------+
 //! ```
 //!
 //! Always: a bit of `any` says whether its word of `bits` has a free block; without a region no
@@ -80,7 +80,9 @@ where
 /// # Examples
 /// ```
 /// use context_allocator::size::U256;
-/// use context_allocator::{Allocator, FixedBitSetAllocator, Locked, MmapSource, NonZeroLayout, SpinFutexLock};
+/// use context_allocator::{
+///     Allocator, FixedBitSetAllocator, Locked, MmapSource, NonZeroLayout, SpinFutexLock,
+/// };
 ///
 /// static BUFFERS: Locked<SpinFutexLock, FixedBitSetAllocator<MmapSource, U256, typenum::U100>> =
 ///     Locked::new(FixedBitSetAllocator::new(MmapSource::new()));

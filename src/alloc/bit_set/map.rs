@@ -1,10 +1,10 @@
 //! Which blocks of a region are free, and where runs of them are.
 //!
 //! ```text
-//!   bits      one bit a block, set = free                         W words (at most 4096: 262,144 blocks)
+//!   bits      one bit a block, set = free                   W words (at most 4096: 262,144 blocks)
 //!   longest   for each word, the longest run that begins in it     W bytes, 0 to 64, or unsettled
-//!   rows      for each length 1 to 64, the words whose longest run it is; row 0: the unsettled words
-//!               top     [65]       one bit a group of 64 words; or, up to 64 words, one bit a word and no groups
+//!   rows      by length 1 to 64, the words whose longest run it is; row 0: unsettled words
+//!               top     [65]       one bit a group of 64 words; up to 64 words, one bit a word
 //!               groups  [65][G]    one bit a word
 //!   present   the lengths of which there is a word, length 1 at bit 0
 //! ```

@@ -137,7 +137,8 @@ use word::BITS;
 /// use context_allocator::size::U64;
 /// use context_allocator::{Allocator, ArenaSource, BitSetAllocator, MmapSource, NonZeroLayout};
 ///
-/// let allocator = BitSetAllocator::<ArenaSource<MmapSource>, U64>::new(ArenaSource::new(MmapSource::new()));
+/// let source = ArenaSource::new(MmapSource::new());
+/// let allocator = BitSetAllocator::<ArenaSource<MmapSource>, U64>::new(source);
 /// let layout = NonZeroLayout::from_size_align(130, 8)?;
 /// let run = allocator.allocate(layout)?;
 /// assert_eq!(run.len(), 3 * 64);

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   a window: WINDOW bytes from a multiple of WINDOW (plus the allocator's phase)
-//!   +--------+------+------+---------+---------+--------------+---------+---------+- - -+---------+
-//!   | Region | bits | rows | touched | longest | padding to B | block h | block h+1     | block n |
-//!   +--------+------+------+---------+---------+--------------+---------+---------+- - -+---------+
+//!   +--------+------+------+---------+---------+---------+---------+---------+- - -+---------+
+//!   | Region | bits | rows | touched | longest | padding | block h | block h+1     | block n |
+//!   +--------+------+------+---------+---------+---------+---------+---------+- - -+---------+
 //!   ^ block 0 would be here: numbers count from the region's start, h blocks are the index'
 //! ```
 //!

@@ -9,7 +9,7 @@
 //!   phase = start of the first region modulo WINDOW
 //!   |<------- WINDOW ------->|<------- WINDOW ------->|
 //!   +------------------------+------------------------+-----+
-//!   | Region (primary)       | Region (continuation)  | ... |     what came is longer than a window: several maps
+//!   | Region (primary)       | Region (continuation)  | ... |   longer than a window: several maps
 //!   +------------------------+------------------------+-----+
 //! ```
 

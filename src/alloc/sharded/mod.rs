@@ -1,7 +1,7 @@
 //! Several allocators, each behind a lock of its own, for many threads.
 //!
 //! ```text
-//!   thread --its number--> shard 0 [lock | freed elsewhere | allocator] --- regions: whole slices of 64 KiB
+//!   thread --its number--> shard 0 [lock | freed elsewhere | allocator] --- regions: whole slices
 //!                 taken?   shard 1 [lock | freed elsewhere | allocator] --- regions
 //!                          ..
 //!   block  --page map----> the shard whose region it lies in
@@ -93,9 +93,12 @@ fn foreign(block: usize) -> ! {
 /// ```
 /// use std::ptr::NonNull;
 /// use std::sync::atomic::AtomicPtr;
-/// use context_allocator::{AllocError, Allocator, MmapSource, NonZeroLayout, Sharded, SizeClassAllocator};
+/// use context_allocator::{
+///     AllocError, Allocator, MmapSource, NonZeroLayout, Sharded, SizeClassAllocator,
+/// };
 ///
-/// static SHARED: Sharded<SizeClassAllocator<MmapSource>> = Sharded::new(SizeClassAllocator::new(MmapSource::new()));
+/// static SHARED: Sharded<SizeClassAllocator<MmapSource>> =
+///     Sharded::new(SizeClassAllocator::new(MmapSource::new()));
 ///
 /// let layout = NonZeroLayout::of::<[u8; 100]>().unwrap();
 /// let block = std::thread::spawn(move || {

@@ -243,9 +243,9 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
     }
 }
 
-// SAFETY: Regions are asked for by the length of a slab, at multiples of it, and cut at multiples of
-// it; the header leaves out the first 16 bytes. For the cache see its file; the heap adds up what
-// slabs give out and get back, and `flush` makes that exact.
+// SAFETY: Regions are asked for by the length of a slab, at multiples of it, and cut at multiples
+// of it; the header leaves out the first 16 bytes. For the cache see its file; the heap adds up
+// what slabs give out and get back, and `flush` makes that exact.
 unsafe impl<S, B> ThreadCacheFor<SlabAllocator<S, B>> for SlabThreadCache<B>
 where
     S: MemorySource + Send,

@@ -90,7 +90,8 @@ pub(super) struct Slab {
 /// Names the list of all slabs of an allocator.
 pub(super) struct All;
 
-// SAFETY: The field is for the queues and for the lists of empty slabs, and a slab is in one of them.
+// SAFETY: The field is for the queues and for the lists of empty slabs, and a slab is in one of
+// them.
 unsafe impl Linked<()> for Slab {
     #[inline(always)]
     fn links(&self) -> &Links<Self> {
@@ -279,7 +280,8 @@ impl Slab {
     #[inline(always)]
     pub(super) unsafe fn push(&self, block: NonNull<u8>) -> bool {
         let block = block.cast::<FreeBlock>();
-        // SAFETY: The block is given back, so it is ours; it is at least 16 bytes at a multiple of 16.
+        // SAFETY: The block is given back, so it is ours; it has at least 16 bytes, at a multiple
+        // of 16.
         unsafe { block.write(FreeBlock { next: self.free.get() }) };
         self.free.set(block.as_ptr());
         let until = self.until.get().wrapping_sub(1);

@@ -1,7 +1,7 @@
 //! Slabs by class, empty ones, and those of the source.
 //!
 //! ```text
-//!   class 3   list    -> blocks of the current slab           (in the thread cache, or in the allocator)
+//!   class 3   list    -> blocks of the current slab   (in the thread cache, or here)
 //!             current -> slab
 //!             queue   -> slab <-> slab <-> slab               with blocks to give
 //!   class 4   ...
@@ -125,7 +125,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             } else if let Some(other) = self.pop_queue(class) {
                 // Blocks that were in use before come before what was never touched.
                 self.count(old.become_queued());
-                // SAFETY: The slab was current, so it is in no queue, and stays until it is taken off.
+                // SAFETY: The slab was current, so it is in no queue, and stays until it is taken
+                // off.
                 unsafe { self.queues[class].push_second(NonNull::from(old)) };
                 slab = core::ptr::from_ref(other).cast_mut();
             }

@@ -5,8 +5,8 @@ use crate::alloc::classes;
 /// Bytes at the start of each slab that are left to a tier.
 pub(super) const RESERVED: usize = 16;
 
-/// The largest class that slabs of `len` bytes, and of four times that, serve over a source of regions
-/// of at most `region` bytes.
+/// The largest class that slabs of `len` bytes, and of four times that, serve over a source of
+/// regions of at most `region` bytes.
 pub(super) const fn largest_of(len: usize, region: usize) -> usize {
     let fits = if four_fit(len, region) { len / 2 } else { len / 8 };
     if fits < classes::LARGEST { fits } else { classes::LARGEST }

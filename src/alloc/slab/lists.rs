@@ -1,10 +1,10 @@
 //! What a slab allocator, or the thread that uses it, has at hand: a list of free blocks for each
 //! class, and in a thread cache a table of the allocator's slabs.
 //!
-//! Always: the blocks on the list of a class are its current slab's; if the table has a slab, that slab
-//! belongs to the allocator, and is neither released nor cut otherwise while it is there. The page map
-//! finds the slabs that the table has not: it is a cache, as a processor's translation look-aside
-//! buffer is one of the page table.
+//! Always: the blocks on the list of a class are its current slab's; if the table has a slab, that
+//! slab belongs to the allocator, and is neither released nor cut otherwise while it is there. The
+//! page map finds the slabs that the table has not: it is a cache, as a processor's translation
+//! look-aside buffer is one of the page table.
 
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -43,8 +43,8 @@ impl Lists {
     }
 }
 
-/// How many slabs a thread knows to be its own heap's: 32 MiB of them. More would be a longer thread-local
-/// to clear for each thread.
+/// How many slabs a thread knows to be its own heap's: 32 MiB of them. More would be a longer
+/// thread-local to clear for each thread.
 const KNOWN: usize = 512;
 
 /// See the head of this file.
@@ -82,8 +82,8 @@ impl<B: BlockSize> KnownSlabs<B> {
     /// The slab at a place that [`get`](Self::get) gave just now.
     #[inline(always)]
     pub(super) fn at(&self, place: usize) -> &Slab {
-        // SAFETY: The slab's number was inserted with its header, which stays one while the number is
-        // there.
+        // SAFETY: The slab's number was inserted with its header, which stays one while the number
+        // is there.
         unsafe { &*self.slabs[place].get() }
     }
 

@@ -22,8 +22,8 @@ pub struct SlabThreadCache<B: BlockSize> {
     pub(super) known: KnownSlabs<B>,
 }
 
-// SAFETY: Blocks on the lists and slabs in the table are put there by the allocator, and taken back by
-// it before another thread uses it; a list gives each block once. A block that lies in a slab of
+// SAFETY: Blocks on the lists and slabs in the table are put there by the allocator, and taken back
+// by it before another thread uses it; a list gives each block once. A block that lies in a slab of
 // the table is one of that slab's, because slabs consist of nothing but blocks and their header.
 // Closing sets the limit to 0, which every size but none is beyond, and none wraps to beyond any
 // limit.

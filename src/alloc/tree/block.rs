@@ -4,11 +4,11 @@
 //! A live block has no header. A free one uses its own memory, `W` being a word of the machine:
 //!
 //! ```text
-//!   one granule (16 bytes)      in a list                            in a tree
-//!   +--------+----------+      +------+------+------+-- --+------+   +------+------+-------+--------+-- --+------+
-//!   | next   | prev | 1 |      | next | size | prev | ... | size |   | left | size | right | parent | ... | size |
-//!   +--------+----------+      +------+------+------+-- --+------+   +------+------+-------+--------+-- --+------+
-//!   0        W                 0      W      2W           -W         0      W      2W      3W             -W
+//!   one granule (16 bytes)     in a list                            in a tree
+//!   +------+----------+ +------+------+------+-+------+  +------+------+-------+--------+-+------+
+//!   | next | prev | 1 | | next | size | prev | | size |  | left | size | right | parent | | size |
+//!   +------+----------+ +------+------+------+-+------+  +------+------+-------+--------+-+------+
+//!   0      W            0      W      2W       -W        0      W      2W      3W         -W
 //! ```
 //!
 //! Always: the second word and the last word of a free block tell its size, in the same way: an odd

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!   MultipleBinarySearchTreeAllocator
-//!   +---------------------+     bins: lists of blocks of one size       trees: blocks of a range of sizes
-//!   | quick: QuickFit        | --> 16 . 32 . 48 . ... . 4096               freed just now: lists of blocks that wait
-//!   | free: FreeSet       | --> 16 . 32 . 48 . ... . 4096               4112.. | 5120.. | 6144.. | ...
+//!   +---------------------+   bins: blocks of one size       trees: blocks of a range of sizes
+//!   | quick: QuickFit     | --> 16 . 32 . 48 . ... . 4096     blocks freed just now, which wait
+//!   | free: FreeSet       | --> 16 . 32 . 48 . ... . 4096     4112.. | 5120.. | 6144.. | ...
 //!   | spans: Spans        | --> header, bitmap of free edges, blocks    (one for each region)
 //!   | source              |
 //!   +---------------------+
@@ -107,7 +107,9 @@ use spans::Spans;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, MmapSource, MultipleBinarySearchTreeAllocator, NonZeroLayout};
+/// use context_allocator::{
+///     Allocator, MmapSource, MultipleBinarySearchTreeAllocator, NonZeroLayout,
+/// };
 ///
 /// let allocator = MultipleBinarySearchTreeAllocator::<MmapSource>::new(MmapSource::new());
 /// let layout = NonZeroLayout::from_size_align(5000, 8)?;
@@ -127,7 +129,9 @@ use spans::Spans;
 /// ```
 /// use core::mem::MaybeUninit;
 /// use context_allocator::size::U8;
-/// use context_allocator::{Allocator, MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource};
+/// use context_allocator::{
+///     Allocator, MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource,
+/// };
 ///
 /// let mut bytes = [MaybeUninit::uninit(); 4096];
 /// let source = RegionSource::new(&mut bytes);

@@ -3,14 +3,14 @@
 //! To merge a freed block with its neighbours, and to cut one to size, takes some hundred
 //! instructions; what is freed is often wanted again at the same size, and its memory is near the
 //! processor. So up to [`MOST`] blocks of each size that has a bin wait on a list (as in quick fit:
-//! C. Weinstock and W. Wulf, QuickFit Fit: An Efficient Algorithm for Heap Storage Allocation, 1988).
-//! They are merged before a region is obtained or released, before a request is refused, and before
-//! anybody is told what the largest free block is.
+//! C. Weinstock and W. Wulf, QuickFit Fit: An Efficient Algorithm for Heap Storage Allocation,
+//! 1988). They are merged before a region is obtained or released, before a request is refused, and
+//! before anybody is told what the largest free block is.
 //!
 //! ```text
 //!   list of a size      first that waits     next
 //!   +-----------+---+   +-----------+---+    +------+---+
-//!   | link      | 2 |-->| link      | 1 |--->| null | 0 |      the low bits of a link say how many wait from there on
+//!   | link      | 2 |-->| link      | 1 |--->| null | 0 |   a link's low bits: how many follow
 //!   +-----------+---+   +-----------+---+    +------+---+
 //! ```
 //!

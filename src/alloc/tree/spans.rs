@@ -7,7 +7,7 @@
 //! ```text
 //!   address -> (address / 64 KiB) mod 8 -> { start, len } -> the span, if the address is in it
 //!                                             | otherwise
-//!                                             +-> tree: steps in proportion to the logarithm of the number of spans
+//!                                             +-> tree: logarithm of the number of spans
 //! ```
 //!
 //! Always: an entry of the table is a span that is held, or has a length of zero.

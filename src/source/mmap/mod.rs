@@ -163,11 +163,13 @@ impl MmapSource {
     /// use context_allocator::{MemorySource, MmapSource, NonZeroLayout, NumaPolicy};
     ///
     /// let node = MmapSource::current_node()?;
-    /// let source = MmapSource::builder().numa(NumaPolicy::preferred(node).or_default()).populate().build();
+    /// let policy = NumaPolicy::preferred(node).or_default();
+    /// let source = MmapSource::builder().numa(policy).populate().build();
     /// let layout = NonZeroLayout::from_size_align(1 << 20, 8)?;
     /// let region = source.obtain(layout)?;
     /// let mut elsewhere = 0;
-    /// let asked = MmapSource::nodes_of_pages(region, |_, place| elsewhere += usize::from(place != Some(node)));
+    /// let count = |_, place| elsewhere += usize::from(place != Some(node));
+    /// let asked = MmapSource::nodes_of_pages(region, count);
     /// println!("{asked:?}: {elsewhere} pages are not on node {node}");
     /// // SAFETY: Just obtained from this source with this layout, and not used again.
     /// unsafe { source.release(region, layout) };

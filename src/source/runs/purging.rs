@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   waiting:   up to keep        more than keep                      more than most
-//!              stay for ever     two ticks, then they go             who released the last gives up a quarter
+//!              stay for ever     two ticks, then they go     the last release purges a quarter
 //! ```
 //!
 //! Time is counted in ticks of half the delay, by whoever looks at the clock: the thread, which

@@ -39,11 +39,12 @@ impl<G: GlobalAlloc + Sync> ChosenGlobal for G {}
 /// use std::alloc::System;
 ///
 /// context_allocator::global_thread_and_coroutine_switchable_allocator!(
-///     static ALLOC: Tiers<BumpAllocator<ArenaSource<MmapSource, U16384>>, NoTier, System> = Builder::new()
-///         .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
-///         .without_thread_tier()
-///         .global_tier(System)
-///         .build();
+///     static ALLOC: Tiers<BumpAllocator<ArenaSource<MmapSource, U16384>>, NoTier, System> =
+///         Builder::new()
+///             .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+///             .without_thread_tier()
+///             .global_tier(System)
+///             .build();
 /// );
 ///
 /// let heap = ALLOC.heap().expect("memory for a heap");

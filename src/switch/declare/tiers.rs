@@ -122,7 +122,8 @@ where
     }
 
     unsafe fn global_after_fork(&self) {
-        // SAFETY: The hook is that of `G`, and the caller called `global_before_fork` before the fork.
+        // SAFETY: The hook is that of `G`, and the caller called `global_before_fork` before the
+        // fork.
         unsafe { (self.fork.after)(&self.global) };
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   background  a thread of the library's own, the time that it goes by
 //!   map      maps made, moved, protected, given back
-//!   advice   what the kernel is told about a map: huge pages, dumps, forks, locks, names, pages given up
+//!   advice   what the kernel is told about a map: huge pages, dumps, forks, locks, names, purging
 //!   library  shared libraries, kept loaded
 //!   file     maps of files, which several processes can share
 //!   numa     policies, nodes, where a page lies

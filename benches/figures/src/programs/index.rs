@@ -4,7 +4,7 @@
 //! ```text
 //!   file ──> its words with their lines        a context for each file, on one of two threads
 //!        ──> merged into the index             which lasts: word -> file -> lines
-//!   query ──> files that have all words, ranked, with the first lines    a context for each query
+//!   query ──> files that have all words, ranked, with first lines    a context for each query
 //! ```
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,4 +1,4 @@
-//! The parts of docs/benchmarks.md that are measured, each between its markers.
+//! The parts of docs/benchmarks/ that are measured, each between its markers.
 
 use std::fs;
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use super::{Failure, charts, goals, matrix, tables};
 pub struct Show {
     /// The results of a run
     results: PathBuf,
-    /// Write its tables into docs/benchmarks.md, and its charts into docs/charts
+    /// Write its tables into docs/benchmarks/, and its charts into docs/charts
     #[arg(long)]
     write: bool,
 }
@@ -29,18 +29,24 @@ pub fn show(root: &Path, show: &Show) -> Result<(), Failure> {
     if show.write { write(root, &results) } else { Ok(()) }
 }
 
-fn file(root: &Path) -> PathBuf {
-    root.join("docs/benchmarks.md")
+/// The documents with measured parts.
+fn files(root: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let folder = root.join("docs/benchmarks");
+    let told = |error| format!("{}: {error}", folder.display());
+    let entries = fs::read_dir(&folder).map_err(told)?;
+    let mut files =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(told)?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "md"));
+    files.sort();
+    Ok(files)
 }
 
-/// Puts text between the markers of a part.
-fn replace(document: &str, part: &str, text: &str) -> Result<String, Failure> {
+/// Puts text between the markers of a part; `None` if the document has no such markers.
+fn replace(document: &str, part: &str, text: &str) -> Option<String> {
     let (begin, end) = (format!("<!-- begin {part} -->\n"), format!("<!-- end {part} -->\n"));
-    let found = document.split_once(&begin).and_then(|(before, rest)| {
-        let (_, after) = rest.split_once(&end)?;
-        Some(format!("{before}{begin}\n{}\n\n{end}{after}", text.trim()))
-    });
-    found.ok_or_else(|| format!("docs/benchmarks.md has no markers for {part:?}"))
+    let (before, rest) = document.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{}\n\n{end}{after}", text.trim()))
 }
 
 /// Puts standard input between the markers of a part.
@@ -51,13 +57,22 @@ pub fn replace_by_input(root: &Path, part: &str) -> Result<(), Failure> {
 }
 
 fn update(root: &Path, parts: &[(String, String)]) -> Result<(), Failure> {
-    let file = file(root);
-    let told = |error| format!("{}: {error}", file.display());
-    let mut document = fs::read_to_string(&file).map_err(told)?;
-    for (part, text) in parts {
-        document = replace(&document, part, text)?;
+    let told = |file: &Path, error: io::Error| format!("{}: {error}", file.display());
+    let mut documents = Vec::new();
+    for file in files(root)? {
+        let document = fs::read_to_string(&file).map_err(|error| told(&file, error))?;
+        documents.push((file, document));
     }
-    fs::write(&file, document).map_err(told)
+    for (part, text) in parts {
+        let mut places = documents.iter_mut();
+        let (document, replaced) = places
+            .find_map(|(_, document)| replace(document, part, text).map(|replaced| (document, replaced)))
+            .ok_or_else(|| format!("no document of docs/benchmarks has markers for {part:?}"))?;
+        *document = replaced;
+    }
+    documents
+        .iter()
+        .try_for_each(|(file, document)| fs::write(file, document).map_err(|error| told(file, error)))
 }
 
 /// Writes the tables, and the charts where the programs were built as most are.
@@ -100,6 +115,6 @@ mod tests {
         let document = "a\n<!-- begin x -->\nold\n<!-- end x -->\nb\n";
         let replaced = replace(document, "x", "new\n").unwrap();
         assert_eq!(replaced, "a\n<!-- begin x -->\n\nnew\n\n<!-- end x -->\nb\n");
-        assert!(replace(document, "y", "new").is_err());
+        assert_eq!(replace(document, "y", "new"), None);
     }
 }

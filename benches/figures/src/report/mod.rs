@@ -45,7 +45,7 @@ enum Todo {
     Run(Options),
     /// Print the results of a run again, and write its tables and charts
     Show(document::Show),
-    /// Put standard input between the markers of a part of docs/benchmarks.md
+    /// Put standard input between the markers of a part of docs/benchmarks/
     Replace {
         /// What the markers are called
         part: String,

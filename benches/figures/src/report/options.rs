@@ -37,7 +37,7 @@ pub struct Options {
     /// Build, and measure nothing
     #[arg(long)]
     pub build_only: bool,
-    /// Write the tables into docs/benchmarks.md and the charts into docs/charts
+    /// Write the tables into docs/benchmarks/ and the charts into docs/charts
     #[arg(long)]
     pub write: bool,
     /// Where cargo builds, and where the results are written
