@@ -1,19 +1,19 @@
-//! When is a heap's last block gone?
+//! When is a heap's last block free?
 //!
-//! The user of a heap counts, plainly, the blocks handed out minus the blocks freed by itself:
-//! `live`. Everybody else adds 1 to the atomic `balance` for each block freed. Nobody needs the sum
-//! until the heap is *settled*: its handle was dropped (or its thread ended), and `live` can no
+//! The heap's user counts, plainly, the blocks handed out minus the blocks that it freed: `live`.
+//! Any other thread adds 1 to the atomic `balance` for each block that it frees. Nobody needs the
+//! sum until the heap is *retired*: its handle was dropped, or its thread ended, and `live` can no
 //! longer change. Then `live` is subtracted from `balance`, once, and
 //!
 //! ```text
 //!   before:  balance =  remote frees         >= 0
-//!   after:   balance =  remote frees - live  <= 0,   and 0 exactly when every block is gone
+//!   after:   balance =  remote frees - live  <= 0,   and 0 exactly when every block is free
 //! ```
 //!
 //! Before, an addition goes from n to n + 1 with n >= 0; after, from a negative number up, and only
-//! the last one goes from -1 to 0. So who sees the old value -1, or settles to 0, is the last, and
-//! there is exactly one of them. A remote free costs one atomic addition and the last one learns
-//! that it is the last from that addition's result.
+//! the last one goes from -1 to 0. So the thread that sees the old value -1, or retires to 0, is
+//! the last, and there is exactly one. A remote free costs one atomic addition, whose result tells
+//! the last one that it is the last.
 //!
 //! Ordering: each addition releases what the thread did with the block, and the last one acquires
 //! all of that before it gives the memory to somebody else.
@@ -24,15 +24,15 @@ use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 /// What an addition to a balance says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Frees {
-    /// The heap is not settled, or more of its blocks are alive.
+    /// The heap is not retired, or more of its blocks are alive.
     Some,
-    /// These were the last of a settled heap: they took the sum from below 0 to 0.
+    /// These were the last of a retired heap: they took the sum from below 0 to 0.
     All,
-    /// A settled heap gave out fewer.
+    /// A retired heap handed out fewer.
     TooMany,
 }
 
-/// Remote frees, minus the live blocks once those are settled.
+/// Remote frees, minus the live blocks once the heap is retired.
 #[derive(Debug)]
 pub(crate) struct Balance(AtomicIsize);
 
@@ -56,8 +56,8 @@ impl Balance {
         }
     }
 
-    /// Settles the heap with `live` blocks; gives the number of those that are not freed yet, 0 to
-    /// the last.
+    /// Retires the heap with `live` blocks; returns how many of those are not freed yet, 0 to the
+    /// last.
     #[inline]
     pub(crate) fn retire(&self, live: usize) -> usize {
         let live = live.cast_signed();
@@ -68,13 +68,13 @@ impl Balance {
     /// Undoes [`retire`](Self::retire), for a heap that is used again.
     ///
     /// Relaxed, because the heap itself passes from user to user under the lock of the parking lot;
-    /// and as it is an addition too, what the frees before it released still reaches who settles
-    /// the heap later.
+    /// and as it is an addition too, what the frees before it released still reaches the thread
+    /// that retires the heap later.
     pub(crate) fn revive(&self, live: usize) {
         self.0.fetch_add(live.cast_signed(), Relaxed);
     }
 
-    /// Whether a settled heap's blocks are all gone.
+    /// Whether a retired heap's blocks are all free.
     pub(crate) fn is_even(&self) -> bool {
         self.0.load(Acquire) == 0
     }

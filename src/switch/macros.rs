@@ -7,7 +7,7 @@
 /// `#[global_allocator]`.
 ///
 /// The short form installs the [recommended tiers](crate::RecommendedTiers): bump heaps for
-/// contexts, size-class heaps for threads, the system's allocator behind them. The full form takes
+/// contexts, slabs for threads, the system's allocator behind them. The full form takes
 /// the type and the value that the [`Builder`](crate::Builder) gives. Documentation and visibility
 /// are passed on, and so are attributes: `#[cfg(..)]` to all that is declared, others to the
 /// static. A type of the same name as the static is declared too, so that types can name the

@@ -1,10 +1,10 @@
 //! Heaps whose thread has ended.
 //!
-//! A heap is parked with its blocks settled (see [`Balance`](super::balance::Balance)), and adopted
-//! by the next thread that needs a heap, which unsettles them. Both happen under one lock. A remote
-//! free that takes a parked heap's balance to 0 takes the lock too; by then the heap may have been
-//! adopted, or even parked again, so it looks at what the heap is *now*: only a heap that is parked
-//! and even is emptied, and such a heap has no block and no user.
+//! A heap is retired when it is parked (see [`Balance`](super::balance::Balance)), and revived when
+//! the next thread that needs a heap adopts it. Both happen under one lock. A remote free that
+//! takes a parked heap's balance to 0 takes the lock too. By then the heap may have been adopted,
+//! or even parked again, so it looks at what the heap is *now*: only a heap that is parked and even
+//! is emptied, and such a heap has no block and no user.
 //!
 //! ```text
 //!   alive --park, blocks--> parked --adopt--> alive
