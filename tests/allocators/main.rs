@@ -19,8 +19,6 @@ mod sharded_misuse;
 mod slab;
 mod support_itself;
 mod tree;
-#[cfg(target_os = "linux")]
-mod zeroed;
 
 #[path = "../support/mod.rs"]
 mod support;

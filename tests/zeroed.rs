@@ -1,13 +1,14 @@
 //! Zeroed memory that is known to be zero is not written: it takes no memory before it is used. And
 //! it is zero.
 
+#![cfg(all(feature = "std", target_os = "linux"))]
+
+mod support;
+
 use std::alloc::GlobalAlloc;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use crate::support::forking::in_a_child;
-use crate::support::layout;
-use crate::support::pools::resident;
 use context_allocator::size::{U32, U65536, U1048576};
 use context_allocator::{
     Allocator, ArenaSource, BumpAllocator, CachingSource, ContextAllocator, CountingSource, FallbackSource,
@@ -15,6 +16,9 @@ use context_allocator::{
     MultipleBinarySearchTreeAllocator, PooledSource, RecordingSource, RefusingSource, RegionSource, Reset,
     RunSource, SpinFutexLock,
 };
+use support::forking::in_a_child;
+use support::layout;
+use support::pools::resident;
 
 type Tree<S = MmapSource, M = KeepApart> = MultipleBinarySearchTreeAllocator<S, U32, M>;
 
