@@ -38,6 +38,8 @@ pub mod source;
 pub mod switch;
 mod sync;
 mod sys;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(any(
     feature = "allocator-api2-02",
     feature = "allocator-api2-03",
@@ -65,7 +67,7 @@ pub use layout::{LayoutError, NonZeroLayout};
 pub use size::BlockSize;
 pub use source::{
     ArenaSource, ArenaUsage, CachingSource, CountingSource, Decommit, FallbackSource, IdleMemory,
-    InlineRegion, LimitSource, MemorySource, Obtained, OwnsRegions, RecordingSource, RefusingSource,
+    InlineRegion, LimitSource, MemorySource, Obtained, OwnsRegions, RecordingSource,
     RegionSource, Remapped, SourceCounts,
 };
 #[cfg(feature = "std")]

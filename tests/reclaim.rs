@@ -1,7 +1,7 @@
 //! Closures that a source calls run without its locks: they may use the source, and what is made
 //! over it.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! `Sharded` as the `#[global_allocator]`: a program that has no other memory.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 

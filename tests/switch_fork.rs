@@ -1,7 +1,7 @@
 //! A process that forks while six threads allocate and free in all tiers: the child can allocate in
 //! every tier, make heaps, and free what other threads' heaps had handed out.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! A process that forks while six threads are in a global tier with a lock of its own, which must
 //! be held around the fork: also where no thread has made a heap yet, of either tier.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! As `switch_fork_sharded`, with all tiers on the process's pool of slices: its lock is taken by
 //! threads that hold a shard's, so around a fork the shards' come first.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 

@@ -1,7 +1,7 @@
 //! As `switch_fork_locked`, with shards in the global tier: all of their locks must be held around
 //! the fork.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 

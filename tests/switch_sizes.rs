@@ -1,7 +1,7 @@
 //! Sizes and alignments beyond what the tiers' allocators hold, no size at all, and sizes that
 //! nobody can have.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 

@@ -4,7 +4,7 @@
 //! The other `switch_stress_*` binaries run the same body over other tiers. `STRESS_OPERATIONS`
 //! sets the number of operations of each thread.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 
@@ -12,13 +12,13 @@ use std::alloc::System;
 
 use context_allocator::size::{U65536, U262144, U1048576, U4194304};
 use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, SizeClassAllocator, Tiers};
-use support::sources::CountingSource;
+use support::CheckingSource;
 use support::stress::{Plan, run};
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
-static COROUTINE: Counting = CountingSource::new(MmapSource::new());
-static THREAD: Counting = CountingSource::new(MmapSource::new());
+static COROUTINE: Counting = CheckingSource::new(MmapSource::new());
+static THREAD: Counting = CheckingSource::new(MmapSource::new());
 
 type CoroutineTier = BumpAllocator<ArenaSource<&'static Counting, U65536, U1048576>>;
 type ThreadTier = SizeClassAllocator<ArenaSource<&'static Counting, U262144, U4194304>>;

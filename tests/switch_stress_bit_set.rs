@@ -1,7 +1,7 @@
 //! As `switch_stress`, with bit-set allocators in both tiers: over blocks of an arena in one, over
 //! memory maps in the other.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 
@@ -9,13 +9,13 @@ use std::alloc::System;
 
 use context_allocator::size::{U16, U64, U65536};
 use context_allocator::{ArenaSource, BitSetAllocator, Builder, MmapSource, Tiers};
-use support::sources::CountingSource;
+use support::CheckingSource;
 use support::stress::{Plan, run};
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
-static COROUTINE: Counting = CountingSource::new(MmapSource::new());
-static THREAD: Counting = CountingSource::new(MmapSource::new());
+static COROUTINE: Counting = CheckingSource::new(MmapSource::new());
+static THREAD: Counting = CheckingSource::new(MmapSource::new());
 
 type CoroutineTier = BitSetAllocator<ArenaSource<&'static Counting, U65536>, U16>;
 type ThreadTier = BitSetAllocator<&'static Counting, U64>;

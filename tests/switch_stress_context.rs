@@ -1,6 +1,6 @@
 //! As `switch_stress`, with an allocator chosen by lifetime in both tiers.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 
@@ -8,13 +8,13 @@ use std::alloc::System;
 
 use context_allocator::size::U65536;
 use context_allocator::{ArenaSource, Builder, ContextAllocator, Lifetime, MmapSource, Tiers};
-use support::sources::CountingSource;
+use support::CheckingSource;
 use support::stress::{Plan, run};
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
-static COROUTINE: Counting = CountingSource::new(MmapSource::new());
-static THREAD: Counting = CountingSource::new(MmapSource::new());
+static COROUTINE: Counting = CheckingSource::new(MmapSource::new());
+static THREAD: Counting = CheckingSource::new(MmapSource::new());
 
 type CoroutineTier = ContextAllocator<ArenaSource<&'static Counting, U65536>>;
 type ThreadTier = ContextAllocator<&'static Counting>;

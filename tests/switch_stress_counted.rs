@@ -1,7 +1,7 @@
 //! As `switch_stress`, with every block and byte counted by tier; the counts are exact once the
 //! threads have ended.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 
@@ -11,13 +11,13 @@ use context_allocator::size::{U16384, U65536, U1048576};
 use context_allocator::{
     ArenaSource, Builder, BumpAllocator, CountingPolicy, MmapSource, SlabAllocator, Tiers,
 };
-use support::sources::CountingSource;
+use support::CheckingSource;
 use support::stress::{Plan, run};
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
-static COROUTINE: Counting = CountingSource::new(MmapSource::new());
-static THREAD: Counting = CountingSource::new(MmapSource::new());
+static COROUTINE: Counting = CheckingSource::new(MmapSource::new());
+static THREAD: Counting = CheckingSource::new(MmapSource::new());
 
 type CoroutineTier = BumpAllocator<ArenaSource<&'static Counting, U16384>>;
 type ThreadTier = SlabAllocator<ArenaSource<&'static Counting, U65536, U1048576>>;

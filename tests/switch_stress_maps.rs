@@ -1,20 +1,20 @@
 //! As `switch_stress`, with memory maps directly under both tiers (heaps of whole slices, found in
 //! the page map without a header), and an allocator that reuses blocks in the coroutine tier.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 
 use std::alloc::System;
 
 use context_allocator::{Builder, MmapSource, SizeClassAllocator, Tiers};
-use support::sources::CountingSource;
+use support::CheckingSource;
 use support::stress::{Plan, run};
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
-static COROUTINE: Counting = CountingSource::new(MmapSource::new());
-static THREAD: Counting = CountingSource::new(MmapSource::new());
+static COROUTINE: Counting = CheckingSource::new(MmapSource::new());
+static THREAD: Counting = CheckingSource::new(MmapSource::new());
 
 type Tier = SizeClassAllocator<&'static Counting>;
 

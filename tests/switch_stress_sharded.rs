@@ -1,6 +1,6 @@
 //! As `switch_stress`, with all three tiers from this library: a `Sharded` in the global tier.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 
@@ -8,14 +8,14 @@ use context_allocator::size::{U65536, U262144, U1048576, U4194304};
 use context_allocator::{
     AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, Sharded, SizeClassAllocator, Tiers,
 };
-use support::sources::CountingSource;
+use support::CheckingSource;
 use support::stress::{Plan, run};
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
-static COROUTINE: Counting = CountingSource::new(MmapSource::new());
-static THREAD: Counting = CountingSource::new(MmapSource::new());
-static GLOBAL: Counting = CountingSource::new(MmapSource::new());
+static COROUTINE: Counting = CheckingSource::new(MmapSource::new());
+static THREAD: Counting = CheckingSource::new(MmapSource::new());
+static GLOBAL: Counting = CheckingSource::new(MmapSource::new());
 
 type CoroutineTier = BumpAllocator<ArenaSource<&'static Counting, U65536, U1048576>>;
 type ThreadTier = SizeClassAllocator<ArenaSource<&'static Counting, U262144, U4194304>>;

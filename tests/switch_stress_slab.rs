@@ -1,7 +1,7 @@
 //! As `switch_stress`, with slabs in both tiers: over an arena in the coroutine tier, over memory
 //! maps, each a slab, in the thread tier.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 
@@ -9,13 +9,13 @@ use std::alloc::System;
 
 use context_allocator::size::U16384;
 use context_allocator::{ArenaSource, Builder, CountingPolicy, MmapSource, SlabAllocator, Tiers};
-use support::sources::CountingSource;
+use support::CheckingSource;
 use support::stress::{Plan, run};
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
-static COROUTINE: Counting = CountingSource::new(MmapSource::new());
-static THREAD: Counting = CountingSource::new(MmapSource::new());
+static COROUTINE: Counting = CheckingSource::new(MmapSource::new());
+static THREAD: Counting = CheckingSource::new(MmapSource::new());
 
 type CoroutineTier = SlabAllocator<ArenaSource<&'static Counting, U16384>, U16384>;
 type ThreadTier = SlabAllocator<&'static Counting>;

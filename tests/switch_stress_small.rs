@@ -1,7 +1,7 @@
 //! As `switch_stress`, with small arena blocks (sixteen to a slice of the page map) in the
 //! coroutine tier, and no thread tier.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 
@@ -9,13 +9,13 @@ use std::alloc::System;
 
 use context_allocator::size::U4096;
 use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, Tiers};
-use support::sources::CountingSource;
+use support::CheckingSource;
 use support::stress::{Plan, run};
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
-static COROUTINE: Counting = CountingSource::new(MmapSource::new());
-static THREAD: Counting = CountingSource::new(MmapSource::new());
+static COROUTINE: Counting = CheckingSource::new(MmapSource::new());
+static THREAD: Counting = CheckingSource::new(MmapSource::new());
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<BumpAllocator<ArenaSource<&'static Counting, U4096>>, NoTier, System> =

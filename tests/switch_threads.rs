@@ -1,7 +1,7 @@
 //! Threads that come and go: their heaps are parked and adopted, and what runs at their very end
 //! can still allocate.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod support;
 
@@ -17,14 +17,14 @@ use context_allocator::size::{U65536, U4194304};
 use context_allocator::{
     Allocator, ArenaSource, Builder, BumpAllocator, MmapSource, NonZeroLayout, SlabAllocator, Tiers,
 };
+use support::CheckingSource;
 use support::forking::{check, words};
 use support::layout;
 use support::ledger::{Held, Ledger};
-use support::sources::CountingSource;
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
-static SOURCE: Counting = CountingSource::new(MmapSource::new());
+static SOURCE: Counting = CheckingSource::new(MmapSource::new());
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 

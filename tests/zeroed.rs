@@ -1,7 +1,7 @@
 //! Zeroed memory that is known to be zero is not written: it takes no memory before it is used. And
 //! it is zero.
 
-#![cfg(all(feature = "std", target_os = "linux"))]
+#![cfg(all(feature = "testing", target_os = "linux"))]
 
 mod support;
 
@@ -10,11 +10,12 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 
 use context_allocator::size::{U32, U65536, U1048576};
+use context_allocator::testing::RefusingSource;
 use context_allocator::{
     Allocator, ArenaSource, BumpAllocator, CachingSource, ContextAllocator, CountingSource, FallbackSource,
     KeepApart, Lifetime, LimitSource, Locked, MergeAdjacent, MmapAllocator, MmapSource,
-    MultipleBinarySearchTreeAllocator, PooledSource, RecordingSource, RefusingSource, RegionSource, Reset,
-    RunSource, SpinFutexLock,
+    MultipleBinarySearchTreeAllocator, PooledSource, RecordingSource, RegionSource, Reset, RunSource,
+    SpinFutexLock,
 };
 use support::forking::in_a_child;
 use support::layout;

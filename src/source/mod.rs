@@ -33,7 +33,6 @@ mod mmap;
 #[cfg(all(feature = "std", not(all(test, loom))))]
 mod pooled;
 mod recording;
-mod refusing;
 mod region;
 pub(crate) mod request;
 #[cfg(feature = "std")]
@@ -41,7 +40,7 @@ mod runs;
 mod shared;
 #[cfg(feature = "std")]
 mod shared_map;
-mod through;
+pub(crate) mod through;
 
 pub use arena::{ArenaSource, ArenaUsage};
 pub use caching::CachingSource;
@@ -58,7 +57,6 @@ pub use mmap::{
 #[cfg(all(feature = "std", not(all(test, loom))))]
 pub use pooled::PooledSource;
 pub use recording::RecordingSource;
-pub use refusing::RefusingSource;
 pub use region::RegionSource;
 pub use request::Obtained;
 #[cfg(feature = "std")]

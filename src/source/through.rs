@@ -26,7 +26,7 @@ macro_rules! pass_on {
         }
     };
 }
-pub(super) use pass_on;
+pub(crate) use pass_on;
 
 /// The methods about memory that is kept for later requests, of a source that keeps none itself.
 macro_rules! pass_on_kept {
@@ -44,7 +44,7 @@ macro_rules! pass_on_kept {
         }
     };
 }
-pub(super) use pass_on_kept;
+pub(crate) use pass_on_kept;
 
 /// A source owns what the one in its field `source` owns: its regions are held of that one, and so
 /// is what it keeps.
@@ -60,7 +60,7 @@ macro_rules! pass_on_owns {
         }
     };
 }
-pub(super) use pass_on_owns;
+pub(crate) use pass_on_owns;
 
 /// The methods of [`Decommit`](super::Decommit) that make no region, of a source whose regions are
 /// held of another.
@@ -83,7 +83,7 @@ macro_rules! pass_on_decommit {
         }
     };
 }
-pub(super) use pass_on_decommit;
+pub(crate) use pass_on_decommit;
 
 /// What to ask `S` for, so that the same length comes out of any size that [fits](super) the
 /// region: a whole block, or a multiple of the least alignment. A source that gives regions of this

@@ -4,10 +4,10 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::thread;
 
+use crate::support::CheckingSource;
 use crate::support::conformance;
 use crate::support::ledger::{Held, Ledger, Way};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{fault, layout};
 use context_allocator::size::{U65536, U262144};
 use context_allocator::{
@@ -75,7 +75,7 @@ fn size_class_serves_its_largest_from_blocks_of_64_kib() {
 
 #[test]
 fn allocators_conform_over_an_arena() {
-    let arena = ArenaSource::<_, U65536, U262144>::new(CountingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U65536, U262144>::new(CheckingSource::new(MmapSource::new()));
     conformance::allocator(|| SizeClassAllocator::new(&arena));
     conformance::owns(|| BumpAllocator::new(&arena));
     conformance::reset(|| BumpAllocator::new(&arena));
@@ -88,10 +88,10 @@ fn allocators_conform_over_an_arena() {
 /// bounded, and checks that every region comes back.
 fn model_of<A: LocalAllocator + Reset>(profile: Profile, rounds: usize)
 where
-    for<'a> A::WithSource<&'a CountingSource<MmapSource>>: Reset,
+    for<'a> A::WithSource<&'a CheckingSource<MmapSource>>: Reset,
 {
-    let source = CountingSource::new(MmapSource::new());
-    let mut allocator = A::WithSource::<&CountingSource<MmapSource>>::new_in(&source);
+    let source = CheckingSource::new(MmapSource::new());
+    let mut allocator = A::WithSource::<&CheckingSource<MmapSource>>::new_in(&source);
     for round in 0..rounds {
         let part = profile.operations(profile.operations / rounds).seed(profile.seed + round as u64);
         model::run(&allocator, part);
@@ -118,7 +118,7 @@ fn size_class_against_the_model() {
 
 #[test]
 fn locked_against_the_model() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator: Shared<_> = Locked::new(SizeClassAllocator::new(&source));
     model::run(&allocator, Profile::SMALL);
     drop(allocator);
@@ -127,7 +127,7 @@ fn locked_against_the_model() {
 
 #[test]
 fn locked_against_the_model_on_four_threads() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator: Shared<_> = Locked::new(SizeClassAllocator::new(&source));
     thread::scope(|scope| {
         for seed in 0..4 {

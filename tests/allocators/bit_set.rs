@@ -3,10 +3,10 @@
 
 use std::mem::MaybeUninit;
 
+use crate::support::CheckingSource;
 use crate::support::conformance;
 use crate::support::ledger::{Ledger, Way};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{fault, layout};
 use context_allocator::size::{U8, U16, U32, U64, U256, U4096, U16384, U65536, U262144};
 use context_allocator::{
@@ -57,7 +57,7 @@ fn blocks_of_4096_bytes_conform() {
 
 #[test]
 fn it_conforms_over_an_arena() {
-    let arena = ArenaSource::<_, U65536, U262144>::new(CountingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U65536, U262144>::new(CheckingSource::new(MmapSource::new()));
     conformance::allocator(|| BitSetAllocator::<_, U64>::new(&arena));
     conformance::owns(|| BitSetAllocator::<_, U32>::new(&arena));
     conformance::reset(|| BitSetAllocator::<_, U256>::new(&arena));
@@ -76,7 +76,7 @@ fn it_conforms_over_an_arena_of_its_own() {
 
 /// Runs the model, and checks that the index agree with it and that every region comes back.
 fn model_of<B: BlockSize>(profile: Profile) {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = BitSetAllocator::<_, B>::new(&source);
     model::run(&allocator, profile);
     source.assert_sound();
@@ -263,7 +263,7 @@ fn runs_grow_over_free_neighbours_and_shrink_from_behind() {
 /// One region stays beside the one in use, whatever comes and goes.
 #[test]
 fn empty_regions_go_back_and_one_is_kept() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = BitSetAllocator::<_, U64>::new(&source);
     let mut ledger = Ledger::new(&allocator);
     for round in 0..3 {
@@ -287,7 +287,7 @@ fn empty_regions_go_back_and_one_is_kept() {
 fn regions_without_the_run_do_not_stand_in_the_way() {
     for runs in [2, 5, 17, 40, 100] {
         let arena = ArenaSource::<_>::new(MmapSource::new());
-        let source = CountingSource::new(&arena);
+        let source = CheckingSource::new(&arena);
         let allocator = BitSetAllocator::<_, U64>::new(&source);
         let mut ledger = Ledger::new(&allocator);
         while source.counts().held < 20 {
@@ -312,7 +312,7 @@ fn regions_without_the_run_do_not_stand_in_the_way() {
 #[test]
 fn runs_as_long_as_a_region_are_served_at_every_alignment() {
     const WINDOW: usize = 16 << 20;
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = BitSetAllocator::<_, U64>::new(&source);
     let mut ledger = Ledger::new(&allocator);
     for power in 3..=25 {
@@ -329,7 +329,7 @@ fn runs_as_long_as_a_region_are_served_at_every_alignment() {
 
 #[test]
 fn large_blocks_have_regions_of_their_own() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = BitSetAllocator::<_, U8>::new(&source);
     let mut ledger = Ledger::new(&allocator);
     for (size, align) in [(3 << 20, 8), (2 << 20, 4096), (1, 4 << 20), (5 << 20, 8 << 20)] {
@@ -395,7 +395,7 @@ fn fixed_conforms() {
 }
 
 fn fixed_model_of<B: BlockSize, N: BlockCount>(profile: Profile) {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let mut allocator = FixedBitSetAllocator::<_, B, N>::new(&source);
     assert_eq!((source.counts().obtained, allocator.free_blocks()), (0, N::COUNT));
     let tally = model::run(&allocator, profile.refusals());
@@ -469,7 +469,7 @@ fn fixed_in_a_static() {
 /// live either: both go or stay, once each.
 #[test]
 fn the_spare_region_and_the_one_at_hand_are_empty_at_once() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = BitSetAllocator::<_, U64>::new(&source);
     let mut ledger = Ledger::new(&allocator);
     let window = |address: usize| address & !((16 << 20) - 1);
@@ -496,9 +496,9 @@ fn the_spare_region_and_the_one_at_hand_are_empty_at_once() {
 fn regions_come_to_an_end_in_every_order() {
     for seed in 0..30 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let source = CountingSource::new(MmapSource::new());
+        let source = CheckingSource::new(MmapSource::new());
         let arena = ArenaSource::<_, U65536>::new(&source);
-        let checked = CountingSource::new(&arena);
+        let checked = CheckingSource::new(&arena);
         let (over_maps, over_blocks);
         let (mut ledger, longest): (Ledger<'_, dyn Allocator>, usize) = if seed % 2 == 0 {
             over_maps = BitSetAllocator::<_, U64>::new(&source);

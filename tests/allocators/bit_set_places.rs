@@ -3,10 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::ptr::NonNull;
 
+use crate::support::CheckingSource;
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Way};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use context_allocator::size::{U8, U64, U256, U4096, U65536};
 use context_allocator::{
     Allocator, BitSetAllocator, BlockSize, FixedBitSetAllocator, MemorySource, MmapSource, NonZeroLayout,
@@ -74,7 +74,7 @@ unsafe impl<F: FnMut() -> (usize, usize), const MAX: usize> MemorySource for Pla
 #[test]
 fn a_run_fits_the_region_that_was_obtained_for_it() {
     let mut places = [(0, 0), (FIELD - (960 << 10), 0)].into_iter();
-    let source = CountingSource::new(Placed::<_>::new(|| places.next().unwrap_or((64, 0))));
+    let source = CheckingSource::new(Placed::<_>::new(|| places.next().unwrap_or((64, 0))));
     let allocator = BitSetAllocator::<_, U64>::new(&source);
     let mut ledger = Ledger::new(&allocator);
     ledger.allocate(layout(64, 8)).expect("the first region");
@@ -88,7 +88,7 @@ fn a_run_fits_the_region_that_was_obtained_for_it() {
 #[test]
 fn every_alignment_is_served_from_every_place() {
     for behind in [0, 64, 4096, 1 << 20, (8 << 20) + 64, FIELD - 64] {
-        let source = CountingSource::new(Placed::<_>::new(move || (behind, 0)));
+        let source = CheckingSource::new(Placed::<_>::new(move || (behind, 0)));
         let allocator = BitSetAllocator::<_, U64>::new(&source);
         let mut ledger = Ledger::new(&allocator);
         for power in 6..=24 {
@@ -109,7 +109,7 @@ fn every_alignment_is_served_from_every_place() {
 /// What is too little for index of its own does not make a region one that is kept.
 #[test]
 fn a_little_more_than_a_window_goes_back_too() {
-    let source = CountingSource::new(Placed::<_>::new(|| (0, 4096)));
+    let source = CheckingSource::new(Placed::<_>::new(|| (0, 4096)));
     let allocator = BitSetAllocator::<_, U65536>::new(&source);
     let mut ledger = Ledger::new(&allocator);
     for _ in 0..1000 {
@@ -132,7 +132,7 @@ fn odd_places<B: BlockSize, const MAX: usize>(profile: Profile) {
             };
             (behind, if random.bool() { random.usize(0..10_000) } else { 0 })
         };
-        let source = CountingSource::new(Placed::<_, MAX>::new(place));
+        let source = CheckingSource::new(Placed::<_, MAX>::new(place));
         let mut allocator = BitSetAllocator::<_, B>::new(&source);
         for round in 0..3 {
             model::run(&allocator, profile.seed(seed * 3 + round));
@@ -170,7 +170,7 @@ fn small_regions_of_odd_lengths_against_the_model() {
 
 #[test]
 fn fixed_over_a_longer_region_at_an_odd_place_and_moved() {
-    let source = CountingSource::new(Placed::<_>::new(|| (8, 4097)));
+    let source = CheckingSource::new(Placed::<_>::new(|| (8, 4097)));
     let allocator = FixedBitSetAllocator::<_, U8, typenum::U101>::new(&source);
     assert!(!allocator.owns(NonNull::dangling()));
     let run = layout(99 * 8, 8);

@@ -5,12 +5,12 @@ use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::support::CheckingSource;
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Way};
-use crate::support::sources::CountingSource;
 use context_allocator::{Allocator, BumpAllocator, LimitSource, MmapSource, RegionSource, Reset};
 
-type Source = CountingSource<MmapSource>;
+type Source = CheckingSource<MmapSource>;
 
 /// The most bytes that a rewind keeps of what it frees.
 const MOST_KEPT: usize = 4 << 20;

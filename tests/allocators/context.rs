@@ -2,9 +2,9 @@
 
 use std::mem::MaybeUninit;
 
+use crate::support::CheckingSource;
 use crate::support::ledger::Ledger;
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{conformance, fault, layout};
 use context_allocator::{
     Allocator, AllocatorFor, ArenaSource, ContextAllocator, Lifetime, LivedAs, LocalAllocator, LongLived,
@@ -55,7 +55,7 @@ fn blocks_have_sixteen_bytes() {
 #[test]
 fn each_choice_against_the_model() {
     for lifetime in LIFETIMES {
-        let source = CountingSource::new(MmapSource::new());
+        let source = CheckingSource::new(MmapSource::new());
         let mut allocator = ContextAllocator::new(&source, lifetime);
         // A bump uses no memory again before it is reset.
         let operations = if lifetime == Lifetime::Short { 5_000 } else { 300_000 };

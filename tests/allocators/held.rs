@@ -2,11 +2,11 @@
 
 use std::alloc::System;
 
+use crate::support::CheckingSource;
 use crate::support::held::{self, Promise};
 use crate::support::layout;
 use crate::support::ledger::Ledger;
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use context_allocator::size::{U16, U64, U4096, U65536};
 use context_allocator::{
     Allocator, ArenaSource, BitSetAllocator, Builder, BumpAllocator, ContextAllocator, FixedBitSetAllocator,
@@ -15,10 +15,10 @@ use context_allocator::{
 };
 use typenum::U4;
 
-type Source = CountingSource<MmapSource>;
+type Source = CheckingSource<MmapSource>;
 
 fn source() -> Source {
-    CountingSource::new(MmapSource::new())
+    CheckingSource::new(MmapSource::new())
 }
 
 const KIB: usize = 1 << 10;
@@ -47,7 +47,7 @@ fn bit_set() {
 #[test]
 fn bit_set_over_an_arena() {
     let arena = ArenaSource::<_>::new(MmapSource::new());
-    let source = CountingSource::new(&arena);
+    let source = CheckingSource::new(&arena);
     let promise = Promise::BIT_SET_IN_BLOCKS;
     held::workloads(&BitSetAllocator::<_, U64>::new(&source), &source, promise, 5_000);
     source.assert_all_released();

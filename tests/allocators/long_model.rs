@@ -1,9 +1,9 @@
 //! Ten million generated operations on each allocator that its own tests give fewer: run by
 //! `.ci/run`, and by `cargo test --features full --test allocators long_model -- --ignored`.
 
+use crate::support::CheckingSource;
 use crate::support::held::{Meter, Promise};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use context_allocator::size::{U16, U64, U4096, U65536};
 use context_allocator::{
     Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, FixedBitSetAllocator, Lifetime, Locked,
@@ -12,10 +12,10 @@ use context_allocator::{
 
 const OPERATIONS: usize = 10_000_000;
 
-type Source = CountingSource<MmapSource>;
+type Source = CheckingSource<MmapSource>;
 
 fn source() -> Source {
-    CountingSource::new(MmapSource::new())
+    CheckingSource::new(MmapSource::new())
 }
 
 /// In rounds, with all memory given back between them, and what is held within the promise after

@@ -1,6 +1,6 @@
 //! Tests of allocators that need no process of their own: a module for each thing that is tested.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod allocators;
 mod bit_set;

@@ -6,11 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 use std::thread;
 
+use crate::support::CheckingSource;
 use crate::support::forking::in_a_child;
 use crate::support::ledger::{Held, Ledger, Way};
 use crate::support::maps::{Map, Pool, policy_at};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{conformance, fault, layout};
 use context_allocator::size::{U65536, U262144};
 use context_allocator::{
@@ -59,10 +59,10 @@ fn mmap_conforms_with_options() {
 /// Over a source that only obtains and releases, with what it gives longer than what is asked.
 #[test]
 fn mmap_conforms_over_any_source() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     conformance::allocator(|| MmapAllocator::new_in(&source));
     source.assert_all_released();
-    let arena = ArenaSource::<_, U65536, U262144>::new(CountingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U65536, U262144>::new(CheckingSource::new(MmapSource::new()));
     conformance::allocator(|| MmapAllocator::new_in(&arena));
     assert_eq!(arena.usage().unused, arena.usage().obtained, "an allocator kept a block of the arena");
 }
@@ -77,7 +77,7 @@ fn mmap_against_the_model() {
         model::run(&with(options), Profile::LARGE.operations(1000));
         model::run(&with(options), Profile::MIXED.operations(10_000));
     }
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     model::run(&MmapAllocator::new_in(&source), Profile::LARGE.operations(500));
     source.assert_all_released();
 }

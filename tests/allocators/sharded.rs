@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Condvar, Mutex, mpsc};
 use std::thread;
 
+use crate::support::CheckingSource;
 use crate::support::conformance;
 use crate::support::ledger::{Held, Ledger, Way};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{fault, layout};
 use context_allocator::size::{U65536, U262144};
 use context_allocator::{
@@ -22,13 +22,13 @@ use context_allocator::{
 use typenum::{U1, U2, U4, U64};
 
 type Counted<'a, A, N> = Sharded<
-    <A as LocalAllocator>::WithSource<&'a CountingSource<MmapSource>>,
+    <A as LocalAllocator>::WithSource<&'a CheckingSource<MmapSource>>,
     N,
-    MmapAllocator<&'a CountingSource<MmapSource>>,
+    MmapAllocator<&'a CheckingSource<MmapSource>>,
 >;
 
 /// Shards like `A` and large blocks, all from one source.
-fn counted<A: LocalAllocator, N: ShardCount>(source: &CountingSource<MmapSource>) -> Counted<'_, A, N> {
+fn counted<A: LocalAllocator, N: ShardCount>(source: &CheckingSource<MmapSource>) -> Counted<'_, A, N> {
     Sharded::with_large(A::WithSource::new_in(source), MmapAllocator::new_in(source))
 }
 
@@ -73,7 +73,7 @@ fn sharded_conforms() {
 #[test]
 fn sharded_against_the_model() {
     fn model_of<A: LocalAllocator>(profile: Profile) {
-        let source = CountingSource::new(MmapSource::new());
+        let source = CheckingSource::new(MmapSource::new());
         let allocator = counted::<A, U4>(&source);
         model::run(&allocator, profile);
         source.assert_sound();
@@ -91,7 +91,7 @@ fn sharded_against_the_model() {
 #[test]
 fn sharded_against_the_model_on_eight_threads() {
     fn on_threads<A: LocalAllocator, N: ShardCount>() {
-        let source = CountingSource::new(MmapSource::new());
+        let source = CheckingSource::new(MmapSource::new());
         let allocator = counted::<A, N>(&source);
         thread::scope(|scope| {
             for seed in 0..8 {
@@ -117,7 +117,7 @@ fn blocks_pass_between_threads() {
 }
 
 fn pass_between_threads<A: LocalAllocator>() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = counted::<A, U2>(&source);
     let mut hands: Vec<Vec<Held>> = (0..6).map(|_| Vec::new()).collect();
     let mut held_bytes = 0;
@@ -185,7 +185,7 @@ fn every_refusal_is_survived() {
 /// Where the border between shards and large blocks lies, and that what is resized across it moves.
 #[test]
 fn blocks_cross_the_border_of_what_is_large() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = counted::<SizeClassAllocator<MmapSource>, U2>(&source);
     let largest = Counted::<SizeClassAllocator<MmapSource>, U2>::LARGEST;
     assert!((16 * 1024..=256 * 1024).contains(&largest));
@@ -215,7 +215,7 @@ fn blocks_cross_the_border_of_what_is_large() {
 #[test]
 fn the_length_returned_is_a_length_to_free_with() {
     fn freed_as_returned<A: LocalAllocator>() {
-        let source = CountingSource::new(MmapSource::new());
+        let source = CheckingSource::new(MmapSource::new());
         let allocator = counted::<A, U1>(&source);
         let largest = Counted::<A, U1>::LARGEST;
         for size in (largest - 100..=largest).chain([1, largest / 2 + 1]) {
@@ -262,7 +262,7 @@ unsafe impl RawLock for Noticing {
 
 /// A source in which a thread can be made to stay: it then holds the lock of a shard.
 struct Gate {
-    source: CountingSource<MmapSource>,
+    source: CheckingSource<MmapSource>,
     state: Mutex<GateState>,
     changed: Condvar,
 }
@@ -278,7 +278,7 @@ enum GateState {
 
 impl Gate {
     fn new() -> Self {
-        let source = CountingSource::new(MmapSource::new());
+        let source = CheckingSource::new(MmapSource::new());
         Self { source, state: Mutex::new(GateState::Open), changed: Condvar::new() }
     }
 
@@ -390,7 +390,7 @@ fn memory_that_is_free_in_any_shard_is_found() {
 /// It may be moved while its blocks are in use, and holds nothing before the first one.
 #[test]
 fn it_may_be_moved_and_begins_with_nothing() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let first = counted::<SizeClassAllocator<MmapSource>, U4>(&source);
     assert_eq!(source.counts().obtained, 0);
     let held = {

@@ -5,9 +5,9 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::thread;
 
+use crate::support::CheckingSource;
 use crate::support::ledger::{Held, Ledger};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{conformance, fault, layout};
 use context_allocator::size::{U4096, U65536, U262144, U4194304};
 use context_allocator::{
@@ -16,7 +16,7 @@ use context_allocator::{
 };
 
 type Slabs<S = MmapSource> = SlabAllocator<S>;
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 
 fn slabs() -> Slabs {
     SlabAllocator::new(MmapSource::new())
@@ -35,7 +35,7 @@ fn conforms() {
 #[test]
 fn conforms_in_slabs_of_other_sizes() {
     conformance::allocator(|| SlabAllocator::<_, U262144>::new(MmapSource::new()));
-    let arena = ArenaSource::<_, U262144, U262144>::new(CountingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U262144, U262144>::new(CheckingSource::new(MmapSource::new()));
     conformance::allocator(|| SlabAllocator::<_, U262144>::new(&arena));
     conformance::allocator(|| Slabs::new(&arena));
     let usage = arena.usage();
@@ -60,7 +60,7 @@ fn aligned_blocks_are_aligned() {
 }
 
 fn model_of<B: context_allocator::BlockSize>(profile: Profile) {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let mut allocator = SlabAllocator::<_, B>::new(&source);
     for seed in 1..=2 {
         model::run(&allocator, profile.seed(seed));
@@ -85,7 +85,7 @@ fn against_the_model() {
 
 #[test]
 fn regions_that_hold_several_slabs() {
-    let arena = ArenaSource::<_, U4194304, U4194304>::new(CountingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U4194304, U4194304>::new(CheckingSource::new(MmapSource::new()));
     let mut allocator = Slabs::new(&arena);
     for seed in 1..=3 {
         model::run(&allocator, Profile::SMALL.operations(200_000).seed(seed));
@@ -113,7 +113,7 @@ fn every_refusal_is_survived() {
 /// What one class has at hand serves another one when the source refuses.
 #[test]
 fn a_source_that_refuses_makes_classes_share() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let limited = context_allocator::LimitSource::new(&source, 4 * 65536);
     let allocator = Slabs::new(&limited);
     let mut ledger = Ledger::new(&allocator);

@@ -5,13 +5,14 @@ use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 
+use crate::support::CheckingSource;
 use crate::support::ledger::{Ledger, Way};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{fault, layout};
+use context_allocator::testing::RefusingSource;
 use context_allocator::{
-    AllocError, Allocator, BumpAllocator, MemorySource, MmapSource, NonZeroLayout, RefusingSource,
-    RegionSource, SizeClassAllocator, SourceError,
+    AllocError, Allocator, BumpAllocator, MemorySource, MmapSource, NonZeroLayout, RegionSource,
+    SizeClassAllocator, SourceError,
 };
 
 /// What [`Broken`] does wrong.
@@ -148,8 +149,8 @@ fn the_model_repeats_itself() {
 }
 
 /// What `misuse` does wrong to a counting source, in its own words.
-fn mistake(misuse: impl FnOnce(&CountingSource<MmapSource>)) -> Option<String> {
-    let source = CountingSource::new(MmapSource::new());
+fn mistake(misuse: impl FnOnce(&CheckingSource<MmapSource>)) -> Option<String> {
+    let source = CheckingSource::new(MmapSource::new());
     misuse(&source);
     let panic = catch_unwind(AssertUnwindSafe(|| source.assert_all_released())).err()?;
     Some(panic.downcast_ref::<String>().cloned().expect("an assertion with a text"))
@@ -157,7 +158,7 @@ fn mistake(misuse: impl FnOnce(&CountingSource<MmapSource>)) -> Option<String> {
 
 #[test]
 fn the_counting_source_sees_mistakes() {
-    let page = |source: &CountingSource<MmapSource>| source.obtain(layout(4096, 8)).expect("a page");
+    let page = |source: &CheckingSource<MmapSource>| source.obtain(layout(4096, 8)).expect("a page");
     let leak = mistake(|source| assert!(black_box(page(source)).len() >= 4096));
     assert!(leak.expect("a leak is a mistake").contains("leaked"));
     let twice = mistake(|source| {
@@ -187,7 +188,7 @@ fn the_counting_source_sees_mistakes() {
 #[test]
 fn the_refusing_source_refuses_what_it_was_told() {
     let answers = |source: RefusingSource<MmapSource>| {
-        let source = CountingSource::new(source);
+        let source = CheckingSource::new(source);
         let answers: Vec<bool> = (0..4)
             .map(|_| match source.obtain(layout(4096, 8)) {
                 Ok(region) => {

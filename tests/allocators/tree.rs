@@ -4,10 +4,10 @@
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
+use crate::support::CheckingSource;
 use crate::support::conformance;
 use crate::support::ledger::{Ledger, Way};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{fault, layout};
 use context_allocator::size::{U4096, U65536, U262144, U1048576};
 use context_allocator::{
@@ -56,7 +56,7 @@ fn it_conforms_with_merging() {
 
 #[test]
 fn it_conforms_over_an_arena() {
-    let arena = ArenaSource::<_, U65536, U262144>::new(CountingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U65536, U262144>::new(CheckingSource::new(MmapSource::new()));
     conformance::allocator(|| Tree::new(&arena));
     conformance::owns(|| Tree::new(&arena));
     conformance::reset(|| Tree::new(&arena));
@@ -83,10 +83,10 @@ fn it_conforms_in_a_fixed_region() {
 /// Runs the model and checks that every region comes back.
 fn model_over<S: MemorySource, M>(source: S, profile: Profile)
 where
-    M: for<'a> context_allocator::Merging<&'a CountingSource<S>>,
+    M: for<'a> context_allocator::Merging<&'a CheckingSource<S>>,
 {
-    let source = CountingSource::new(source);
-    let mut allocator = MultipleBinarySearchTreeAllocator::<&CountingSource<S>, U32, M>::new(&source);
+    let source = CheckingSource::new(source);
+    let mut allocator = MultipleBinarySearchTreeAllocator::<&CheckingSource<S>, U32, M>::new(&source);
     for round in 0..2 {
         model::run(&allocator, profile.operations(profile.operations / 2).seed(profile.seed + round));
         source.assert_sound();
@@ -174,7 +174,7 @@ fn every_refusal_is_survived() {
 /// What one block needs a region for is obtained once, however often it is allocated and freed.
 #[test]
 fn a_region_at_its_edge_is_kept() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = Tree::new(&source);
     let mut ledger = Ledger::new(&allocator);
     for round in 0..100 {
@@ -232,7 +232,7 @@ fn nearly_all_of_a_region_can_be_live() {
 
 #[test]
 fn blocks_beyond_a_region_have_their_own_and_give_it_back() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = Tree::new(&source);
     let mut ledger = Ledger::new(&allocator);
     let small = ledger.allocate(layout(100, 8)).unwrap();
@@ -251,7 +251,7 @@ fn blocks_beyond_a_region_have_their_own_and_give_it_back() {
 
 #[test]
 fn what_was_needed_once_is_given_back() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let allocator = Tree::new(&source);
     for _ in 0..3 {
         let mut ledger = Ledger::new(&allocator);
@@ -291,7 +291,7 @@ fn aligned_holes_are_found() {
         [(8192, 4096, 1), (8192, 4096, 300), (4096, 4096, 200), (1024, 256, 100), (20_000, 8192, 150)];
     for (size, align, others) in cases {
         let region = vec![std::mem::MaybeUninit::uninit(); 16 << 20].leak();
-        let source = CountingSource::new(RegionSource::new(region));
+        let source = CheckingSource::new(RegionSource::new(region));
         let tree = MultipleBinarySearchTreeAllocator::<_, U32>::new(&source);
         let (aligned, odd, small) = (layout(size, align), layout(size, 8), layout(16, 8));
         let hole = tree.allocate(aligned).expect("memory");
@@ -320,7 +320,7 @@ fn aligned_holes_are_found() {
 /// A program that frees and takes an aligned and another block of one size in turn does not grow.
 #[test]
 fn aligned_blocks_that_come_again_take_no_more_memory() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let tree = MultipleBinarySearchTreeAllocator::<_, U32>::new(&source);
     let (page, odd, small) = (layout(8192, 4096), layout(8192, 8), layout(16, 8));
     let mut held = Vec::new();

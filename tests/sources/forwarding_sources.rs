@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use crate::support::layout;
 use context_allocator::size::{U4096, U65536};
+use context_allocator::testing::RefusingSource;
 use context_allocator::{
     AdjoiningSource, AllocatorSource, ArenaSource, BumpAllocator, CachingSource, CountingSource, Decommit,
     FallbackSource, LimitSource, MemorySource, MmapSource, NonZeroLayout, Obtained, OwnsRegions,
-    PooledSource, RecordingSource, RefusingSource, RegionSource, Remapped, RunSource, SourceError,
+    PooledSource, RecordingSource, RegionSource, Remapped, RunSource, SourceError,
 };
 
 /// A source of maps that writes down which methods are called.

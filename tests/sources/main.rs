@@ -1,7 +1,7 @@
 //! Tests of memory sources that need no process of their own: a module for each thing that is
 //! tested.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 #[cfg(target_os = "linux")]
 mod forwarding_sources;

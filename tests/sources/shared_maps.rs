@@ -7,9 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::ptr::NonNull;
 use std::thread;
 
+use crate::support::CheckingSource;
 use crate::support::forking::in_a_child;
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{conformance, layout};
 use context_allocator::size::{U65536, U1048576};
 use context_allocator::{
@@ -38,19 +38,19 @@ fn they_conform() {
 
 #[test]
 fn allocators_work_on_them() {
-    let index = CountingSource::new(memory());
+    let index = CheckingSource::new(memory());
     let arena: ArenaSource<_, U65536, U1048576> = ArenaSource::new(&index);
     model::run(&SizeClassAllocator::new(&arena), Profile::SMALL.operations(200_000));
     drop(arena);
     index.assert_all_released();
-    let index = CountingSource::new(file());
+    let index = CheckingSource::new(file());
     model::run(&SizeClassAllocator::new(&index), Profile::SMALL.operations(200_000));
     index.assert_all_released();
 }
 
 #[test]
 fn regions_are_aligned_as_asked() {
-    let source = CountingSource::new(memory());
+    let source = CheckingSource::new(memory());
     for power in 0..=30 {
         let wanted = layout(10_000, 1 << power);
         let region = source.obtain(wanted).expect("the address space has room");
@@ -115,7 +115,7 @@ fn what_is_released_becomes_a_hole() {
 
 #[test]
 fn threads_get_ranges_of_their_own() {
-    let source = CountingSource::new(memory());
+    let source = CheckingSource::new(memory());
     thread::scope(|scope| {
         for thread in 1..=4_u8 {
             let source = &source;

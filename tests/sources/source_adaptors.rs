@@ -5,13 +5,14 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::thread;
 
-use crate::support::sources::CountingSource;
+use crate::support::CheckingSource;
 use crate::support::{conformance, layout};
 use context_allocator::size::{U2048, U4096, U8192, U65536, U131072};
+use context_allocator::testing::RefusingSource;
 use context_allocator::{
     AllocError, Allocator, AllocatorSource, ArenaSource, BumpAllocator, CachingSource,
     CountingSource as Counting, FallbackSource, InlineRegion, LimitSource, Locked, MemorySource, MmapSource,
-    OwnsRegions, RefusingSource, RegionSource, SizeClassAllocator, SourceError, SpinFutexLock,
+    OwnsRegions, RegionSource, SizeClassAllocator, SourceError, SpinFutexLock,
 };
 use typenum::{U0, U2};
 
@@ -139,7 +140,7 @@ fn a_limit_holds_to_the_byte() {
 /// Threads that obtain and release at a limit never pass it, and nothing stays charged.
 #[test]
 fn a_limit_holds_between_threads() {
-    let limited = LimitSource::new(CountingSource::new(MmapSource::new()), 3 * 4096);
+    let limited = LimitSource::new(CheckingSource::new(MmapSource::new()), 3 * 4096);
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -160,7 +161,7 @@ fn a_limit_holds_between_threads() {
 
 #[test]
 fn counts_are_those_of_the_index() {
-    let source = Counting::new(CountingSource::new(RefusingSource::once(MmapSource::new(), 2)));
+    let source = Counting::new(CheckingSource::new(RefusingSource::once(MmapSource::new(), 2)));
     let mut held = Vec::new();
     for size in [1, 5000, 9, 100_000] {
         held.extend(obtain(&source, size).map(|region| (region, size)));
@@ -182,7 +183,7 @@ fn counts_are_those_of_the_index() {
 
 #[test]
 fn a_cache_keeps_the_latest_and_gives_them_again() {
-    let source: CachingSource<_, U2> = CachingSource::new(CountingSource::new(MmapSource::new()));
+    let source: CachingSource<_, U2> = CachingSource::new(CheckingSource::new(MmapSource::new()));
     let pages = |count: usize| obtain(&source, count * 4096).expect("memory");
     let (one, two, three) = (pages(1), pages(2), pages(3));
     for (region, count) in [(one, 1), (two, 2), (three, 3)] {
@@ -208,7 +209,7 @@ fn a_cache_keeps_the_latest_and_gives_them_again() {
 /// Whoever had a region before, it goes back with the alignment that it was obtained with.
 #[test]
 fn a_cache_gives_regions_back_as_they_were_obtained() {
-    let index = CountingSource::new(AllocatorSource::of_global(&System));
+    let index = CheckingSource::new(AllocatorSource::of_global(&System));
     for aligns in [[8, 4096], [4096, 8]] {
         let source: CachingSource<_> = CachingSource::new(&index);
         for align in aligns {
@@ -245,7 +246,7 @@ fn a_cache_gives_everything_back_before_it_refuses() {
 
 #[test]
 fn a_cache_gives_everything_back_when_it_goes() {
-    let index = CountingSource::new(MmapSource::new());
+    let index = CheckingSource::new(MmapSource::new());
     let source: CachingSource<_> = CachingSource::new(&index);
     for size in [10, 5000, 50_000] {
         let allocator = BumpAllocator::new(&source);
@@ -259,7 +260,7 @@ fn a_cache_gives_everything_back_when_it_goes() {
 /// Allocators that come and go on threads share what the cache keeps.
 #[test]
 fn a_cache_serves_threads() {
-    let source: CachingSource<_> = CachingSource::new(CountingSource::new(MmapSource::new()));
+    let source: CachingSource<_> = CachingSource::new(CheckingSource::new(MmapSource::new()));
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -276,7 +277,7 @@ fn a_cache_serves_threads() {
 
 #[test]
 fn regions_go_back_to_the_source_they_came_from() {
-    let source = FallbackSource::new(region(10_000), CountingSource::new(MmapSource::new()));
+    let source = FallbackSource::new(region(10_000), CheckingSource::new(MmapSource::new()));
     let first = obtain(&source, 100).expect("the bytes are there");
     let second = obtain(&source, 100).expect("memory");
     assert!(source.first().owns(first.cast()) && !source.first().owns(second.cast()));
@@ -325,7 +326,7 @@ fn errors_of_an_allocator_keep_their_reason() {
 /// nothing is lost.
 #[test]
 fn a_stack_of_sources_loses_nothing() {
-    let index = CountingSource::new(MmapSource::new());
+    let index = CheckingSource::new(MmapSource::new());
     let limited = LimitSource::new(&index, 1 << 20);
     let cache: CachingSource<_> = CachingSource::new(&limited);
     for _ in 0..10 {

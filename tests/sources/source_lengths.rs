@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use crate::support::layout;
 use context_allocator::size::{U32, U4096, U65536, U1048576};
+use context_allocator::testing::RefusingSource;
 use context_allocator::{
     Allocator, ArenaSource, Builder, BumpAllocator, CachingSource, CountingSource, FallbackSource,
     LimitSource, LocalAllocator, MemorySource, MmapSource, MultipleBinarySearchTreeAllocator, NoTier,
-    NonZeroLayout, Obtained, PooledSource, RecordingSource, RefusingSource, RegionSource, Sharded,
-    SourceError, Tiers,
+    NonZeroLayout, Obtained, PooledSource, RecordingSource, RegionSource, Sharded, SourceError, Tiers,
 };
 use typenum::U1;
 

@@ -5,16 +5,17 @@ use std::alloc::System;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
+use crate::support::CheckingSource;
 use crate::support::ledger::Ledger;
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use crate::support::{conformance, layout};
 use context_allocator::size::{U64, U512, U4096};
+use context_allocator::testing::RefusingSource;
 use context_allocator::{
     Allocator, AllocatorSource, BitSetAllocator, BumpAllocator, CachingSource, ContextAllocator,
     CountingSource as Counting, FallbackSource, GlobalAllocToAllocatorAdaptor, InlineRegion, Lifetime,
-    LimitSource, MemorySource, MultipleBinarySearchTreeAllocator, NonZeroLayout, RefusingSource,
-    RegionSource, SizeClassAllocator, SourceError,
+    LimitSource, MemorySource, MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource,
+    SizeClassAllocator, SourceError,
 };
 
 /// What regions are long: a multiple of this, so that most ends are at odd addresses.
@@ -54,7 +55,7 @@ unsafe impl MemorySource for Generous {
     }
 }
 
-type Index = CountingSource<Generous>;
+type Index = CheckingSource<Generous>;
 
 /// Runs the source's conformance, and every allocator's model, on what `make` puts around a source
 /// with index.

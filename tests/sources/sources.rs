@@ -7,13 +7,13 @@ use std::ptr::NonNull;
 use std::sync::Barrier;
 use std::thread;
 
+use crate::support::CheckingSource;
 use crate::support::pattern::{Pattern, bytes};
-use crate::support::sources::CountingSource;
 use crate::support::{conformance, layout};
 use context_allocator::size::{U8, U64, U512, U4096, U8192, U65536, U262144, U1048576, U2097152};
+use context_allocator::testing::RefusingSource;
 use context_allocator::{
-    ArenaSource, BlockSize, MemorySource, MmapSource, NonZeroLayout, RefusingSource, RegionSource,
-    SourceError,
+    ArenaSource, BlockSize, MemorySource, MmapSource, NonZeroLayout, RegionSource, SourceError,
 };
 
 /// A source over `len` bytes that nobody else will use, `skew` bytes beyond a multiple of 64.
@@ -31,7 +31,7 @@ fn memory_maps_conform() {
 
 #[test]
 fn memory_maps_are_whole_pages_at_any_alignment() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     for power in 0..=30 {
         let wanted = layout(10_000, 1 << power);
         let region = source.obtain(wanted).expect("the address space has room");
@@ -117,7 +117,7 @@ fn a_region_goes_to_one_of_many_threads() {
 }
 
 fn arena_conforms<B: BlockSize, C: BlockSize>() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     conformance::source(|| ArenaSource::<_, B, C>::new(&source), B::BYTES.min(1 << 20));
     conformance::forwarded_source(|| ArenaSource::<_, B, C>::new(&source), B::BYTES.min(1 << 20));
     source.assert_all_released();
@@ -142,7 +142,7 @@ fn arenas_conform() {
 /// Four threads obtain, fill, check and release at once, while a fifth reclaims; some blocks are
 /// released by a thread that did not obtain them.
 fn threads<B: BlockSize, C: BlockSize>() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let arena = ArenaSource::<_, B, C>::new(&source);
     let wanted = layout(B::BYTES, 8);
     let hands = thread::scope(|scope| {
@@ -219,7 +219,7 @@ impl Block {
 
 #[test]
 fn reclaim_returns_wholly_free_chunks_only() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let arena = ArenaSource::<_, U64, U512>::new(&source);
     let wanted = layout(64, 8);
     assert_eq!(arena.reclaim(&mut |_| ()), 0);
@@ -261,7 +261,7 @@ fn reclaim_returns_wholly_free_chunks_only() {
 
 #[test]
 fn a_chunk_cut_in_part_leaves_with_its_uncut_blocks() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let arena = ArenaSource::<_, U64, U4096>::new(&source);
     let first = Block::obtain(&arena, layout(1, 1), 1);
     let start = first.address();
@@ -306,7 +306,7 @@ fn an_arena_says_why_it_refuses() {
 /// A chunk with a block that was never released is leaked: the block stays usable.
 #[test]
 fn a_dropped_arena_keeps_the_chunks_that_are_in_use() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let arena = ArenaSource::<_, U4096, U8192>::new(&source);
     let blocks: Vec<_> = (0..4).map(|number| Block::obtain(&arena, layout(4096, 8), number)).collect();
     let [first, second, third, fourth] = blocks.try_into().expect("four blocks");
@@ -321,7 +321,7 @@ fn a_dropped_arena_keeps_the_chunks_that_are_in_use() {
 
 #[test]
 fn an_arena_of_an_arena() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let outer = ArenaSource::<_, U65536, U262144>::new(&source);
     conformance::source(|| ArenaSource::<_, U512, U65536>::new(&outer), 512);
     assert_eq!(outer.usage().unused, outer.usage().obtained);

@@ -18,7 +18,7 @@ use context_allocator::switch::TierSet;
 use context_allocator::{Declaration, Heap, Statistics, SwitchableAllocator};
 
 use super::pattern::{Pattern, bytes};
-use super::sources::CountingSource;
+use super::CheckingSource;
 
 /// What differs between the test binaries.
 #[derive(Clone, Copy, Debug)]
@@ -296,8 +296,8 @@ pub fn at_rest<D: Declaration>(allocator: &SwitchableAllocator<D>) -> Statistics
 pub fn run<D: Declaration, S>(
     allocator: &'static SwitchableAllocator<D>,
     plan: Plan,
-    coroutine: &CountingSource<S>,
-    thread: &CountingSource<S>,
+    coroutine: &CheckingSource<S>,
+    thread: &CheckingSource<S>,
 ) -> Statistics
 where
     <D::Tiers as TierSet>::Coroutine: LocalAllocator,

@@ -9,9 +9,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::support::CheckingSource;
 use crate::support::layout;
 use crate::support::ledger::{Held, Ledger, Way};
-use crate::support::sources::CountingSource;
 use context_allocator::LocalAllocator;
 use context_allocator::size::{U16384, U65536};
 use context_allocator::switch::TierSet;
@@ -54,16 +54,16 @@ unsafe impl MemorySource for Refusing {
 }
 
 /// All regions of all tiers and all large objects.
-static SOURCE: CountingSource<Refusing> = CountingSource::new(Refusing(MmapSource::new()));
+static SOURCE: CheckingSource<Refusing> = CheckingSource::new(Refusing(MmapSource::new()));
 
 struct LargeToo;
 
 impl Policy for LargeToo {
-    type Large = CountingSource<Refusing>;
+    type Large = CheckingSource<Refusing>;
     const LARGE: &'static Self::Large = &SOURCE;
 }
 
-type Source = &'static CountingSource<Refusing>;
+type Source = &'static CheckingSource<Refusing>;
 
 /// The requests are counted for the process, so one test at a time.
 fn alone() -> MutexGuard<'static, ()> {

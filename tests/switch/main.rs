@@ -1,7 +1,7 @@
 //! Tests of the switchable allocator that need no process of their own: a module for each thing
 //! that is tested.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 
 mod faults;
 mod fork_shared;

@@ -7,23 +7,23 @@ use std::ffi::c_void;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 
+use crate::support::CheckingSource;
 use crate::support::layout;
 use crate::support::ledger::{Held, Ledger, Way};
 use crate::support::model::{self, Profile};
-use crate::support::sources::CountingSource;
 use context_allocator::size::{U4096, U65536, U1048576};
 use context_allocator::{
     ArenaSource, Builder, BumpAllocator, CountingPolicy, Declaration, MmapSource, SlabAllocator,
     SwitchableAllocator, Tiers,
 };
 
-type Counting = CountingSource<MmapSource>;
+type Counting = CheckingSource<MmapSource>;
 type Contexts = BumpAllocator<ArenaSource<MmapSource>>;
 
 /// Declares a switchable allocator with slabs in its thread tier, over a source of its own.
 macro_rules! slabs {
     ($allocator:ident over $source:ident: $slabs:ty, $new:expr) => {
-        static $source: Counting = CountingSource::new(MmapSource::new());
+        static $source: Counting = CheckingSource::new(MmapSource::new());
         context_allocator::switchable_allocator!(
             static $allocator: Tiers<Contexts, $slabs, System, CountingPolicy> = Builder::new()
                 .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))

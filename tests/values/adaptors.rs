@@ -3,10 +3,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 
+use crate::support::CheckingSource;
 use crate::support::conformance;
 use crate::support::model::{self, Profile};
 use crate::support::pattern::{Pattern, bytes};
-use crate::support::sources::CountingSource;
 use context_allocator::{
     Allocator, AllocatorAdaptor, BumpAllocator, GlobalAllocToAllocatorAdaptor, Locked, MmapSource,
     SizeClassAllocator, SpinFutexLock,
@@ -144,7 +144,7 @@ fn global_alloc_refuses<G: GlobalAlloc>(global: &G) {
 
 #[test]
 fn global_alloc_of_each_allocator() {
-    let source = CountingSource::new(MmapSource::new());
+    let source = CheckingSource::new(MmapSource::new());
     let bump = BumpAllocator::new(&source).adapt();
     let size_class = SizeClassAllocator::new(&source).adapt();
     let locked = Locked::<SpinFutexLock, _>::new(SizeClassAllocator::new(&source)).adapt();
@@ -188,8 +188,8 @@ macro_rules! through_the_trait {
         mod $module {
 
             use super::{conformance, layout, system};
+            use crate::support::CheckingSource;
             use crate::support::model::{self, Profile};
-            use crate::support::sources::CountingSource;
             use context_allocator::{
                 AllocToAllocatorAdaptor, Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout,
                 SizeClassAllocator, SpinFutexLock,
@@ -320,7 +320,7 @@ macro_rules! through_the_trait {
 
             #[test]
             fn no_bytes_of_each_allocator() {
-                let source = CountingSource::new(MmapSource::new());
+                let source = CheckingSource::new(MmapSource::new());
                 no_bytes(&BumpAllocator::new(&source).adapt());
                 no_bytes(&SizeClassAllocator::new(&source).adapt());
                 no_bytes(&Locked::<SpinFutexLock, _>::new(BumpAllocator::new(&source)).adapt());
@@ -331,7 +331,7 @@ macro_rules! through_the_trait {
 
             #[test]
             fn blocks_of_no_bytes_need_no_region() {
-                let source = CountingSource::new(MmapSource::new());
+                let source = CheckingSource::new(MmapSource::new());
                 let adaptor = BumpAllocator::new(&source).adapt();
                 for align in [1, 4096] {
                     let block = ForeignAllocator::allocate(&adaptor, layout(0, align)).expect("nothing");

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
-use crate::support::sources::CountingSource;
+use crate::support::CheckingSource;
 use allocator_api2_02::alloc::{Allocator as ForeignAllocator, Global};
 use allocator_api2_02::boxed::Box;
 use allocator_api2_02::vec::Vec;
@@ -17,7 +17,7 @@ use context_allocator::{
 };
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 
-type Source = CountingSource<MmapSource>;
+type Source = CheckingSource<MmapSource>;
 type Map<K, V, A> = HashMap<K, V, DefaultHashBuilder, A>;
 
 /// Works with vectors, boxes and maps that borrow `allocator`, of elements with and without a size.

@@ -1,7 +1,7 @@
 //! Tests of collections, values and adaptors to other traits that need no process of their own: a
 //! module for each thing that is tested.
 
-#![cfg(feature = "std")]
+#![cfg(feature = "testing")]
 #![cfg_attr(feature = "nightly", feature(allocator_api, btreemap_alloc))]
 
 mod adaptors;

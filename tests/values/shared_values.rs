@@ -9,9 +9,10 @@ use std::pin::Pin;
 use std::thread;
 
 use context_allocator::collections::{Arc, Rc, RcWeak, Vec};
+use context_allocator::testing::RefusingSource;
 use context_allocator::{
     AllocError, Allocator, BumpAllocator, GlobalAllocToAllocatorAdaptor, Locked, MmapSource, NonZeroLayout,
-    RefusingSource, SizeClassAllocator, SourceError, SpinFutexLock,
+    SizeClassAllocator, SourceError, SpinFutexLock,
 };
 use std::alloc::System;
 use std::ptr::NonNull;

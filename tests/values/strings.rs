@@ -5,7 +5,8 @@ use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use context_allocator::collections::String;
-use context_allocator::{Allocator, BumpAllocator, MmapSource, RefusingSource, SizeClassAllocator};
+use context_allocator::testing::RefusingSource;
+use context_allocator::{Allocator, BumpAllocator, MmapSource, SizeClassAllocator};
 
 const CHARACTERS: [char; 8] = ['a', 'ß', '€', '😀', '\u{0}', 'Z', '\u{7ff}', '\u{10ffff}'];
 

@@ -4,9 +4,7 @@ use generic_array::ArrayLength;
 
 #[cfg(feature = "std")]
 use crate::source::MmapSource;
-use crate::source::{
-    CachingSource, CountingSource, LimitSource, MemorySource, RecordingSource, RefusingSource,
-};
+use crate::source::{CachingSource, CountingSource, LimitSource, MemorySource, RecordingSource};
 
 mod sealed {
     pub trait Sealed {}
@@ -47,8 +45,6 @@ unsafe impl<S: AdjoiningSource> AdjoiningSource for LimitSource<S> {}
 unsafe impl<S: AdjoiningSource> AdjoiningSource for CountingSource<S> {}
 // SAFETY: As for a limit.
 unsafe impl<S: AdjoiningSource, N: ArrayLength> AdjoiningSource for CachingSource<S, N> {}
-// SAFETY: The regions are those of the source behind it.
-unsafe impl<S: AdjoiningSource> AdjoiningSource for RefusingSource<S> {}
 // SAFETY: The regions are those of the source behind it.
 unsafe impl<S: AdjoiningSource> AdjoiningSource for RecordingSource<S> {}
 

@@ -10,8 +10,11 @@
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
+use std::vec::Vec;
 
-use context_allocator::{AllocError, Allocator, NonZeroLayout, ResizeInPlace};
+use crate::alloc::{Allocator, ResizeInPlace};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 
 use super::pattern::{Pattern, bytes};
 
@@ -40,6 +43,7 @@ impl Held {
     }
 
     /// The real length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "no block is empty")]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -103,6 +107,11 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
     /// How many blocks it holds.
     pub fn len(&self) -> usize {
         self.blocks.len()
+    }
+
+    /// Whether it holds no block.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
     }
 
     /// Bytes of the blocks, by real length.

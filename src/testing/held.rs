@@ -8,13 +8,15 @@
 //! are allocated, or freed in the order of their age; and against the most that was live, where any
 //! may be freed.
 
-use context_allocator::{Allocator, NonZeroLayout};
+use crate::alloc::Allocator;
+use crate::layout::NonZeroLayout;
 use fastrand::Rng;
+use std::vec::Vec;
 
+use super::checking::{CheckingSource, Counts};
 use super::layout;
 use super::ledger::Ledger;
 use super::model::{self, Profile};
-use super::sources::{CountingSource, Counts};
 
 /// What the documentation of an allocator says under "Held memory".
 #[derive(Clone, Copy, Debug)]
@@ -272,7 +274,7 @@ impl<'a, A: Allocator, F: Fn() -> Counts> Work<'a, A, F> {
 /// Runs all workloads on an allocator over this source, with blocks of up to `largest` bytes.
 pub fn workloads<A: Allocator>(
     allocator: &A,
-    source: &CountingSource<impl context_allocator::MemorySource>,
+    source: &CheckingSource<impl crate::source::MemorySource>,
     promise: Promise,
     largest: usize,
 ) {
@@ -307,7 +309,7 @@ pub fn workloads<A: Allocator>(
 /// allocator is then left with what it needed.
 pub fn ping_pong<A: Allocator>(
     allocator: &A,
-    source: &CountingSource<impl context_allocator::MemorySource>,
+    source: &CheckingSource<impl crate::source::MemorySource>,
     sizes: &[usize],
 ) {
     for &size in sizes {

@@ -4,8 +4,11 @@
 //! follow from the profile's seed alone, so a failure repeats.
 
 use std::hint::black_box;
+use std::vec::Vec;
 
-use context_allocator::{AllocError, Allocator, NonZeroLayout};
+use crate::alloc::Allocator;
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
 use fastrand::Rng;
 
 use super::layout;

@@ -1,13 +1,14 @@
 //! The contracts of the capability traits.
 
+use std::boxed::Box;
 use std::hint::black_box;
 use std::ptr::NonNull;
 
-use context_allocator::{Allocator, Owns, Reset, ResizeInPlace};
+use crate::alloc::{Allocator, Owns, Reset, ResizeInPlace};
 
-use super::super::layout;
-use super::super::ledger::{Ledger, Way};
 use super::{alignments, impossible_sizes, sizes};
+use crate::testing::layout;
+use crate::testing::ledger::{Ledger, Way};
 
 /// Tests `ResizeInPlace`: a success leaves the block where it is with its contents, a failure
 /// changes nothing. Returns how often blocks grew and shrank in place, for the caller to compare

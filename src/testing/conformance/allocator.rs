@@ -3,15 +3,18 @@
 //! The [`Ledger`] checks length, alignment, overlap and contents at each step; what is here makes
 //! the steps.
 
+use std::boxed::Box;
 use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::vec::Vec;
 
-use context_allocator::{Allocator, NonZeroLayout};
+use crate::alloc::Allocator;
+use crate::layout::NonZeroLayout;
 
-use super::super::layout;
-use super::super::ledger::{Ledger, Way};
 use super::{LARGEST, alignments, impossible_sizes, sizes};
+use crate::testing::layout;
+use crate::testing::ledger::{Ledger, Way};
 
 /// Tests everything that the `Allocator` contract says of one value.
 ///

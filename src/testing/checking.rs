@@ -1,26 +1,28 @@
 //! A source that checks whoever uses it.
 //!
-//! It may stand under a `#[global_allocator]`: its index are kept in memory from `System`, and a
+//! It may stand under a `#[global_allocator]`: its index is kept in memory from `System`, and a
 //! mistake is written down rather than reported by a panic, since no method of a source may unwind.
 
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::source::{MemorySource, Obtained};
 use allocator_api2_02::alloc::System;
 use allocator_api2_02::vec::Vec;
-use context_allocator::{MemorySource, NonZeroLayout, Obtained, SourceError};
 
 /// A source that passes on what another gives, counts it, and knows each region that is held.
 ///
 /// A release that fits no held region is not passed on but remembered as the source's fault;
 /// [`assert_sound`](Self::assert_sound) reports it.
 #[derive(Debug)]
-pub struct CountingSource<S> {
+pub struct CheckingSource<S> {
     source: S,
     index: Mutex<Index>,
 }
 
-/// What a [`CountingSource`] counted.
+/// What a [`CheckingSource`] counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Regions obtained.
@@ -52,7 +54,7 @@ struct Index {
     fault: Option<&'static str>,
 }
 
-impl<S> CountingSource<S> {
+impl<S> CheckingSource<S> {
     /// Counts what `source` gives from now on.
     pub const fn new(source: S) -> Self {
         let index = Index {
@@ -132,7 +134,7 @@ impl Index {
         counts.most_bytes = counts.most_bytes.max(counts.bytes);
     }
 
-    /// Takes the region out of the index, or remembers why it is not in them.
+    /// Takes the region out of the index, or remembers why it is not in it.
     fn leave(&mut self, start: usize, len: usize, layout: NonZeroLayout) -> Option<()> {
         let Ok(at) = self.regions.binary_search_by_key(&start, |region| region.start) else {
             self.fault = Some("a region was released that is not held");
@@ -157,9 +159,9 @@ impl Index {
 }
 
 // SAFETY: Regions are those of the source behind it, passed on as they are; a release is passed on
-// only where the index say that the region is held and fits. The mutex does not allocate, the index
-// grow in memory of `System`.
-unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
+// only where the index says that the region is held and fits. The mutex does not allocate, the index
+// grows in memory of `System`.
+unsafe impl<S: MemorySource> MemorySource for CheckingSource<S> {
     const ZEROED: bool = S::ZEROED;
     const MIN_ALIGN: usize = S::MIN_ALIGN;
     const MAX_REGION: usize = S::MAX_REGION;
@@ -201,7 +203,7 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        // The index come first: once released, the same address may be obtained on another thread.
+        // The index comes first: once released, the same address may be obtained on another thread.
         let left = self.index().leave(region.cast::<u8>().addr().get(), region.len(), layout);
         if left.is_some() {
             // SAFETY: The caller's promises, and the index agree.

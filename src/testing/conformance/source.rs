@@ -1,17 +1,21 @@
-//! The contract of `MemorySource`, line by line, through a [`CountingSource`], which checks each
+//! The contract of `MemorySource`, line by line, through a [`CheckingSource`], which checks each
 //! region.
 
+use std::boxed::Box;
 use std::hint::black_box;
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::vec::Vec;
 
-use context_allocator::{MemorySource, NonZeroLayout, Obtained, SourceError};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::source::{MemorySource, Obtained};
 
-use super::super::layout;
-use super::super::pattern::{Pattern, bytes};
-use super::super::sources::CountingSource;
 use super::{alignments, impossible_sizes, sizes};
+use crate::testing::CheckingSource;
+use crate::testing::layout;
+use crate::testing::pattern::{Pattern, bytes};
 
 /// A region of a source, filled with a pattern, released when it is dropped.
 struct Region<'a, S: MemorySource> {
@@ -93,7 +97,7 @@ impl<S: MemorySource> Drop for Region<'_, S> {
 pub fn source<S: MemorySource>(make: impl Fn() -> S, largest: usize) {
     assert!(largest <= S::MAX_REGION && S::MIN_ALIGN.is_power_of_two());
     assert!(S::BLOCK == 0 || S::BLOCK.is_power_of_two());
-    let counting = || CountingSource::new(make());
+    let counting = || CheckingSource::new(make());
     for test in [one_at_a_time, many_at_a_time, lengths_between, refusals_change_nothing, fork_hooks] {
         let source = counting();
         test(&source, largest);
@@ -136,7 +140,7 @@ fn layouts(largest: usize) -> impl Iterator<Item = NonZeroLayout> {
     })
 }
 
-fn one_at_a_time<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
+fn one_at_a_time<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
     for (number, layout) in (0..).zip(layouts(largest)) {
         let region = Region::obtain(source, layout, number).expect("the source gives this");
         region.verify();
@@ -146,7 +150,7 @@ fn one_at_a_time<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
     }
 }
 
-fn many_at_a_time<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
+fn many_at_a_time<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
     let mut held = Vec::new();
     for (number, layout) in (0..).zip(layouts(largest)) {
         match Region::obtain(source, layout, number) {
@@ -164,7 +168,7 @@ fn many_at_a_time<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
 }
 
 /// Whatever is preferred, a region of the least length comes, and is all that it is said to be.
-fn lengths_between<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
+fn lengths_between<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
     for (number, least) in (0..).zip(layouts(largest).step_by(11)) {
         let size = least.size();
         let preferred =
@@ -176,7 +180,7 @@ fn lengths_between<S: MemorySource>(source: &CountingSource<S>, largest: usize) 
     assert!(largest_is_least.expect("the source gives its largest").region.len() >= largest);
 }
 
-fn refusals_change_nothing<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
+fn refusals_change_nothing<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
     let held = Region::obtain(source, layout(largest, 1), 7).expect("the source gives its largest");
     let beyond = S::MAX_REGION.checked_add(1);
     for size in impossible_sizes().chain(beyond) {
@@ -197,7 +201,7 @@ fn refusals_change_nothing<S: MemorySource>(source: &CountingSource<S>, largest:
     Region::obtain(source, layout(largest, 1), 8).expect("the source gives its largest").verify();
 }
 
-fn fork_hooks<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
+fn fork_hooks<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
     for number in 0..3 {
         let held = Region::obtain(source, layout(largest, 1), number).expect("the source gives its largest");
         // SAFETY: The call that follows is the other one.
@@ -209,7 +213,7 @@ fn fork_hooks<S: MemorySource>(source: &CountingSource<S>, largest: usize) {
 }
 
 /// Moving the source leaves its regions where they are.
-fn moved<S: MemorySource>(source: CountingSource<S>, largest: usize) {
+fn moved<S: MemorySource>(source: CheckingSource<S>, largest: usize) {
     let before = Region::obtain(&source, layout(largest, 1), 3).expect("the source gives its largest");
     let (region, layout, pattern, fitting) = (before.region, before.layout, before.pattern, before.fitting);
     std::mem::forget(before);

@@ -2,10 +2,11 @@
 
 use core::ptr::NonNull;
 
-use super::through::{pass_on, pass_on_decommit, pass_on_kept, pass_on_owns};
-use super::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
+use crate::alloc::AdjoiningSource;
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
+use crate::source::through::{pass_on, pass_on_decommit, pass_on_kept, pass_on_owns};
+use crate::source::{Decommit, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::const_fn;
 
@@ -16,7 +17,8 @@ use crate::sync::const_fn;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout, RefusingSource};
+/// use context_allocator::testing::RefusingSource;
+/// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout};
 ///
 /// let source = RefusingSource::from(MmapSource::new(), 1);
 /// let allocator = BumpAllocator::new(&source);
@@ -138,3 +140,6 @@ unsafe impl<S: Decommit> Decommit for RefusingSource<S> {
         unsafe { self.source.take_out(range, new) }
     }
 }
+
+// SAFETY: The regions are those of the source behind it.
+unsafe impl<S: AdjoiningSource> AdjoiningSource for RefusingSource<S> {}

@@ -3,15 +3,18 @@
 use std::ptr::NonNull;
 use std::thread;
 
-use context_allocator::{Allocator, LocalAllocator, MemorySource, MmapSource, NonZeroLayout, SourceError};
+use crate::alloc::{Allocator, LocalAllocator};
+use crate::error::SourceError;
+use crate::layout::NonZeroLayout;
+use crate::source::{MemorySource, MmapSource};
 
-use super::super::ledger::Ledger;
-use super::super::sources::CountingSource;
-use super::super::{fault, layout};
 use super::{alignments, allocator, sizes};
+use crate::testing::CheckingSource;
+use crate::testing::ledger::Ledger;
+use crate::testing::{fault, layout};
 
 /// The allocator under test over the suite's source.
-type Over<'a, A> = <A as LocalAllocator>::WithSource<&'a CountingSource<MmapSource>>;
+type Over<'a, A> = <A as LocalAllocator>::WithSource<&'a CheckingSource<MmapSource>>;
 
 /// Tests that `A`, rebuilt over the suite's own sources, is what a tier needs, and everything that
 /// [`allocator`] tests.
@@ -29,8 +32,8 @@ pub fn local_allocator<A: LocalAllocator>() {
 
 /// Runs `test` on a new allocator over a counting source, and checks that all is released in the
 /// end.
-fn counted<A: LocalAllocator>(test: impl FnOnce(Over<'_, A>, &CountingSource<MmapSource>)) {
-    let source = CountingSource::new(MmapSource::new());
+fn counted<A: LocalAllocator>(test: impl FnOnce(Over<'_, A>, &CheckingSource<MmapSource>)) {
+    let source = CheckingSource::new(MmapSource::new());
     test(Over::<A>::new_in(&source), &source);
     source.assert_all_released();
 }
@@ -82,7 +85,7 @@ fn recycling<A: LocalAllocator>() {
 }
 
 /// Allocates until several regions are held, and leaves the blocks.
-fn fill<A: Allocator>(allocator: &A, source: &CountingSource<MmapSource>) {
+fn fill<A: Allocator>(allocator: &A, source: &CheckingSource<MmapSource>) {
     let mut ledger = Ledger::new(allocator);
     for _ in 0..10_000 {
         if source.counts().held >= 3 {
@@ -184,8 +187,8 @@ fn refused<A: LocalAllocator>() {
         fault::work(&allocator, A::LARGEST.min(1024));
     });
     assert!(requests >= 2, "the workload needs one region only");
-    let exhausted = CountingSource::new(NoSource);
-    let allocator = A::WithSource::<&CountingSource<NoSource>>::new_in(&exhausted);
+    let exhausted = CheckingSource::new(NoSource);
+    let allocator = A::WithSource::<&CheckingSource<NoSource>>::new_in(&exhausted);
     assert!(fault::work(&allocator, 1024) > 0);
     assert!(exhausted.counts().refused > 0);
 }

@@ -1,15 +1,19 @@
 //! Fault injection: a workload over a source that refuses, at each request in turn.
 
 use std::sync::Arc;
+use std::vec::Vec;
 
-use context_allocator::{Allocator, MemorySource, MmapSource, NonZeroLayout, RefusingSource};
+use super::RefusingSource;
+use crate::alloc::Allocator;
+use crate::layout::NonZeroLayout;
+use crate::source::{MemorySource, MmapSource};
 
+use super::CheckingSource;
 use super::layout;
 use super::ledger::{Ledger, Way};
-use super::sources::CountingSource;
 
 /// The source that a workload runs over.
-pub type FaultySource<S = MmapSource> = CountingSource<RefusingSource<S>>;
+pub type FaultySource<S = MmapSource> = CheckingSource<RefusingSource<S>>;
 
 /// Runs `workload` over memory maps, first with no refusal, then with each of its requests refused,
 /// alone and with all that follow. Returns how many requests the undisturbed run made.
@@ -27,7 +31,7 @@ pub fn every_request_to<S: MemorySource>(
     workload: impl Fn(&Arc<FaultySource<S>>),
 ) -> usize {
     let run = |source: RefusingSource<S>| {
-        let source = Arc::new(CountingSource::new(source));
+        let source = Arc::new(CheckingSource::new(source));
         workload(&source);
         source.assert_all_released();
         assert_eq!(Arc::strong_count(&source), 1, "the workload kept its source");
