@@ -15,7 +15,8 @@ use core::ptr::{NonNull, null_mut};
 use super::ground::{Door, Ground, Place};
 use crate::layout::NonZeroLayout;
 use crate::switch::balance::Frees;
-use crate::switch::control::{Control, ControlRef, HeapTier, Local, Phase};
+use crate::switch::control::{Control, ControlRef, HeapTier, Phase};
+use crate::switch::local::Local;
 use crate::switch::remote_cache::RemoteCache;
 use crate::sync::{Batch, RemoteBlock};
 

@@ -6,8 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-use typenum::Unsigned;
-
 pub use typenum::consts::{
     U8, U16, U32, U64, U128, U256, U512, U1024, U2048, U4096, U8192, U16384, U32768, U65536, U131072,
     U262144, U524288, U1048576, U2097152, U4194304, U8388608, U16777216, U33554432, U67108864, U134217728,
@@ -19,9 +17,31 @@ pub use typenum::consts::{
 /// A region that stands in a tier of the switchable allocator covers whole slices.
 pub const SLICE: usize = 64 * 1024;
 
-mod sealed {
-    pub trait Sealed {}
+/// Implements a trait with one constant, such as [`BlockSize`], for the `typenum` numbers listed,
+/// and seals it: the trait has the bound `sealed::Sealed`. A number that does not satisfy the
+/// condition does not compile. In tests, `ALL` has the numbers in their order.
+macro_rules! typenum_counts {
+    ($trait:ident::$constant:ident, |$number:ident| $valid:expr; $($count:ident),* $(,)?) => {
+        mod sealed {
+            pub trait Sealed {}
+        }
+
+        $(
+            impl sealed::Sealed for ::typenum::consts::$count {}
+            impl $trait for ::typenum::consts::$count {
+                const $constant: usize = {
+                    let $number = <::typenum::consts::$count as ::typenum::Unsigned>::USIZE;
+                    assert!($valid);
+                    $number
+                };
+            }
+        )*
+
+        #[cfg(test)]
+        const ALL: &[usize] = &[$(<::typenum::consts::$count as $trait>::$constant),*];
+    };
 }
+pub(crate) use typenum_counts;
 
 /// The size of a block in bytes, as a `typenum` power of two.
 #[diagnostic::on_unimplemented(
@@ -35,25 +55,7 @@ pub trait BlockSize: sealed::Sealed + 'static {
     const BYTES: usize;
 }
 
-macro_rules! block_sizes {
-    ($($size:ident),* $(,)?) => {
-        $(
-            impl sealed::Sealed for $size {}
-            impl BlockSize for $size {
-                const BYTES: usize = {
-                    let bytes = <$size as Unsigned>::USIZE;
-                    assert!(bytes.is_power_of_two() && bytes >= 8);
-                    bytes
-                };
-            }
-        )*
-
-        #[cfg(test)]
-        const ALL: &[usize] = &[$(<$size as BlockSize>::BYTES),*];
-    };
-}
-
-block_sizes!(
+typenum_counts!(BlockSize::BYTES, |bytes| bytes.is_power_of_two() && bytes >= 8;
     U8,
     U16,
     U32,

@@ -25,6 +25,7 @@ use core::ptr::NonNull;
 
 use super::balance::{Balance, Frees};
 use super::context::{Context, tier};
+use super::local::Local;
 use crate::layout::NonZeroLayout;
 use crate::list::{Linked, Links, List};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -195,63 +196,6 @@ impl Shared {
 const ENTERED: u8 = 1;
 /// The handle was dropped while the heap was entered; whoever leaves it retires it.
 const DROPPED: u8 = 2;
-
-/// The part of a control block that the heap's user touches.
-#[derive(Debug)]
-pub(crate) struct Local {
-    state: AtomicU8,
-    /// While the heap is entered: the context that it was entered from.
-    outer: Cell<Context>,
-    /// Blocks handed out minus blocks freed by the heap's user. Written by plain stores; atomic so
-    /// that statistics may read it.
-    live: AtomicUsize,
-    /// The same in bytes, if they are counted.
-    live_bytes: AtomicUsize,
-}
-
-impl Local {
-    fn new() -> Self {
-        Self {
-            state: AtomicU8::new(0),
-            outer: Cell::new(Context::DEFAULT),
-            live: AtomicUsize::new(0),
-            live_bytes: AtomicUsize::new(0),
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn live(&self) -> usize {
-        self.live.load(Relaxed)
-    }
-
-    #[inline(always)]
-    pub(crate) fn live_bytes(&self) -> usize {
-        self.live_bytes.load(Relaxed)
-    }
-
-    #[inline(always)]
-    pub(crate) fn count_allocated(&self) {
-        self.live.store(self.live() + 1, Relaxed);
-    }
-
-    #[inline(always)]
-    pub(crate) fn count_freed(&self) {
-        // Never below zero: each block freed here was counted when it was handed out. Wrapping only
-        // spares the test.
-        self.live.store(self.live().wrapping_sub(1), Relaxed);
-    }
-
-    /// Adds blocks that an allocator which counts them itself has handed out, or got back.
-    #[inline]
-    pub(crate) fn add_live(&self, more: isize) {
-        self.live.store(self.live().wrapping_add_signed(more), Relaxed);
-    }
-
-    #[inline(always)]
-    pub(crate) fn add_bytes(&self, bytes: isize) {
-        self.live_bytes.store(self.live_bytes().wrapping_add_signed(bytes), Relaxed);
-    }
-}
 
 /// A heap: what any thread may touch, what its user may, and the allocator.
 #[repr(C)]
@@ -484,8 +428,7 @@ impl ControlRef {
         self.remote.clear();
         self.remote_bytes.store(0, Relaxed);
         let local = self.any_local();
-        local.live.store(0, Relaxed);
-        local.live_bytes.store(0, Relaxed);
+        local.clear_counts();
         local.state.store(0, Relaxed);
     }
 }

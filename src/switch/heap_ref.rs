@@ -19,7 +19,8 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 
 use super::allocator::{CacheOf, Declaration, HeapAllocator, HeapsOf, Thread, TierSource};
-use super::control::{Control, ControlRef, HeapTier, Local, Shared};
+use super::control::{Control, ControlRef, HeapTier, Shared};
+use super::local::Local;
 use crate::alloc::{LocalAllocator, ThreadCacheFor};
 use crate::layout::NonZeroLayout;
 use crate::sync::atomic::Ordering::Relaxed;

@@ -37,6 +37,7 @@ mod heap_ref;
 mod heaps;
 pub(crate) mod hooks;
 mod large;
+pub(crate) mod local;
 pub(crate) mod parking;
 mod pool;
 pub(crate) mod remote_cache;

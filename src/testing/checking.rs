@@ -1,7 +1,7 @@
-//! A source that checks whoever uses it.
+//! A source that checks the allocator above it.
 //!
-//! It may stand under a `#[global_allocator]`: its index is kept in memory from `System`, and a
-//! mistake is written down rather than reported by a panic, since no method of a source may unwind.
+//! It may stand under a `#[global_allocator]`: its index lies in memory of `System`, and it records
+//! a mistake instead of a panic, since no method of a source may unwind.
 
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -159,8 +159,8 @@ impl Index {
 }
 
 // SAFETY: Regions are those of the source behind it, passed on as they are; a release is passed on
-// only where the index says that the region is held and fits. The mutex does not allocate, the index
-// grows in memory of `System`.
+// only if the index says that the region is held and fits. The mutex does not allocate, and the
+// index grows in memory of `System`.
 unsafe impl<S: MemorySource> MemorySource for CheckingSource<S> {
     const ZEROED: bool = S::ZEROED;
     const MIN_ALIGN: usize = S::MIN_ALIGN;

@@ -33,7 +33,8 @@
 //! use context_allocator::{BumpAllocator, MmapSource};
 //!
 //! conformance::allocator(|| BumpAllocator::new(MmapSource::new()));
-//! let tally = model::run(&BumpAllocator::new(MmapSource::new()), Profile::SMALL.operations(10_000));
+//! let profile = Profile::SMALL.operations(10_000);
+//! let tally = model::run(&BumpAllocator::new(MmapSource::new()), profile);
 //! assert!(tally.allocated > 0);
 //! fault::every_request(|source| {
 //!     fault::work(&BumpAllocator::new(Arc::clone(source)), 4096);

@@ -17,8 +17,8 @@ use context_allocator::LocalAllocator;
 use context_allocator::switch::TierSet;
 use context_allocator::{Declaration, Heap, Statistics, SwitchableAllocator};
 
-use super::pattern::{Pattern, bytes};
 use super::CheckingSource;
+use super::pattern::{Pattern, bytes};
 
 /// What differs between the test binaries.
 #[derive(Clone, Copy, Debug)]

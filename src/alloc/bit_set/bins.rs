@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn bins_are_in_the_order_of_lengths() {
         let mut before = UNTOLD;
-        for len in 1..=super::super::MOST_BLOCKS {
+        for len in 1..=super::super::allocator::MOST_BLOCKS {
             let bin = bin_of(len);
             assert!(bin == before || bin == before + 1, "{len} blocks are in bin {bin} behind {before}");
             assert!(len > EXACT || usize::from(bin) == len);

@@ -2,11 +2,12 @@
 
 use core::ptr::NonNull;
 
+use super::BitSetAllocator;
 use super::bits::Wanted;
 use super::map::UNSETTLED;
+use super::quick_fit::{self, QuickFit};
 use super::region::Region;
 use super::word::{self, BITS};
-use super::{BitSetAllocator, QuickFit, quick_fit};
 use crate::error::{AllocError, SourceError};
 use crate::layout::NonZeroLayout;
 use crate::ptr;

@@ -2,9 +2,10 @@
 
 use core::ptr::NonNull;
 
+use super::BitSetAllocator;
 use super::blocks::Taken;
+use super::large::LargeBlocks;
 use super::region::Region;
-use super::{BitSetAllocator, LargeBlocks};
 use crate::error::AllocError;
 use crate::layout::NonZeroLayout;
 use crate::ptr;

@@ -3,11 +3,8 @@
 #![forbid(unsafe_code)]
 
 use generic_array::ArrayLength;
-use typenum::Unsigned;
 
-mod sealed {
-    pub trait Sealed {}
-}
+use crate::size::typenum_counts;
 
 /// The number of shards of a [`Sharded`](crate::Sharded): a `typenum` power of two from 1 to 64.
 #[diagnostic::on_unimplemented(
@@ -20,25 +17,7 @@ pub trait ShardCount: ArrayLength + sealed::Sealed {
     const SHARDS: usize;
 }
 
-macro_rules! shard_counts {
-    ($($count:ident),* $(,)?) => {
-        $(
-            impl sealed::Sealed for typenum::consts::$count {}
-            impl ShardCount for typenum::consts::$count {
-                const SHARDS: usize = {
-                    let shards = <typenum::consts::$count as Unsigned>::USIZE;
-                    assert!(shards.is_power_of_two() && shards <= u64::BITS as usize);
-                    shards
-                };
-            }
-        )*
-
-        #[cfg(test)]
-        const ALL: &[usize] = &[$(<typenum::consts::$count as ShardCount>::SHARDS),*];
-    };
-}
-
-shard_counts!(U1, U2, U4, U8, U16, U32, U64);
+typenum_counts!(ShardCount::SHARDS, |shards| shards.is_power_of_two() && shards <= u64::BITS as usize; U1, U2, U4, U8, U16, U32, U64);
 
 #[cfg(test)]
 mod tests {

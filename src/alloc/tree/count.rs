@@ -11,17 +11,13 @@
 #![forbid(unsafe_code)]
 
 use generic_array::ArrayLength;
-use typenum::Unsigned;
 
 use super::block::GRANULE;
+use crate::size::typenum_counts;
 
 /// The largest size in bytes that has an exact bin.
 pub(super) const BINNED: usize = BINS * GRANULE;
 pub(super) const BINS: usize = 256;
-
-mod sealed {
-    pub trait Sealed {}
-}
 
 /// The number of trees of a
 /// [`MultipleBinarySearchTreeAllocator`](crate::MultipleBinarySearchTreeAllocator): a `typenum`
@@ -71,25 +67,7 @@ pub(super) const fn size_of_bin(number: usize) -> usize {
     (number + 1) * GRANULE
 }
 
-macro_rules! tree_counts {
-    ($($count:ident),* $(,)?) => {
-        $(
-            impl sealed::Sealed for typenum::consts::$count {}
-            impl TreeCount for typenum::consts::$count {
-                const TREES: usize = {
-                    let trees = <typenum::consts::$count as Unsigned>::USIZE;
-                    assert!(trees >= 1 && trees <= u64::BITS as usize);
-                    trees
-                };
-            }
-        )*
-
-        #[cfg(test)]
-        const ALL: &[usize] = &[$(<typenum::consts::$count as TreeCount>::TREES),*];
-    };
-}
-
-tree_counts!(
+typenum_counts!(TreeCount::TREES, |trees| trees >= 1 && trees <= u64::BITS as usize;
     U1, U2, U3, U4, U5, U6, U7, U8, U9, U10, U11, U12, U13, U14, U15, U16, U17, U18, U19, U20, U21, U22, U23,
     U24, U25, U26, U27, U28, U29, U30, U31, U32, U33, U34, U35, U36, U37, U38, U39, U40, U41, U42, U43, U44,
     U45, U46, U47, U48, U49, U50, U51, U52, U53, U54, U55, U56, U57, U58, U59, U60, U61, U62, U63, U64,

@@ -16,8 +16,9 @@
 
 use core::ptr::NonNull;
 
+use super::mmap_source::lacking;
 use super::options::Need;
-use super::{MapReport, MmapOptions, OnFork, PageKind, PageLock, lacking};
+use super::{MapReport, MmapOptions, OnFork, PageKind, PageLock};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
 use crate::ptr;

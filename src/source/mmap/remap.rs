@@ -6,11 +6,12 @@
 use core::ptr::NonNull;
 
 use super::region::{alignment, guard, map_between, populate, release_guards, rounded};
-use super::{MmapOptions, PageKind, Remapped};
+use super::{MmapOptions, PageKind};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
 use crate::ptr;
+use crate::source::Remapped;
 use crate::sys;
 use sys::{Advice, MapKind};
 
@@ -77,7 +78,7 @@ pub(super) unsafe fn take_out(
         return Err(SourceError::System(libc::EINVAL));
     }
     // SAFETY: The range is whole pages of a region, and the caller's.
-    let taken = unsafe { sys::take_pages(start, len) }.map_err(super::lacking)?;
+    let taken = unsafe { sys::take_pages(start, len) }.map_err(super::mmap_source::lacking)?;
     // SAFETY: What was taken is a map of its own, of `len` bytes, without guards.
     let moved = unsafe { elsewhere(0, taken, len, new_len, new.align()) };
     if moved.is_err() {

@@ -7,12 +7,12 @@
 
 use core::ptr::NonNull;
 
-use super::SLICE;
 use super::index::{Index, Place};
 use super::purging::Purger;
 use super::recent::Recent;
 use super::words;
 use crate::misuse::end_process;
+use crate::size::SLICE;
 
 /// What the lock guards. Counts are of slices.
 pub(super) struct Pool {

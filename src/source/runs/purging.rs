@@ -16,10 +16,12 @@ use core::ffi::c_void;
 use core::ptr::{NonNull, null_mut};
 
 use super::index::{DIRTY, Place, Way};
+use super::pool::Pool;
 use super::states::Which;
-use super::{Pool, RunSource, SLICE, words};
+use super::{RunSource, words};
 use crate::ptr;
 use crate::size::BlockSize;
+use crate::size::SLICE;
 use crate::source::Decommit;
 use crate::sys;
 

@@ -1,0 +1,70 @@
+//! The part of a control block that the heap's user touches: the state of the heap, and its counts.
+
+use super::context::Context;
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::atomic::{AtomicU8, AtomicUsize};
+use crate::sync::cell::Cell;
+
+/// The part of a control block that the heap's user touches.
+#[derive(Debug)]
+pub(crate) struct Local {
+    /// Whether the heap is entered, and whether its handle was dropped; see [`control`](super::control).
+    pub(super) state: AtomicU8,
+    /// While the heap is entered: the context that it was entered from.
+    pub(super) outer: Cell<Context>,
+    /// Blocks handed out minus blocks freed by the heap's user. Written by plain stores; atomic so
+    /// that statistics may read it.
+    live: AtomicUsize,
+    /// The same in bytes, if they are counted.
+    live_bytes: AtomicUsize,
+}
+
+impl Local {
+    pub(super) fn new() -> Self {
+        Self {
+            state: AtomicU8::new(0),
+            outer: Cell::new(Context::DEFAULT),
+            live: AtomicUsize::new(0),
+            live_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn live_bytes(&self) -> usize {
+        self.live_bytes.load(Relaxed)
+    }
+
+    #[inline(always)]
+    pub(crate) fn count_allocated(&self) {
+        self.live.store(self.live() + 1, Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn count_freed(&self) {
+        // Never below zero: each block freed here was counted when it was handed out. Wrapping only
+        // spares the test.
+        self.live.store(self.live().wrapping_sub(1), Relaxed);
+    }
+
+    /// Adds blocks that an allocator which counts them itself has handed out, or got back.
+    #[inline]
+    pub(crate) fn add_live(&self, more: isize) {
+        self.live.store(self.live().wrapping_add_signed(more), Relaxed);
+    }
+
+    #[inline(always)]
+    pub(crate) fn add_bytes(&self, bytes: isize) {
+        self.live_bytes.store(self.live_bytes().wrapping_add_signed(bytes), Relaxed);
+    }
+
+    /// Counts from zero again, for the next heap that the control block stands for.
+    pub(super) fn clear_counts(&self) {
+        self.live.store(0, Relaxed);
+        self.live_bytes.store(0, Relaxed);
+    }
+}
