@@ -59,7 +59,7 @@ pub fn every_request_to<S: MemorySource>(
 /// A workload for any allocator: it allocates, grows and shrinks until several regions are in use,
 /// goes on after every error, checks all contents, and frees everything. Returns the number of
 /// errors.
-pub fn work<A: Allocator>(allocator: &A, largest: usize) -> usize {
+pub fn work(allocator: &dyn Allocator, largest: usize) -> usize {
     let mut ledger = Ledger::new(allocator);
     let mut errors = 0;
     let mut addresses = Vec::new();
@@ -83,8 +83,8 @@ pub fn work<A: Allocator>(allocator: &A, largest: usize) -> usize {
     errors
 }
 
-fn resize<A: Allocator>(
-    ledger: &mut Ledger<'_, A>,
+fn resize(
+    ledger: &mut Ledger<'_>,
     address: usize,
     new: NonZeroLayout,
     way: Way,

@@ -79,9 +79,8 @@ impl Promise {
 }
 
 /// Holds an allocator to its promise, at each step.
-#[derive(Debug)]
-pub struct Meter<F> {
-    counts: F,
+pub struct Meter<'a> {
+    counts: &'a dyn Fn() -> Counts,
     promise: Promise,
     live: usize,
     /// The most that was live in this phase, and in all phases before it together.
@@ -90,9 +89,9 @@ pub struct Meter<F> {
     allocated: usize,
 }
 
-impl<F: Fn() -> Counts> Meter<F> {
+impl<'a> Meter<'a> {
     /// Checks what `counts` says is held.
-    pub fn new(counts: F, promise: Promise) -> Self {
+    pub fn new(counts: &'a dyn Fn() -> Counts, promise: Promise) -> Self {
         Self { counts, promise, live: 0, most: 0, before: 0, allocated: 0 }
     }
 
@@ -153,15 +152,15 @@ enum Order {
     Any,
 }
 
-struct Work<'a, A, F> {
-    ledger: Ledger<'a, A>,
+struct Work<'a> {
+    ledger: Ledger<'a>,
     blocks: Vec<usize>,
-    meter: Meter<F>,
+    meter: Meter<'a>,
     random: Rng,
 }
 
-impl<'a, A: Allocator, F: Fn() -> Counts> Work<'a, A, F> {
-    fn new(allocator: &'a A, counts: F, promise: Promise) -> Self {
+impl<'a> Work<'a> {
+    fn new(allocator: &'a dyn Allocator, counts: &'a dyn Fn() -> Counts, promise: Promise) -> Self {
         Self {
             ledger: Ledger::new(allocator),
             blocks: Vec::new(),
@@ -272,14 +271,23 @@ impl<'a, A: Allocator, F: Fn() -> Counts> Work<'a, A, F> {
 }
 
 /// Runs all workloads on an allocator over this source, with blocks of up to `largest` bytes.
-pub fn workloads<A: Allocator>(
-    allocator: &A,
+pub fn workloads(
+    allocator: &dyn Allocator,
     source: &CheckingSource<impl crate::source::MemorySource>,
     promise: Promise,
     largest: usize,
 ) {
+    workloads_counted(allocator, &|| source.counts(), promise, largest);
+}
+
+fn workloads_counted(
+    allocator: &dyn Allocator,
+    counts: &dyn Fn() -> Counts,
+    promise: Promise,
+    largest: usize,
+) {
     let largest_of = |size: usize| size.min(largest);
-    let work = || Work::new(allocator, || source.counts(), promise);
+    let work = || Work::new(allocator, counts, promise);
     let mut all = work();
     for (count, size) in [(10_000, 1000), (10_000, 200), (20_000, 24), (2_000, 5000), (300, 30_000)] {
         all.uniform(count, largest_of(size));
@@ -307,13 +315,14 @@ pub fn workloads<A: Allocator>(
 
 /// A block that comes and goes at the border of a region does not obtain one each time. The
 /// allocator is then left with what it needed.
-pub fn ping_pong<A: Allocator>(
-    allocator: &A,
+pub fn ping_pong(
+    allocator: &dyn Allocator,
     source: &CheckingSource<impl crate::source::MemorySource>,
     sizes: &[usize],
 ) {
+    let counts = || source.counts();
     for &size in sizes {
-        let mut work = Work::new(allocator, || source.counts(), Promise::BIT_SET);
+        let mut work = Work::new(allocator, &counts, Promise::BIT_SET);
         let obtained = work.ping_pong(size, 3);
         assert!(obtained <= 2, "{obtained} regions for 1,000 times some blocks of {size} bytes");
         work.ledger.free_all();

@@ -9,6 +9,7 @@
 //! size returned, and one between them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ptr::NonNull;
 use std::vec::Vec;
 
@@ -90,17 +91,38 @@ pub enum Way {
 }
 
 /// The blocks of one allocator, by address.
-#[derive(Debug)]
-pub struct Ledger<'a, A: ?Sized> {
+///
+/// The allocator is a trait object, so that a test program has the code of its ledgers once.
+pub struct Ledger<'a, A: ?Sized = dyn Allocator + 'a> {
     allocator: &'a A,
     blocks: BTreeMap<usize, Held>,
     bytes: usize,
     next: u64,
 }
 
-impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
+impl<'a> Ledger<'a> {
     /// An empty ledger for `allocator`.
-    pub fn new(allocator: &'a A) -> Self {
+    pub fn new(allocator: &'a (dyn Allocator + 'a)) -> Self {
+        Self::of(allocator)
+    }
+}
+
+impl<'a> Ledger<'a, dyn ResizeInPlace + 'a> {
+    /// An empty ledger for `allocator`, whose blocks can be resized where they are.
+    pub fn in_place(allocator: &'a (dyn ResizeInPlace + 'a)) -> Self {
+        Self::of(allocator)
+    }
+}
+
+impl<A: ?Sized> fmt::Debug for Ledger<'_, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger").field("blocks", &self.blocks).finish_non_exhaustive()
+    }
+}
+
+impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
+    /// An empty ledger that knows the type of its allocator, to be used on several threads.
+    pub fn of(allocator: &'a A) -> Self {
         Self { allocator, blocks: BTreeMap::new(), bytes: 0, next: 0 }
     }
 
@@ -293,7 +315,7 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
     }
 }
 
-impl<A: ResizeInPlace + ?Sized> Ledger<'_, A> {
+impl Ledger<'_, dyn ResizeInPlace + '_> {
     /// Resizes the block at `address` where it is.
     ///
     /// # Errors

@@ -89,12 +89,12 @@ pub struct Tally {
 
 /// Runs generated operations and frees what they left. Everything that a [`Ledger`] checks is
 /// checked, a whole block before each free and resize, and all blocks now and then.
-pub fn run<A: Allocator>(allocator: &A, profile: Profile) -> Tally {
+pub fn run(allocator: &dyn Allocator, profile: Profile) -> Tally {
     run_watched(allocator, profile, |_| {})
 }
 
 /// As [`run`]; after each operation `watch` is called with the bytes that are live, by real length.
-pub fn run_watched<A: Allocator>(allocator: &A, profile: Profile, mut watch: impl FnMut(usize)) -> Tally {
+pub fn run_watched(allocator: &dyn Allocator, profile: Profile, mut watch: impl FnMut(usize)) -> Tally {
     let mut model = Model {
         ledger: Ledger::new(allocator),
         addresses: Vec::new(),
@@ -125,15 +125,15 @@ pub fn run_watched<A: Allocator>(allocator: &A, profile: Profile, mut watch: imp
     black_box(tally)
 }
 
-struct Model<'a, A> {
-    ledger: Ledger<'a, A>,
+struct Model<'a> {
+    ledger: Ledger<'a>,
     addresses: Vec<usize>,
     random: Rng,
     tally: Tally,
     profile: Profile,
 }
 
-impl<A: Allocator> Model<'_, A> {
+impl Model<'_> {
     fn step(&mut self) {
         // The number of live blocks wanders between none and twice the profile's.
         let full = self.addresses.len() * 100 / (2 * self.profile.live);

@@ -139,7 +139,7 @@ fn locked_against_the_model_on_four_threads() {
     source.assert_all_released();
 }
 
-fn resize<A: Allocator>(ledger: &mut Ledger<'_, A>, address: usize, size: usize, way: Way) {
+fn resize(ledger: &mut Ledger<'_>, address: usize, size: usize, way: Way) {
     ledger.resize(address, layout(size, 8), way).expect("the allocator serves this");
 }
 

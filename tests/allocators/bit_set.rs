@@ -245,7 +245,7 @@ fn runs_fill_what_single_blocks_left() {
 #[test]
 fn runs_grow_over_free_neighbours_and_shrink_from_behind() {
     let allocator = over_maps::<U64>();
-    let mut ledger = Ledger::new(&allocator);
+    let mut ledger = Ledger::in_place(&allocator);
     let first = ledger.allocate(layout(64 * 100, 8)).expect("a run");
     let single = ledger.allocate(layout(1, 1)).expect("a block");
     assert_ne!(first, single);
@@ -331,7 +331,7 @@ fn runs_as_long_as_a_region_are_served_at_every_alignment() {
 fn large_blocks_have_regions_of_their_own() {
     let source = CheckingSource::new(MmapSource::new());
     let allocator = BitSetAllocator::<_, U8>::new(&source);
-    let mut ledger = Ledger::new(&allocator);
+    let mut ledger = Ledger::in_place(&allocator);
     for (size, align) in [(3 << 20, 8), (2 << 20, 4096), (1, 4 << 20), (5 << 20, 8 << 20)] {
         let before = source.counts().held;
         let address = ledger.allocate(layout(size, align)).expect("the source has this");
@@ -500,7 +500,7 @@ fn regions_come_to_an_end_in_every_order() {
         let arena = ArenaSource::<_, U65536>::new(&source);
         let checked = CheckingSource::new(&arena);
         let (over_maps, over_blocks);
-        let (mut ledger, longest): (Ledger<'_, dyn Allocator>, usize) = if seed % 2 == 0 {
+        let (mut ledger, longest): (Ledger<'_>, usize) = if seed % 2 == 0 {
             over_maps = BitSetAllocator::<_, U64>::new(&source);
             (Ledger::new(&over_maps), 700 << 10)
         } else {

@@ -177,7 +177,7 @@ fn fixed_over_a_longer_region_at_an_odd_place_and_moved() {
     let block = allocator.allocate(run).expect("as long as the region");
     let moved = Box::new(allocator);
     assert!(moved.owns(block.cast()));
-    let mut ledger = Ledger::new(&*moved);
+    let mut ledger = Ledger::in_place(&*moved);
     let single = ledger.allocate(layout(8, 8)).expect("two are left");
     ledger.allocate(layout(5, 8)).expect("one is left");
     assert!(ledger.allocate(layout(1, 8)).is_err() && moved.free_blocks() == 0);

@@ -29,7 +29,8 @@ fn in_rounds<A: Allocator + Reset>(
 ) {
     let part = profile.operations(OPERATIONS / rounds as usize);
     for seed in 1..=rounds {
-        let mut meter = Meter::new(|| source.counts(), promise);
+        let counts = || source.counts();
+        let mut meter = Meter::new(&counts, promise);
         model::run_watched(&allocator, part.seed(seed), |live| meter.check_most(live));
         allocator.reset();
     }
@@ -101,7 +102,8 @@ fn fixed_bit_set() {
 #[ignore = "ten million operations"]
 fn memory_maps() {
     let source = source();
-    let mut meter = Meter::new(|| source.counts(), Promise::MAPS);
+    let counts = || source.counts();
+    let mut meter = Meter::new(&counts, Promise::MAPS);
     let profile = Profile { live: 100, ..Profile::SMALL.operations(OPERATIONS) };
     model::run_watched(&MmapAllocator::new_in(&source), profile, |live| meter.check_live(live));
     source.assert_all_released();

@@ -32,7 +32,7 @@ fn counted<A: LocalAllocator, N: ShardCount>(source: &CheckingSource<MmapSource>
     Sharded::with_large(A::WithSource::new_in(source), MmapAllocator::new_in(source))
 }
 
-fn fill<A: Allocator>(ledger: &mut Ledger<'_, A>, layouts: impl Iterator<Item = NonZeroLayout>) {
+fn fill(ledger: &mut Ledger<'_>, layouts: impl Iterator<Item = NonZeroLayout>) {
     for layout in layouts {
         ledger.allocate(layout).expect("there is memory");
     }

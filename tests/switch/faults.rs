@@ -72,13 +72,13 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// One workload in one tier; what it could not allocate is counted, and what it could is checked.
-struct Work<'a, D: Declaration> {
-    ledger: Ledger<'a, SwitchableAllocator<D>>,
+struct Work<'a> {
+    ledger: Ledger<'a>,
     names: Vec<usize>,
     failed: usize,
 }
 
-impl<D: Declaration> Work<'_, D> {
+impl Work<'_> {
     fn allocate(&mut self, zeroed: bool, layout: NonZeroLayout) {
         let result = if zeroed { self.ledger.allocate_zeroed(layout) } else { self.ledger.allocate(layout) };
         match result {

@@ -28,7 +28,7 @@ static ONE: Mutex<()> = Mutex::new(());
 
 const SIZES: [usize; 6] = [1, 100, 5000, 30_000, 100_000, 3 << 20];
 
-fn allocate_all(ledger: &mut Ledger<'_, SwitchableAllocator<OUTER>>) {
+fn allocate_all(ledger: &mut Ledger<'_>) {
     for size in SIZES {
         ledger.allocate(layout(size, 8)).unwrap();
         ledger.allocate_zeroed(layout(size, 64)).unwrap();
@@ -132,7 +132,7 @@ fn slabs_that_pass_from_one_to_the_other() {
         let mut left = Vec::new();
         for round in 0..12 {
             // Fewer in each second round, so that slabs are left to the pool.
-            let allocate = |ledger: &mut Ledger<'_, _>, count: usize| {
+            let allocate = |ledger: &mut Ledger<'_>, count: usize| {
                 for number in 0..count {
                     ledger.allocate(layout(16 + (number * 41 + round * 500) % 3000, 8)).unwrap();
                 }

@@ -57,7 +57,7 @@ policy!(Aborting, false, |_| OrphanAction::Abort);
 fn retained_orphans_are_reported_and_freed_with_their_last_block() {
     context_allocator::switchable_allocator!(static ALLOC: TiersWith<Retaining> = tiers());
     let heap = ALLOC.heap().unwrap();
-    let mut ledger = Ledger::new(&ALLOC);
+    let mut ledger = Ledger::of(&ALLOC);
     let addresses: Vec<_> =
         heap.enter(|| (1..=10).map(|size| ledger.allocate(layout(size * 100, 8)).unwrap()).collect());
     addresses[..3].iter().for_each(|&address| ledger.free(address));
@@ -86,7 +86,7 @@ fn retained_orphans_are_reported_and_freed_with_their_last_block() {
 fn leaked_orphans_keep_their_memory() {
     context_allocator::switchable_allocator!(static ALLOC: TiersWith<Leaking> = tiers());
     let heap = ALLOC.heap().unwrap();
-    let mut ledger = Ledger::new(&ALLOC);
+    let mut ledger = Ledger::of(&ALLOC);
     heap.enter(|| (0..5).for_each(|_| assert!(ledger.allocate(layout(100, 8)).is_ok())));
     drop(heap);
     let statistics = ALLOC.statistics();
@@ -112,7 +112,7 @@ fn an_orphan_aborts_the_process() {
     const CHILD: &str = "SWITCH_POLICY_CHILD";
     if let Ok(escapes) = std::env::var(CHILD) {
         let heap = ALLOC.heap().unwrap();
-        let mut ledger = Ledger::new(&ALLOC);
+        let mut ledger = Ledger::of(&ALLOC);
         let address = heap.enter(|| ledger.allocate(layout(100, 8)).unwrap());
         if escapes == "no" {
             ledger.free(address);
@@ -139,7 +139,7 @@ fn every_block_and_byte_is_counted() {
     context_allocator::switchable_allocator!(static ALLOC: TiersWith<CountingPolicy> = tiers());
     let heap = ALLOC.heap().unwrap();
     let (first, second) = (layout(1000, 8), layout(200_000, 8));
-    let mut ledger = Ledger::new(&ALLOC);
+    let mut ledger = Ledger::of(&ALLOC);
     let mut two = || [ledger.allocate(first).unwrap(), ledger.allocate(second).unwrap()];
     let inside = heap.enter(&mut two);
     ALLOC.with_thread(&mut two);

@@ -16,8 +16,7 @@ type Contexts = BumpAllocator<ArenaSource<MmapSource>>;
 /// A thread frees blocks of a heap whose thread ended, and after each of the steps others look how
 /// many are not counted as freed.
 fn sends<D: Declaration>(allocator: &'static SwitchableAllocator<D>) {
-    let (to_other, work) =
-        mpsc::sync_channel::<Box<dyn FnOnce(&mut Ledger<'_, SwitchableAllocator<D>>) + Send>>(0);
+    let (to_other, work) = mpsc::sync_channel::<Box<dyn FnOnce(&mut Ledger<'_>) + Send>>(0);
     thread::scope(|scope| {
         let (done, is_done) = mpsc::channel();
         let other = scope.spawn(move || {

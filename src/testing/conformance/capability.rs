@@ -14,11 +14,14 @@ use crate::testing::ledger::{Ledger, Way};
 /// changes nothing. Returns how often blocks grew and shrank in place, for the caller to compare
 /// with what its allocator can do.
 pub fn resize_in_place<A: ResizeInPlace>(make: impl Fn() -> A) -> (usize, usize) {
-    let allocator = make();
+    resized_in_place(&make())
+}
+
+fn resized_in_place(allocator: &dyn ResizeInPlace) -> (usize, usize) {
     let (mut grown, mut shrunk) = (0, 0);
     for align in alignments() {
         for size in sizes(3000) {
-            let mut ledger = Ledger::new(&allocator);
+            let mut ledger = Ledger::in_place(allocator);
             let covered = ledger.allocate(layout(size, 8)).expect("the allocator serves every size");
             let last = ledger.allocate(layout(size, 8)).expect("the allocator serves every size");
             for address in [last, covered] {
@@ -45,7 +48,7 @@ pub fn resize_in_place<A: ResizeInPlace>(make: impl Fn() -> A) -> (usize, usize)
             ledger.free_all();
         }
     }
-    let mut ledger = Ledger::new(&allocator);
+    let mut ledger = Ledger::in_place(allocator);
     let address = ledger.allocate(layout(100, 8)).expect("the allocator serves every size");
     for size in impossible_sizes() {
         let huge = black_box(layout(size, 1));
@@ -108,7 +111,7 @@ pub fn reset<A: Reset>(make: impl Fn() -> A) {
     work_after(&allocator);
 }
 
-fn work_after<A: Allocator>(allocator: &A) {
+fn work_after(allocator: &dyn Allocator) {
     let mut ledger = Ledger::new(allocator);
     let address = ledger.allocate_zeroed(layout(1000, 64)).expect("the allocator serves every size");
     ledger.resize(address, layout(2000, 64), Way::GrowZeroed).expect("the block grows");

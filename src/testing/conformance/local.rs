@@ -85,7 +85,7 @@ fn recycling<A: LocalAllocator>() {
 }
 
 /// Allocates until several regions are held, and leaves the blocks.
-fn fill<A: Allocator>(allocator: &A, source: &CheckingSource<MmapSource>) {
+fn fill(allocator: &dyn Allocator, source: &CheckingSource<MmapSource>) {
     let mut ledger = Ledger::new(allocator);
     for _ in 0..10_000 {
         if source.counts().held >= 3 {
