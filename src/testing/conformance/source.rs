@@ -13,13 +13,61 @@ use crate::layout::NonZeroLayout;
 use crate::source::{MemorySource, Obtained};
 
 use super::{alignments, impossible_sizes, sizes};
-use crate::testing::CheckingSource;
 use crate::testing::layout;
 use crate::testing::pattern::{Pattern, bytes};
+use crate::testing::{CheckingSource, Counts};
+
+/// A source as a trait object: its constants are methods.
+trait Tested {
+    fn constants(&self) -> Constants;
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError>;
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError>;
+    /// # Safety
+    /// As for [`MemorySource::release`].
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout);
+    /// # Safety
+    /// As for [`MemorySource::before_fork`] and, afterwards, [`MemorySource::after_fork`], which
+    /// are both called here.
+    unsafe fn fork(&self);
+}
+
+#[derive(Clone, Copy)]
+struct Constants {
+    zeroed: bool,
+    min_align: usize,
+    max_region: usize,
+    block: usize,
+}
+
+impl<S: MemorySource> Tested for S {
+    fn constants(&self) -> Constants {
+        Constants { zeroed: S::ZEROED, min_align: S::MIN_ALIGN, max_region: S::MAX_REGION, block: S::BLOCK }
+    }
+
+    fn obtain(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, SourceError> {
+        MemorySource::obtain(self, layout)
+    }
+
+    fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        MemorySource::obtain_between(self, least, preferred)
+    }
+
+    unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        // SAFETY: The same promises, by the caller.
+        unsafe { MemorySource::release(self, region, layout) };
+    }
+
+    unsafe fn fork(&self) {
+        // SAFETY: The call that follows is the other one.
+        unsafe { self.before_fork() };
+        // SAFETY: This thread just called `before_fork`, and this is the one call that follows it.
+        unsafe { self.after_fork() };
+    }
+}
 
 /// A region of a source, filled with a pattern, released when it is dropped.
-struct Region<'a, S: MemorySource> {
-    source: &'a S,
+struct Region<'a> {
+    source: &'a dyn Tested,
     region: NonNull<[u8]>,
     layout: NonZeroLayout,
     pattern: Pattern,
@@ -27,13 +75,14 @@ struct Region<'a, S: MemorySource> {
     fitting: (usize, usize),
 }
 
-impl<'a, S: MemorySource> Region<'a, S> {
-    fn obtain(source: &'a S, layout: NonZeroLayout, number: u64) -> Result<Self, SourceError> {
+impl<'a> Region<'a> {
+    fn obtain(source: &'a dyn Tested, layout: NonZeroLayout, number: u64) -> Result<Self, SourceError> {
+        let Constants { zeroed, min_align, block, .. } = source.constants();
         let region = source.obtain(layout)?;
         let address = region.cast::<u8>().addr().get();
-        assert!(region.len() >= layout.size() && address.is_multiple_of(layout.align().max(S::MIN_ALIGN)));
-        assert!(S::BLOCK == 0 || (region.len() == S::BLOCK && address.is_multiple_of(S::BLOCK)));
-        if S::ZEROED {
+        assert!(region.len() >= layout.size() && address.is_multiple_of(layout.align().max(min_align)));
+        assert!(block == 0 || (region.len() == block && address.is_multiple_of(block)));
+        if zeroed {
             // SAFETY: The region was just obtained, so it is readable and ours; zeroed memory is
             // initialised.
             let contents = unsafe { bytes(region.cast(), region.len()) };
@@ -48,16 +97,18 @@ impl<'a, S: MemorySource> Region<'a, S> {
     }
 
     fn obtain_between(
-        source: &'a S,
+        source: &'a dyn Tested,
         least: NonZeroLayout,
         preferred: usize,
         number: u64,
     ) -> Result<Self, SourceError> {
+        let constants = source.constants();
+        let Constants { min_align, block, .. } = constants;
         let Obtained { region, zeroed } = source.obtain_between(least, preferred)?;
         let (address, len) = (region.cast::<u8>().addr().get(), region.len());
-        assert!(len >= least.size() && address.is_multiple_of(least.align().max(S::MIN_ALIGN)));
-        assert!(S::BLOCK == 0 || (len == S::BLOCK && address.is_multiple_of(S::BLOCK)));
-        assert!(zeroed || !S::ZEROED, "a source of zeroed regions forgot that this is one");
+        assert!(len >= least.size() && address.is_multiple_of(least.align().max(min_align)));
+        assert!(block == 0 || (len == block && address.is_multiple_of(block)));
+        assert!(zeroed || !constants.zeroed, "a source of zeroed regions forgot that this is one");
         if zeroed {
             // SAFETY: The region was just obtained, so it is readable and ours; zeroed memory is
             // initialised.
@@ -80,7 +131,7 @@ impl<'a, S: MemorySource> Region<'a, S> {
     }
 }
 
-impl<S: MemorySource> Drop for Region<'_, S> {
+impl Drop for Region<'_> {
     fn drop(&mut self) {
         let region = NonNull::slice_from_raw_parts(self.region.cast(), self.fitting.0);
         let layout = self.layout.with_size(self.fitting.1).unwrap_or(self.layout);
@@ -90,6 +141,9 @@ impl<S: MemorySource> Drop for Region<'_, S> {
     }
 }
 
+/// One test of a source, which has the counts of its regions and gives `largest` bytes.
+type Test = fn(source: &dyn Tested, counts: &dyn Fn() -> Counts, largest: usize);
+
 /// Tests everything that the `MemorySource` contract says of one value.
 ///
 /// A source that `make` made must give `largest` bytes at every alignment up to 4096 bytes and up
@@ -98,9 +152,11 @@ pub fn source<S: MemorySource>(make: impl Fn() -> S, largest: usize) {
     assert!(largest <= S::MAX_REGION && S::MIN_ALIGN.is_power_of_two());
     assert!(S::BLOCK == 0 || S::BLOCK.is_power_of_two());
     let counting = || CheckingSource::new(make());
-    for test in [one_at_a_time, many_at_a_time, lengths_between, refusals_change_nothing, fork_hooks] {
+    let tests: [Test; 5] =
+        [one_at_a_time, many_at_a_time, lengths_between, refusals_change_nothing, fork_hooks];
+    for test in tests {
         let source = counting();
-        test(&source, largest);
+        test(&source, &|| source.counts(), largest);
         source.assert_all_released();
     }
     moved(counting(), largest);
@@ -140,7 +196,7 @@ fn layouts(largest: usize) -> impl Iterator<Item = NonZeroLayout> {
     })
 }
 
-fn one_at_a_time<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
+fn one_at_a_time(source: &dyn Tested, _: &dyn Fn() -> Counts, largest: usize) {
     for (number, layout) in (0..).zip(layouts(largest)) {
         let region = Region::obtain(source, layout, number).expect("the source gives this");
         region.verify();
@@ -150,7 +206,7 @@ fn one_at_a_time<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
     }
 }
 
-fn many_at_a_time<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
+fn many_at_a_time(source: &dyn Tested, _: &dyn Fn() -> Counts, largest: usize) {
     let mut held = Vec::new();
     for (number, layout) in (0..).zip(layouts(largest)) {
         match Region::obtain(source, layout, number) {
@@ -168,7 +224,7 @@ fn many_at_a_time<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
 }
 
 /// Whatever is preferred, a region of the least length comes, and is all that it is said to be.
-fn lengths_between<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
+fn lengths_between(source: &dyn Tested, _: &dyn Fn() -> Counts, largest: usize) {
     for (number, least) in (0..).zip(layouts(largest).step_by(11)) {
         let size = least.size();
         let preferred =
@@ -180,9 +236,9 @@ fn lengths_between<S: MemorySource>(source: &CheckingSource<S>, largest: usize) 
     assert!(largest_is_least.expect("the source gives its largest").region.len() >= largest);
 }
 
-fn refusals_change_nothing<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
+fn refusals_change_nothing(source: &dyn Tested, counts: &dyn Fn() -> Counts, largest: usize) {
     let held = Region::obtain(source, layout(largest, 1), 7).expect("the source gives its largest");
-    let beyond = S::MAX_REGION.checked_add(1);
+    let beyond = source.constants().max_region.checked_add(1);
     for size in impossible_sizes().chain(beyond) {
         for align in [1, 4096, 1 << 40] {
             let Ok(huge) = NonZeroLayout::from_size_align(size, align) else { continue };
@@ -195,19 +251,17 @@ fn refusals_change_nothing<S: MemorySource>(source: &CheckingSource<S>, largest:
     }
     let misfit = black_box(layout(1, 1 << 62));
     assert!(source.obtain(misfit).is_err(), "{misfit:?} was granted");
-    assert_eq!(source.counts().held, 1);
+    assert_eq!(counts().held, 1);
     held.verify();
     drop(held);
     Region::obtain(source, layout(largest, 1), 8).expect("the source gives its largest").verify();
 }
 
-fn fork_hooks<S: MemorySource>(source: &CheckingSource<S>, largest: usize) {
+fn fork_hooks(source: &dyn Tested, _: &dyn Fn() -> Counts, largest: usize) {
     for number in 0..3 {
         let held = Region::obtain(source, layout(largest, 1), number).expect("the source gives its largest");
-        // SAFETY: The call that follows is the other one.
-        unsafe { source.before_fork() };
-        // SAFETY: This thread just called `before_fork`, and this is the one call that follows it.
-        unsafe { source.after_fork() };
+        // SAFETY: No other fork is under way, as far as this source goes: the test has it alone.
+        unsafe { source.fork() };
         held.verify();
     }
 }
