@@ -17,7 +17,7 @@ use comfy_table::{Table, presets};
 use context_allocator::collections::{Arc, Box, HashMap, HashSet, Rc, String, Vec};
 use context_allocator::{
     Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, CountingSource, Lifetime, Locked,
-    MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator, SpinFutexLock,
+    MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator,
 };
 
 /// What is known of a text.
@@ -95,9 +95,9 @@ fn main() -> Result<(), std::boxed::Box<dyn Error>> {
         first = Some(words);
     };
     try_out("BumpAllocator", &|source| count(&text, &BumpAllocator::new(source)));
-    try_out("BitSetAllocator", &|source| count(&text, &BitSetAllocator::<_>::new(source)));
+    try_out("BitSetAllocator", &|source| count(&text, &BitSetAllocator::new(source)));
     try_out("MultipleBinarySearchTreeAllocator", &|source| {
-        count(&text, &MultipleBinarySearchTreeAllocator::<_>::new(source))
+        count(&text, &MultipleBinarySearchTreeAllocator::new(source))
     });
     try_out("ContextAllocator, short", &|source| {
         count(&text, &ContextAllocator::new(source, Lifetime::Short))
@@ -107,8 +107,8 @@ fn main() -> Result<(), std::boxed::Box<dyn Error>> {
     });
     try_out("ContextAllocator, long", &|source| count(&text, &ContextAllocator::new(source, Lifetime::Long)));
     try_out("MmapAllocator", &|source| count(&text, &MmapAllocator::new_in(source)));
-    try_out("Locked<SpinFutexLock, BitSetAllocator>, on 4 threads", &|source| {
-        let shared: Locked<SpinFutexLock, _> = Locked::new(BitSetAllocator::<_>::new(source));
+    try_out("Locked<BitSetAllocator>, on 4 threads", &|source| {
+        let shared = Locked::new(BitSetAllocator::new(source));
         let text: Arc<str, _> = Arc::from_str_in(&text, &shared);
         std::thread::scope(|scope| {
             let count = || count(&text, &shared);

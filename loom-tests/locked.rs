@@ -12,7 +12,7 @@ const SLOT: usize = 64 * 1024;
 
 /// The global tier: a locked allocator, its source, and the index of its blocks.
 struct Global<A> {
-    allocator: Locked<SpinFutexLock, Watched<A>>,
+    allocator: Locked<Watched<A>>,
     ground: Arc<Ground>,
     index: Index,
 }
@@ -20,7 +20,7 @@ struct Global<A> {
 impl<A: Allocator> Global<A> {
     fn new(make: impl FnOnce(Arc<Ground>) -> A) -> Self {
         let ground = Arc::new(Ground::new(1, SLOT, SLOT));
-        let allocator = Locked::with_lock(SpinFutexLock::new(), Watched::new(make(ground.clone())));
+        let allocator = Locked::with_lock(Watched::new(make(ground.clone())), SpinFutexLock::new());
         Self { allocator, ground, index: Index::new() }
     }
 

@@ -19,7 +19,7 @@ context_allocator::switchable_allocator!(
         NoTier,
         AllocatorAdaptor<MmapAllocator>,
     > = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(MmapSource::new())))
         .without_thread_tier()
         .global_tier_allocator(MmapAllocator::new())
         .build();

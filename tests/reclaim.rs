@@ -67,18 +67,22 @@ fn reclaims<S: MemorySource + Send + 'static>(what: &'static str, size: usize, s
 
 #[test]
 fn closures_may_use_what_calls_them() {
-    reclaims("an arena", 60, ArenaSource::<_, U64, U4096>::new(MmapSource::new()));
-    reclaims("an arena of slices", 5000, ArenaSource::<_, U65536>::new(MmapSource::new()));
+    reclaims("an arena", 60, ArenaSource::<_, U64, U4096>::new_in(MmapSource::new()));
+    reclaims("an arena of slices", 5000, ArenaSource::new(MmapSource::new()));
     reclaims("an arena of an arena", 60, {
-        ArenaSource::<_, U64, U4096>::new(ArenaSource::<_, U4096, U65536>::new(MmapSource::new()))
+        ArenaSource::<_, U64, U4096>::new_in(ArenaSource::<_, U4096, U65536>::new_in(MmapSource::new()))
     });
-    reclaims("a cache", 5000, CachingSource::<_>::new(MmapSource::new()));
+    reclaims("a cache", 5000, CachingSource::new(MmapSource::new()));
     reclaims("a cache over an arena", 3000, {
-        CachingSource::<_>::new(ArenaSource::<_, U4096, U65536>::new(MmapSource::new()))
+        CachingSource::new(ArenaSource::<_, U4096, U65536>::new_in(MmapSource::new()))
     });
-    reclaims("slices", 100_000, RunSource::<_>::new(MmapSource::new()));
-    reclaims("a limit", 60, LimitSource::new(ArenaSource::<_, U64, U4096>::new(MmapSource::new()), 1 << 20));
-    reclaims("a count", 60, CountingSource::new(ArenaSource::<_, U64, U4096>::new(MmapSource::new())));
+    reclaims("slices", 100_000, RunSource::new(MmapSource::new()));
+    reclaims(
+        "a limit",
+        60,
+        LimitSource::new(ArenaSource::<_, U64, U4096>::new_in(MmapSource::new()), 1 << 20),
+    );
+    reclaims("a count", 60, CountingSource::new(ArenaSource::<_, U64, U4096>::new_in(MmapSource::new())));
     reclaims("the process's pool", 3 << 20, PooledSource::new());
 }
 

@@ -7,11 +7,11 @@ mod support;
 
 use context_allocator::{
     AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource, NoTier, SizeClassAllocator,
-    SpinFutexLock, Tiers,
+    Tiers,
 };
 use support::forking::{Slots, fork_while_busy, words};
 
-type Global = AllocatorAdaptor<Locked<SpinFutexLock, SizeClassAllocator<MmapSource>>>;
+type Global = AllocatorAdaptor<Locked<SizeClassAllocator<MmapSource>>>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<BumpAllocator<ArenaSource<MmapSource>>, NoTier, Global> = Builder::new()

@@ -15,9 +15,9 @@ type Global = AllocatorAdaptor<Sharded<Pooled, typenum::U2>>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<Pooled, NoTier, Global> = Builder::new()
-        .coroutine_tier(SlabAllocator::new(PooledSource::new()))
+        .coroutine_tier(SlabAllocator::new_in(PooledSource::new()))
         .without_thread_tier()
-        .global_tier_allocator(Sharded::new(SlabAllocator::new(PooledSource::new())))
+        .global_tier_allocator(Sharded::new_in(SlabAllocator::new_in(PooledSource::new())))
         .build();
 );
 

@@ -16,9 +16,11 @@ type Global = AllocatorAdaptor<Sharded<SizeClassAllocator<ArenaSource<MmapSource
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<BumpAllocator<ArenaSource<MmapSource>>, NoTier, Global> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(MmapSource::new())))
         .without_thread_tier()
-        .global_tier_allocator(Sharded::new(SizeClassAllocator::new(ArenaSource::new(MmapSource::new()))))
+        .global_tier_allocator(Sharded::new_in(SizeClassAllocator::new(ArenaSource::new_in(
+            MmapSource::new(),
+        ))))
         .build();
 );
 

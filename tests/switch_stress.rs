@@ -25,8 +25,8 @@ type ThreadTier = SizeClassAllocator<ArenaSource<&'static Counting, U262144, U41
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<CoroutineTier, ThreadTier, System> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(&COROUTINE)))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(&THREAD)))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(&COROUTINE)))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new_in(&THREAD)))
         .global_tier(System)
         .build();
 );

@@ -22,8 +22,8 @@ type ThreadTier = BitSetAllocator<&'static Counting, U64>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<CoroutineTier, ThreadTier, System> = Builder::new()
-        .coroutine_tier(BitSetAllocator::new(ArenaSource::new(&COROUTINE)))
-        .thread_tier(BitSetAllocator::new(&THREAD))
+        .coroutine_tier(BitSetAllocator::new_in(ArenaSource::new_in(&COROUTINE)))
+        .thread_tier(BitSetAllocator::new_in(&THREAD))
         .global_tier(System)
         .build();
 );

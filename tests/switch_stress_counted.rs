@@ -24,8 +24,8 @@ type ThreadTier = SlabAllocator<ArenaSource<&'static Counting, U65536, U1048576>
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<CoroutineTier, ThreadTier, System, CountingPolicy> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(&COROUTINE)))
-        .thread_tier(SlabAllocator::new(ArenaSource::new(&THREAD)))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(&COROUTINE)))
+        .thread_tier(SlabAllocator::new_in(ArenaSource::new_in(&THREAD)))
         .global_tier(System)
         .policy::<CountingPolicy>()
         .build();

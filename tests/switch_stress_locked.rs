@@ -7,7 +7,7 @@ mod support;
 use context_allocator::size::{U65536, U262144, U1048576, U4194304};
 use context_allocator::{
     AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource,
-    MultipleBinarySearchTreeAllocator, SizeClassAllocator, SpinFutexLock, Tiers,
+    MultipleBinarySearchTreeAllocator, SizeClassAllocator, Tiers,
 };
 use support::CheckingSource;
 use support::stress::{Plan, run};
@@ -22,13 +22,13 @@ type CoroutineTier = BumpAllocator<ArenaSource<&'static Counting, U65536, U10485
 type ThreadTier = SizeClassAllocator<ArenaSource<&'static Counting, U262144, U4194304>>;
 // One that serves every size: a `SizeClassAllocator` refuses large blocks, and nothing stands
 // behind it here.
-type GlobalTier = Locked<SpinFutexLock, MultipleBinarySearchTreeAllocator<&'static Counting>>;
+type GlobalTier = Locked<MultipleBinarySearchTreeAllocator<&'static Counting>>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<CoroutineTier, ThreadTier, AllocatorAdaptor<GlobalTier>> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(&COROUTINE)))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(&THREAD)))
-        .global_tier_allocator(Locked::new(MultipleBinarySearchTreeAllocator::new(&GLOBAL)))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(&COROUTINE)))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new_in(&THREAD)))
+        .global_tier_allocator(Locked::new(MultipleBinarySearchTreeAllocator::new_in(&GLOBAL)))
         .build();
 );
 

@@ -23,9 +23,9 @@ type GlobalTier = Sharded<SizeClassAllocator<&'static Counting>, typenum::U4>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<CoroutineTier, ThreadTier, AllocatorAdaptor<GlobalTier>> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(&COROUTINE)))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(&THREAD)))
-        .global_tier_allocator(Sharded::new(SizeClassAllocator::new(&GLOBAL)))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(&COROUTINE)))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new_in(&THREAD)))
+        .global_tier_allocator(Sharded::new_in(SizeClassAllocator::new(&GLOBAL)))
         .build();
 );
 

@@ -22,7 +22,7 @@ type ThreadTier = SlabAllocator<&'static Counting>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<CoroutineTier, ThreadTier, System, CountingPolicy> = Builder::new()
-        .coroutine_tier(CoroutineTier::new(ArenaSource::new(&COROUTINE)))
+        .coroutine_tier(CoroutineTier::new_in(ArenaSource::new_in(&COROUTINE)))
         .thread_tier(ThreadTier::new(&THREAD))
         .global_tier(System)
         .policy::<CountingPolicy>()

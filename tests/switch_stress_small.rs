@@ -20,7 +20,7 @@ static THREAD: Counting = CheckingSource::new(MmapSource::new());
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<BumpAllocator<ArenaSource<&'static Counting, U4096>>, NoTier, System> =
         Builder::new()
-            .coroutine_tier(BumpAllocator::new(ArenaSource::new(&COROUTINE)))
+            .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(&COROUTINE)))
             .without_thread_tier()
             .global_tier(System)
             .build();

@@ -33,8 +33,8 @@ type Counted = SlabAllocator<ArenaSource<&'static Counting, U65536, U4194304>>;
 // One in which only the test that runs allocates, so that its statistics are exact.
 context_allocator::switchable_allocator!(
     static QUIET: Tiers<BumpAllocator<ArenaSource<MmapSource>>, Counted, System> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
-        .thread_tier(SlabAllocator::new(ArenaSource::new(&SOURCE)))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(MmapSource::new())))
+        .thread_tier(SlabAllocator::new_in(ArenaSource::new_in(&SOURCE)))
         .global_tier(System)
         .build();
 );

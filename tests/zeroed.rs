@@ -9,13 +9,12 @@ use std::alloc::GlobalAlloc;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use context_allocator::size::{U32, U65536, U1048576};
+use context_allocator::size::U32;
 use context_allocator::testing::RefusingSource;
 use context_allocator::{
     Allocator, ArenaSource, BumpAllocator, CachingSource, ContextAllocator, CountingSource, FallbackSource,
     KeepApart, Lifetime, LimitSource, Locked, MergeAdjacent, MmapAllocator, MmapSource,
     MultipleBinarySearchTreeAllocator, PooledSource, RecordingSource, RegionSource, Reset, RunSource,
-    SpinFutexLock,
 };
 use support::forking::in_a_child;
 use support::layout;
@@ -119,11 +118,11 @@ fn what_is_left_of_a_region_is_not_touched() {
 fn what_is_known_to_be_zero_is_not_touched() {
     untouched("maps", MmapAllocator::new);
     untouched("pooled maps", || MmapAllocator::new_in(PooledSource::new()));
-    untouched("slices", || MmapAllocator::new_in(RunSource::<_>::new(MmapSource::new())));
+    untouched("slices", || MmapAllocator::new_in(RunSource::new(MmapSource::new())));
     untouched("bump", || BumpAllocator::new(MmapSource::new()));
     untouched("tree", || Tree::<_>::new(MmapSource::new()));
-    untouched("merging tree", || Tree::<_, MergeAdjacent>::new(MmapSource::new()));
-    untouched("bump of slices", || BumpAllocator::new(RunSource::<_>::new(MmapSource::new())));
+    untouched("merging tree", || Tree::<_, MergeAdjacent>::new_in(MmapSource::new()));
+    untouched("bump of slices", || BumpAllocator::new(RunSource::new(MmapSource::new())));
     untouched("tree of slices", || Tree::<RunSource>::new(RunSource::new(MmapSource::new())));
 }
 
@@ -131,7 +130,7 @@ fn what_is_known_to_be_zero_is_not_touched() {
 fn wrappers_pass_on_that_it_is_zero() {
     let tree = || Tree::<_>::new(MmapSource::new());
     untouched("rc", || Rc::new(tree()));
-    untouched("locked", || Locked::<SpinFutexLock, _>::new(tree()));
+    untouched("locked", || Locked::new(tree()));
     untouched("short-lived", || ContextAllocator::new(MmapSource::new(), Lifetime::Short));
     untouched("long-lived", || ContextAllocator::new(MmapSource::new(), Lifetime::Long));
     untouched("limit", || BumpAllocator::new(LimitSource::new(MmapSource::new(), usize::MAX)));
@@ -154,7 +153,7 @@ fn wrappers_pass_on_that_it_is_zero() {
 #[test]
 fn sources_of_used_memory_do_not_call_it_zero() {
     for _ in 0..3 {
-        let cache = CachingSource::<_>::new(MmapSource::new());
+        let cache = CachingSource::new(MmapSource::new());
         for _ in 0..3 {
             let bump = BumpAllocator::new(&cache);
             let asked = layout(3 * MIB, 8);
@@ -162,7 +161,7 @@ fn sources_of_used_memory_do_not_call_it_zero() {
             assert!(is_zero(block, 0));
             fill(block);
         }
-        let arena = ArenaSource::<_, U65536, U1048576>::new(MmapSource::new());
+        let arena = ArenaSource::new(MmapSource::new());
         for _ in 0..3 {
             let bumps: Vec<_> = (0..20).map(|_| BumpAllocator::new(&arena)).collect();
             for bump in &bumps {
@@ -232,8 +231,8 @@ fn zeros_among_others<A: Allocator>(allocator: &A, seed: u64, operations: usize)
 fn zeros_are_zero_whatever_came_before() {
     for seed in 0..3 {
         zeros_among_others(&Tree::<_>::new(MmapSource::new()), seed, 2000);
-        zeros_among_others(&Tree::<_, MergeAdjacent>::new(MmapSource::new()), seed, 2000);
-        zeros_among_others(&MmapAllocator::new_in(RunSource::<_>::new(MmapSource::new())), seed, 500);
+        zeros_among_others(&Tree::<_, MergeAdjacent>::new_in(MmapSource::new()), seed, 2000);
+        zeros_among_others(&MmapAllocator::new_in(RunSource::new(MmapSource::new())), seed, 500);
         let mut bump = BumpAllocator::new(MmapSource::new());
         let mut tree = Tree::<_>::new(MmapSource::new());
         for round in 0..20 {
@@ -264,7 +263,7 @@ fn sparse_regions() {
         assert!(taken < MIB, "{name}: {} KiB for 4 GiB that are not touched", taken / KIB);
     }
     takes("bump", &BumpAllocator::new(MmapSource::new()), sparse);
-    takes("merging tree", &Tree::<_, MergeAdjacent>::new(MmapSource::new()), sparse);
+    takes("merging tree", &Tree::<_, MergeAdjacent>::new_in(MmapSource::new()), sparse);
     let mut tree = Tree::<_>::new(MmapSource::new());
     takes("tree", &tree, sparse);
     let before = private();

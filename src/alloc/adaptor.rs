@@ -12,10 +12,10 @@
 /// # Examples
 /// As the global allocator:
 /// ```
-/// use context_allocator::{AllocatorAdaptor, BumpAllocator, Locked, MmapSource, SpinFutexLock};
+/// use context_allocator::{AllocatorAdaptor, BumpAllocator, Locked, MmapSource};
 ///
 /// #[global_allocator]
-/// static GLOBAL: AllocatorAdaptor<Locked<SpinFutexLock, BumpAllocator<MmapSource>>> =
+/// static GLOBAL: AllocatorAdaptor<Locked<BumpAllocator<MmapSource>>> =
 ///     AllocatorAdaptor::new(Locked::new(BumpAllocator::new(MmapSource::new())));
 ///
 /// assert_eq!(vec![1, 2, 3].len(), 3);

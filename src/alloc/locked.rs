@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 use super::{Allocator, Owns, Reset};
 use crate::error::AllocError;
 use crate::layout::NonZeroLayout;
-use crate::sync::{ForkHold, RawLock};
+use crate::sync::{ForkHold, RawLock, SpinFutexLock};
 
 /// An allocator of one thread, shared by many through a lock.
 ///
@@ -19,11 +19,9 @@ use crate::sync::{ForkHold, RawLock};
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{
-///     Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout, SpinFutexLock,
-/// };
+/// use context_allocator::{Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout};
 ///
-/// static SHARED: Locked<SpinFutexLock, BumpAllocator<MmapSource>> =
+/// static SHARED: Locked<BumpAllocator<MmapSource>> =
 ///     Locked::new(BumpAllocator::new(MmapSource::new()));
 ///
 /// let layout = NonZeroLayout::of::<[u8; 100]>().unwrap();
@@ -33,7 +31,7 @@ use crate::sync::{ForkHold, RawLock};
 ///     }
 /// });
 /// ```
-pub struct Locked<L, A> {
+pub struct Locked<A, L = SpinFutexLock> {
     lock: L,
     fork: ForkHold,
     allocator: UnsafeCell<A>,
@@ -42,17 +40,19 @@ pub struct Locked<L, A> {
 // SAFETY: The allocator is reached only by who holds the lock, one thread at a time, and a thread's
 // use of it happens before the next one's (`RawLock`); passing it on like that is sending it, which
 // `A: Send` allows.
-unsafe impl<L: RawLock + Sync, A: Send> Sync for Locked<L, A> {}
+unsafe impl<L: RawLock + Sync, A: Send> Sync for Locked<A, L> {}
 
-impl<L: RawLock, A> Locked<L, A> {
+#[cfg(not(all(test, loom)))]
+impl<A> Locked<A> {
     /// `allocator` behind a free lock.
-    #[cfg(not(all(test, loom)))]
     pub const fn new(allocator: A) -> Self {
-        Self::with_lock(L::FREE, allocator)
+        Self::with_lock(allocator, SpinFutexLock::FREE)
     }
+}
 
+impl<A, L: RawLock> Locked<A, L> {
     /// `allocator` behind `lock`, which nobody holds.
-    pub const fn with_lock(lock: L, allocator: A) -> Self {
+    pub const fn with_lock(allocator: A, lock: L) -> Self {
         Self { lock, fork: ForkHold::new(), allocator: UnsafeCell::new(allocator) }
     }
 
@@ -90,7 +90,7 @@ impl<L: RawLock, A> Locked<L, A> {
 }
 
 // SAFETY: Every call goes to the one allocator inside, under the lock; it keeps the contract.
-unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
+unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<A, L> {
     #[inline]
     fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
         self.with(|allocator| allocator.allocate(layout))
@@ -164,19 +164,19 @@ unsafe impl<L: RawLock, A: Allocator> Allocator for Locked<L, A> {
 }
 
 // SAFETY: The answer is the allocator's own.
-unsafe impl<L: RawLock, A: Owns> Owns for Locked<L, A> {
+unsafe impl<L: RawLock, A: Owns> Owns for Locked<A, L> {
     fn owns(&self, address: NonNull<u8>) -> bool {
         self.with(|allocator| allocator.owns(address))
     }
 }
 
-impl<L: RawLock, A: Reset> Reset for Locked<L, A> {
+impl<L: RawLock, A: Reset> Reset for Locked<A, L> {
     fn reset(&mut self) {
         self.get_mut().reset();
     }
 }
 
-impl<L: fmt::Debug, A> fmt::Debug for Locked<L, A> {
+impl<L: fmt::Debug, A> fmt::Debug for Locked<A, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Locked").field("lock", &self.lock).finish_non_exhaustive()
     }

@@ -46,7 +46,7 @@ use crate::sync::{Guarded, const_fn};
 /// use context_allocator::size::U4096;
 /// use context_allocator::{ArenaSource, MemorySource, MmapSource, NonZeroLayout};
 ///
-/// let arena = ArenaSource::<_, U4096>::new(MmapSource::new());
+/// let arena = ArenaSource::<_, U4096>::new_in(MmapSource::new());
 /// let layout = NonZeroLayout::from_size_align(3000, 8)?;
 /// let block = arena.obtain(layout)?;
 /// assert_eq!(block.len(), 4096);
@@ -96,6 +96,16 @@ pub struct ArenaUsage {
     pub unused: usize,
 }
 
+impl<S: MemorySource> ArenaSource<S> {
+    const_fn! {
+        /// An arena of blocks of 64 KiB that takes chunks of 1 MiB from `source`; it obtains none
+        /// before its first block is asked for.
+        pub fn new(source: S) -> Self {
+            Self::new_in(source)
+        }
+    }
+}
+
 impl<S, B, C> ArenaSource<S, B, C>
 where
     S: MemorySource,
@@ -114,9 +124,8 @@ where
     };
 
     const_fn! {
-        /// An arena that takes its chunks from `source`; it obtains none before its first block is
-        /// asked for.
-        pub fn new(source: S) -> Self {
+        /// As [`new`](ArenaSource::new), with blocks and chunks of the sizes that the type names.
+        pub fn new_in(source: S) -> Self {
             // Named here, so that sizes that do not go together are an error where the arena is
             // made.
             let _ = Self::CHUNK;

@@ -33,7 +33,7 @@ use crate::sync::{Guarded, const_fn};
 /// ```
 /// use context_allocator::{Allocator, BumpAllocator, CachingSource, MmapSource, NonZeroLayout};
 ///
-/// let source: CachingSource<_> = CachingSource::new(MmapSource::new());
+/// let source = CachingSource::new(MmapSource::new());
 /// for _ in 0..1000 {
 ///     let allocator = BumpAllocator::new(&source);
 ///     allocator.allocate(NonZeroLayout::of::<u64>().unwrap())?;
@@ -110,10 +110,19 @@ fn asked<S: MemorySource>(layout: NonZeroLayout) -> Result<NonZeroLayout, Source
     Ok(exact::<S>(layout)?.align_to(S::MIN_ALIGN)?)
 }
 
+impl<S: MemorySource> CachingSource<S> {
+    const_fn! {
+        /// A cache of up to 16 regions of `source`, which is empty at first.
+        pub fn new(source: S) -> Self {
+            Self::new_in(source)
+        }
+    }
+}
+
 impl<S: MemorySource, N: ArrayLength> CachingSource<S, N> {
     const_fn! {
-        /// A cache of regions of `source`, which is empty at first.
-        pub fn new(source: S) -> Self {
+        /// As [`new`](CachingSource::new), for as many regions as the type says.
+        pub fn new_in(source: S) -> Self {
             Self { source, cache: Guarded::new(Cache { places: GenericArray::uninit(), len: 0 }) }
         }
     }

@@ -12,10 +12,10 @@ use crate::support::{fault, layout};
 use context_allocator::size::{U65536, U262144};
 use context_allocator::{
     Allocator, ArenaSource, BumpAllocator, LocalAllocator, Locked, MmapSource, RegionSource, Reset,
-    SizeClassAllocator, SpinFutexLock,
+    SizeClassAllocator,
 };
 
-type Shared<A> = Locked<SpinFutexLock, A>;
+type Shared<A> = Locked<A>;
 
 fn bump() -> BumpAllocator<MmapSource> {
     BumpAllocator::new(MmapSource::new())
@@ -75,7 +75,7 @@ fn size_class_serves_its_largest_from_blocks_of_64_kib() {
 
 #[test]
 fn allocators_conform_over_an_arena() {
-    let arena = ArenaSource::<_, U65536, U262144>::new(CheckingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U65536, U262144>::new_in(CheckingSource::new(MmapSource::new()));
     conformance::allocator(|| SizeClassAllocator::new(&arena));
     conformance::owns(|| BumpAllocator::new(&arena));
     conformance::reset(|| BumpAllocator::new(&arena));
@@ -220,7 +220,7 @@ fn every_refusal_is_survived_behind_a_lock_and_an_arena() {
     });
     assert!(direct >= 3);
     let through_an_arena = fault::every_request(|source| {
-        let arena = ArenaSource::<_, U65536, U262144>::new(source.clone());
+        let arena = ArenaSource::<_, U65536, U262144>::new_in(source.clone());
         let allocator = BumpAllocator::new(&arena);
         fault::work(&allocator, 32 * 1024);
         drop(allocator);

@@ -11,12 +11,12 @@ use crate::support::{fault, layout};
 use context_allocator::size::{U8, U16, U32, U64, U256, U4096, U16384, U65536, U262144};
 use context_allocator::{
     Allocator, ArenaSource, BitSetAllocator, BlockCount, BlockSize, FixedBitSetAllocator, LocalAllocator,
-    Locked, MemorySource, MmapSource, Owns, RegionSource, Reset, SpinFutexLock,
+    Locked, MemorySource, MmapSource, Owns, RegionSource, Reset,
 };
 use fastrand::Rng;
 
 fn over_maps<B: BlockSize>() -> BitSetAllocator<MmapSource, B> {
-    BitSetAllocator::new(MmapSource::new())
+    BitSetAllocator::new_in(MmapSource::new())
 }
 
 const fn sent<T: Send>() {}
@@ -57,10 +57,10 @@ fn blocks_of_4096_bytes_conform() {
 
 #[test]
 fn it_conforms_over_an_arena() {
-    let arena = ArenaSource::<_, U65536, U262144>::new(CheckingSource::new(MmapSource::new()));
-    conformance::allocator(|| BitSetAllocator::<_, U64>::new(&arena));
-    conformance::owns(|| BitSetAllocator::<_, U32>::new(&arena));
-    conformance::reset(|| BitSetAllocator::<_, U256>::new(&arena));
+    let arena = ArenaSource::<_, U65536, U262144>::new_in(CheckingSource::new(MmapSource::new()));
+    conformance::allocator(|| BitSetAllocator::new(&arena));
+    conformance::owns(|| BitSetAllocator::<_, U32>::new_in(&arena));
+    conformance::reset(|| BitSetAllocator::<_, U256>::new_in(&arena));
     let usage = arena.usage();
     assert!(usage.obtained > 0);
     assert_eq!(usage.obtained, usage.unused, "an allocator kept a block of the arena");
@@ -70,14 +70,14 @@ fn it_conforms_over_an_arena() {
 #[test]
 fn it_conforms_over_an_arena_of_its_own() {
     conformance::allocator(|| {
-        BitSetAllocator::<ArenaSource<MmapSource>, U64>::new(ArenaSource::new(MmapSource::new()))
+        BitSetAllocator::<ArenaSource<MmapSource>, U64>::new_in(ArenaSource::new(MmapSource::new()))
     });
 }
 
 /// Runs the model, and checks that the index agree with it and that every region comes back.
 fn model_of<B: BlockSize>(profile: Profile) {
     let source = CheckingSource::new(MmapSource::new());
-    let allocator = BitSetAllocator::<_, B>::new(&source);
+    let allocator = BitSetAllocator::<_, B>::new_in(&source);
     model::run(&allocator, profile);
     source.assert_sound();
     assert_eq!(allocator.free_blocks(), allocator.blocks(), "blocks were lost");
@@ -114,8 +114,8 @@ fn large_blocks_against_the_model() {
 /// Regions of one arena block each, so that there are hundreds of them.
 #[test]
 fn many_regions_against_the_model() {
-    let arena = ArenaSource::<_, U4096, U65536>::new(MmapSource::new());
-    let allocator = BitSetAllocator::<_, U16>::new(&arena);
+    let arena = ArenaSource::<_, U4096, U65536>::new_in(MmapSource::new());
+    let allocator = BitSetAllocator::<_, U16>::new_in(&arena);
     let profile = Profile { live: 3000, largest: 1024, most_align: 1024, ..Profile::SMALL };
     model::run(&allocator, profile.operations(300_000));
     assert_eq!(allocator.free_blocks(), allocator.blocks());
@@ -128,7 +128,7 @@ fn many_regions_against_the_model() {
 fn a_region_that_runs_out_against_the_model() {
     for (len, skew) in [(8_192, 0), (65_536, 8), (120_001, 3), (300_000, 40)] {
         let mut bytes = vec![MaybeUninit::uninit(); len + skew];
-        let allocator = BitSetAllocator::<_, U16>::new(RegionSource::new(&mut bytes[skew..]));
+        let allocator = BitSetAllocator::<_, U16>::new_in(RegionSource::new(&mut bytes[skew..]));
         let profile = Profile { live: 1000, ..Profile::SMALL.operations(100_000).refusals() };
         let tally = model::run(&allocator, profile);
         assert!(tally.refused > 0 || len == 300_000, "{tally:?}");
@@ -140,7 +140,7 @@ fn a_region_that_runs_out_against_the_model() {
 /// Fills what a source gives to the last block: how many there were, and what part of the bytes
 /// held.
 fn fill<S: MemorySource, B: BlockSize>(source: S, regions: usize) -> (usize, f64) {
-    let allocator = BitSetAllocator::<S, B>::new(source);
+    let allocator = BitSetAllocator::<S, B>::new_in(source);
     let mut ledger = Ledger::new(&allocator);
     let one = layout(B::BYTES, 8);
     ledger.allocate(one).expect("the first block");
@@ -171,7 +171,7 @@ fn a_region_is_filled_to_the_last_block() {
     assert!(blocks > 4000 && part > 0.99, "{blocks} blocks are {part}");
     let (blocks, part) = fill::<_, U64>(MmapSource::new(), 85);
     assert!(blocks > 300_000 && part > 0.994, "{blocks} blocks are {part}");
-    let arena = ArenaSource::<_, U65536>::new(MmapSource::new());
+    let arena = ArenaSource::new(MmapSource::new());
     let (_, part) = fill::<_, U64>(&arena, 5);
     assert!(part > 0.985, "{part}");
     let (_, part) = fill::<_, U8>(&arena, 5);
@@ -188,7 +188,7 @@ fn a_region_of_several_windows_is_used_whole() {
     let mut bytes = vec![MaybeUninit::uninit(); (5 << 20) + 24];
     let (blocks, part) = fill::<_, U8>(RegionSource::new(&mut bytes[8..]), 1);
     assert!(blocks * 8 > 5_000_000 && part > 0.96, "{blocks} blocks are {part}");
-    let mut allocator = BitSetAllocator::<_, U8>::new(RegionSource::new(&mut bytes));
+    let mut allocator = BitSetAllocator::<_, U8>::new_in(RegionSource::new(&mut bytes));
     for _ in 0..3 {
         let mut ledger = Ledger::new(&allocator);
         let sizes = [1 << 20, 900 << 10, 1 << 20, 3, 40_000, 800 << 10];
@@ -208,7 +208,7 @@ fn a_region_of_several_windows_is_used_whole() {
 fn a_fixed_region_of_64_kib_serves_firmware() {
     let mut bytes = vec![MaybeUninit::uninit(); 65_536];
     for skew in [0, 1, 8, 63] {
-        let allocator = BitSetAllocator::<_, U64>::new(RegionSource::new(&mut bytes[skew..]));
+        let allocator = BitSetAllocator::new(RegionSource::new(&mut bytes[skew..]));
         let mut ledger = Ledger::new(&allocator);
         ledger.allocate(layout(40_000, 8)).expect("more than half of the region");
         ledger.allocate(layout(100, 1024)).expect("an alignment of sixteen blocks");
@@ -264,7 +264,7 @@ fn runs_grow_over_free_neighbours_and_shrink_from_behind() {
 #[test]
 fn empty_regions_go_back_and_one_is_kept() {
     let source = CheckingSource::new(MmapSource::new());
-    let allocator = BitSetAllocator::<_, U64>::new(&source);
+    let allocator = BitSetAllocator::new(&source);
     let mut ledger = Ledger::new(&allocator);
     for round in 0..3 {
         let blocks: Vec<usize> =
@@ -286,9 +286,9 @@ fn empty_regions_go_back_and_one_is_kept() {
 #[test]
 fn regions_without_the_run_do_not_stand_in_the_way() {
     for runs in [2, 5, 17, 40, 100] {
-        let arena = ArenaSource::<_>::new(MmapSource::new());
+        let arena = ArenaSource::new(MmapSource::new());
         let source = CheckingSource::new(&arena);
-        let allocator = BitSetAllocator::<_, U64>::new(&source);
+        let allocator = BitSetAllocator::new(&source);
         let mut ledger = Ledger::new(&allocator);
         while source.counts().held < 20 {
             ledger.allocate(layout(64, 8)).expect("maps");
@@ -313,7 +313,7 @@ fn regions_without_the_run_do_not_stand_in_the_way() {
 fn runs_as_long_as_a_region_are_served_at_every_alignment() {
     const WINDOW: usize = 16 << 20;
     let source = CheckingSource::new(MmapSource::new());
-    let allocator = BitSetAllocator::<_, U64>::new(&source);
+    let allocator = BitSetAllocator::new(&source);
     let mut ledger = Ledger::new(&allocator);
     for power in 3..=25 {
         for less in [0, 1, 60, 70, 71, 72, 73, 100, 128, 129, 1000, 1024].map(|less| less << 10) {
@@ -330,7 +330,7 @@ fn runs_as_long_as_a_region_are_served_at_every_alignment() {
 #[test]
 fn large_blocks_have_regions_of_their_own() {
     let source = CheckingSource::new(MmapSource::new());
-    let allocator = BitSetAllocator::<_, U8>::new(&source);
+    let allocator = BitSetAllocator::<_, U8>::new_in(&source);
     let mut ledger = Ledger::in_place(&allocator);
     for (size, align) in [(3 << 20, 8), (2 << 20, 4096), (1, 4 << 20), (5 << 20, 8 << 20)] {
         let before = source.counts().held;
@@ -351,14 +351,14 @@ fn large_blocks_have_regions_of_their_own() {
 #[test]
 fn every_refusal_is_survived() {
     let requests = fault::every_request(|source| {
-        let allocator = BitSetAllocator::<_, U64>::new(source.clone());
+        let allocator = BitSetAllocator::new(source.clone());
         fault::work(&allocator, 1 << 20);
         assert_eq!(allocator.free_blocks(), allocator.blocks());
     });
     assert!(requests >= 3);
     let requests = fault::every_request(|source| {
-        let arena = ArenaSource::<_, U4096, U16384>::new(source.clone());
-        let allocator = BitSetAllocator::<_, U16>::new(&arena);
+        let arena = ArenaSource::<_, U4096, U16384>::new_in(source.clone());
+        let allocator = BitSetAllocator::<_, U16>::new_in(&arena);
         fault::work(&allocator, 2048);
         drop(allocator);
         assert_eq!(arena.usage().unused, arena.usage().obtained);
@@ -370,8 +370,8 @@ fn every_refusal_is_survived() {
 /// refused.
 #[test]
 fn a_refused_region_is_asked_for_again_smaller() {
-    let arena = ArenaSource::<_, U65536, U65536>::new(MmapSource::new());
-    let allocator = BitSetAllocator::<_, U64>::new(&arena);
+    let arena = ArenaSource::<_, U65536, U65536>::new_in(MmapSource::new());
+    let allocator = BitSetAllocator::new(&arena);
     assert_eq!(allocator.bytes_held(), 0);
     let mut ledger = Ledger::new(&allocator);
     ledger.allocate(layout(60_000, 8)).expect("what a block of the arena holds");
@@ -452,7 +452,7 @@ fn fixed_survives_every_refusal() {
 /// It stands in a static, for many threads.
 #[test]
 fn fixed_in_a_static() {
-    static SHARED: Locked<SpinFutexLock, FixedBitSetAllocator<MmapSource, U64, U4096>> =
+    static SHARED: Locked<FixedBitSetAllocator<MmapSource, U64, U4096>> =
         Locked::new(FixedBitSetAllocator::new(MmapSource::new()));
     std::thread::scope(|scope| {
         for seed in 0..4 {
@@ -470,7 +470,7 @@ fn fixed_in_a_static() {
 #[test]
 fn the_spare_region_and_the_one_at_hand_are_empty_at_once() {
     let source = CheckingSource::new(MmapSource::new());
-    let allocator = BitSetAllocator::<_, U64>::new(&source);
+    let allocator = BitSetAllocator::new(&source);
     let mut ledger = Ledger::new(&allocator);
     let window = |address: usize| address & !((16 << 20) - 1);
     let mut first = vec![ledger.allocate(layout(64, 8)).expect("a block")];
@@ -497,14 +497,14 @@ fn regions_come_to_an_end_in_every_order() {
     for seed in 0..30 {
         let mut random = fastrand::Rng::with_seed(seed);
         let source = CheckingSource::new(MmapSource::new());
-        let arena = ArenaSource::<_, U65536>::new(&source);
+        let arena = ArenaSource::new(&source);
         let checked = CheckingSource::new(&arena);
         let (over_maps, over_blocks);
         let (mut ledger, longest): (Ledger<'_>, usize) = if seed % 2 == 0 {
-            over_maps = BitSetAllocator::<_, U64>::new(&source);
+            over_maps = BitSetAllocator::new(&source);
             (Ledger::new(&over_maps), 700 << 10)
         } else {
-            over_blocks = BitSetAllocator::<_, U64>::new(&checked);
+            over_blocks = BitSetAllocator::new(&checked);
             (Ledger::new(&over_blocks), 60 << 10)
         };
         let mut groups: Vec<Vec<usize>> = Vec::new();

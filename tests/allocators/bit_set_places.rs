@@ -75,7 +75,7 @@ unsafe impl<F: FnMut() -> (usize, usize), const MAX: usize> MemorySource for Pla
 fn a_run_fits_the_region_that_was_obtained_for_it() {
     let mut places = [(0, 0), (FIELD - (960 << 10), 0)].into_iter();
     let source = CheckingSource::new(Placed::<_>::new(|| places.next().unwrap_or((64, 0))));
-    let allocator = BitSetAllocator::<_, U64>::new(&source);
+    let allocator = BitSetAllocator::new(&source);
     let mut ledger = Ledger::new(&allocator);
     ledger.allocate(layout(64, 8)).expect("the first region");
     ledger.allocate(layout(980 << 10, 8)).expect("a source without end has a region for it");
@@ -89,7 +89,7 @@ fn a_run_fits_the_region_that_was_obtained_for_it() {
 fn every_alignment_is_served_from_every_place() {
     for behind in [0, 64, 4096, 1 << 20, (8 << 20) + 64, FIELD - 64] {
         let source = CheckingSource::new(Placed::<_>::new(move || (behind, 0)));
-        let allocator = BitSetAllocator::<_, U64>::new(&source);
+        let allocator = BitSetAllocator::new(&source);
         let mut ledger = Ledger::new(&allocator);
         for power in 6..=24 {
             let align = 1 << power;
@@ -110,7 +110,7 @@ fn every_alignment_is_served_from_every_place() {
 #[test]
 fn a_little_more_than_a_window_goes_back_too() {
     let source = CheckingSource::new(Placed::<_>::new(|| (0, 4096)));
-    let allocator = BitSetAllocator::<_, U65536>::new(&source);
+    let allocator = BitSetAllocator::<_, U65536>::new_in(&source);
     let mut ledger = Ledger::new(&allocator);
     for _ in 0..1000 {
         ledger.allocate(layout(65_536, 8)).expect("a block");
@@ -133,7 +133,7 @@ fn odd_places<B: BlockSize, const MAX: usize>(profile: Profile) {
             (behind, if random.bool() { random.usize(0..10_000) } else { 0 })
         };
         let source = CheckingSource::new(Placed::<_, MAX>::new(place));
-        let mut allocator = BitSetAllocator::<_, B>::new(&source);
+        let mut allocator = BitSetAllocator::<_, B>::new_in(&source);
         for round in 0..3 {
             model::run(&allocator, profile.seed(seed * 3 + round));
             assert_eq!(allocator.free_blocks(), allocator.blocks(), "blocks were lost");

@@ -10,7 +10,7 @@ use context_allocator::size::{U16, U64, U4096};
 use context_allocator::source::Obtained;
 use context_allocator::{
     Allocator, ArenaSource, BitSetAllocator, BlockSize, ContextAllocator, Lifetime, Locked, MemorySource,
-    MmapSource, NonZeroLayout, SourceError, SpinFutexLock,
+    MmapSource, NonZeroLayout, SourceError,
 };
 
 const PAGE: usize = 4096;
@@ -55,12 +55,12 @@ fn maps() -> MmapSource {
 #[test]
 fn fresh_memory_of_a_bit_set_is_not_written() {
     for (size, count) in [(256 * MIB, 1), (20 * MIB, 2), (4 * MIB, 10), (300_000, 100), (20_000, 500)] {
-        fresh_blocks_are_not_written(&BitSetAllocator::<_, U64>::new(maps()), size, count);
+        fresh_blocks_are_not_written(&BitSetAllocator::new(maps()), size, count);
     }
-    fresh_blocks_are_not_written(&BitSetAllocator::<_, U4096>::new(maps()), 4096, 2000);
+    fresh_blocks_are_not_written(&BitSetAllocator::<_, U4096>::new_in(maps()), 4096, 2000);
     let context = ContextAllocator::new(maps(), Lifetime::Medium);
     fresh_blocks_are_not_written(&context, 300_000, 100);
-    let locked = Locked::<SpinFutexLock, _>::new(BitSetAllocator::<_, U64>::new(maps()));
+    let locked = Locked::new(BitSetAllocator::new(maps()));
     fresh_blocks_are_not_written(&locked, 300_000, 100);
 }
 
@@ -82,12 +82,12 @@ fn fresh_memory_is_not_written_by_growing<A: Allocator>(allocator: &A, between: 
 #[test]
 fn fresh_memory_of_a_bit_set_is_not_written_by_growing() {
     for between in [false, true] {
-        let bit_set = BitSetAllocator::<_, U64>::new(maps());
+        let bit_set = BitSetAllocator::new(maps());
         // So much that the next region has room behind the block, if none is between.
         let _live: Vec<_> = (0..12).map(|_| zeroed(&bit_set, 12 * MIB)).collect();
-        fresh_memory_is_not_written_by_growing(&BitSetAllocator::<_, U64>::new(maps()), between);
+        fresh_memory_is_not_written_by_growing(&BitSetAllocator::new(maps()), between);
         fresh_memory_is_not_written_by_growing(&bit_set, between);
-        let locked = Locked::<SpinFutexLock, _>::new(BitSetAllocator::<_, U64>::new(maps()));
+        let locked = Locked::new(BitSetAllocator::new(maps()));
         fresh_memory_is_not_written_by_growing(&locked, between);
         let context = ContextAllocator::new(maps(), Lifetime::Medium);
         fresh_memory_is_not_written_by_growing(&context, between);
@@ -99,7 +99,7 @@ fn fresh_memory_of_a_bit_set_is_not_written_by_growing() {
 #[test]
 fn used_memory_is_zero_again() {
     fn over<B: BlockSize>() {
-        let mut ledger_of = BitSetAllocator::<_, B>::new(maps());
+        let mut ledger_of = BitSetAllocator::<_, B>::new_in(maps());
         for _ in 0..2 {
             let mut ledger = Ledger::new(&ledger_of);
             for size in [100, 3000, 40_000, 700_000, 5 * MIB, 40, 20 * MIB] {
@@ -153,9 +153,9 @@ unsafe impl MemorySource for SometimesZero {
 #[test]
 fn what_a_source_does_not_call_zero_is_written() {
     let profile = Profile { live: 2000, largest: 8192, ..Profile::MIXED.operations(100_000) };
-    model::run(&BitSetAllocator::<_, U64>::new(SometimesZero::default()), profile);
+    model::run(&BitSetAllocator::new(SometimesZero::default()), profile);
     let large = Profile { largest: 24 * MIB, live: 6, ..Profile::LARGE.operations(300) };
-    model::run(&BitSetAllocator::<_, U64>::new(SometimesZero::default()), large);
-    let arena = ArenaSource::<_>::new(SometimesZero::default());
-    model::run(&BitSetAllocator::<_, U16>::new(&arena), profile.operations(50_000));
+    model::run(&BitSetAllocator::new(SometimesZero::default()), large);
+    let arena = ArenaSource::new(SometimesZero::default());
+    model::run(&BitSetAllocator::<_, U16>::new_in(&arena), profile.operations(50_000));
 }

@@ -11,7 +11,7 @@ use context_allocator::size::{U16, U64, U4096, U65536};
 use context_allocator::{
     Allocator, ArenaSource, BitSetAllocator, Builder, BumpAllocator, ContextAllocator, FixedBitSetAllocator,
     Lifetime, Locked, MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator, NoTier, Sharded,
-    SizeClassAllocator, SlabAllocator, SpinFutexLock, Tiers,
+    SizeClassAllocator, SlabAllocator, Tiers,
 };
 use typenum::U4;
 
@@ -39,19 +39,19 @@ fn keeps<'a, A: Allocator>(
 #[test]
 fn bit_set() {
     keeps(&source(), BitSetAllocator::<_, U64>::new, Promise::BIT_SET, usize::MAX);
-    keeps(&source(), BitSetAllocator::<_, U16>::new, Promise::BIT_SET, usize::MAX);
+    keeps(&source(), BitSetAllocator::<_, U16>::new_in, Promise::BIT_SET, usize::MAX);
 }
 
 /// Over blocks of an arena a region is one of them, and the arena's chunk is what the source is
 /// asked for.
 #[test]
 fn bit_set_over_an_arena() {
-    let arena = ArenaSource::<_>::new(MmapSource::new());
+    let arena = ArenaSource::new(MmapSource::new());
     let source = CheckingSource::new(&arena);
     let promise = Promise::BIT_SET_IN_BLOCKS;
-    held::workloads(&BitSetAllocator::<_, U64>::new(&source), &source, promise, 5_000);
+    held::workloads(&BitSetAllocator::new(&source), &source, promise, 5_000);
     source.assert_all_released();
-    held::ping_pong(&BitSetAllocator::<_, U64>::new(&source), &source, &[24, 200, 1000, 5000]);
+    held::ping_pong(&BitSetAllocator::new(&source), &source, &[24, 200, 1000, 5000]);
 }
 
 /// Blocks of 16 bytes and more, rounded up to them; fragmentation is what it is under other
@@ -73,15 +73,10 @@ fn size_class() {
 
 #[test]
 fn locked() {
-    keeps(
-        &source(),
-        |source| Shared::new(BitSetAllocator::<_, U64>::new(source)),
-        Promise::BIT_SET,
-        usize::MAX,
-    );
+    keeps(&source(), |source| Shared::new(BitSetAllocator::new(source)), Promise::BIT_SET, usize::MAX);
 }
 
-type Shared<A> = Locked<SpinFutexLock, A>;
+type Shared<A> = Locked<A>;
 
 #[test]
 fn context() {
@@ -139,7 +134,7 @@ fn fixed_bit_set() {
 #[test]
 fn sharded() {
     let source = source();
-    let shards = SlabAllocator::<&Source, U65536>::new(&source);
+    let shards = SlabAllocator::<&Source, U65536>::new_in(&source);
     let sharded = Sharded::<_, U4, _>::with_large(shards, MmapAllocator::new_in(&source));
     held::workloads(&sharded, &source, Promise::SLAB, usize::MAX);
     drop(sharded);

@@ -4,10 +4,10 @@
 use crate::support::CheckingSource;
 use crate::support::held::{Meter, Promise};
 use crate::support::model::{self, Profile};
-use context_allocator::size::{U16, U64, U4096, U65536};
+use context_allocator::size::{U16, U64, U4096};
 use context_allocator::{
     Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, FixedBitSetAllocator, Lifetime, Locked,
-    MmapAllocator, MmapSource, Reset, SizeClassAllocator, SlabAllocator, SpinFutexLock,
+    MmapAllocator, MmapSource, Reset, SizeClassAllocator, SlabAllocator,
 };
 
 const OPERATIONS: usize = 10_000_000;
@@ -56,14 +56,14 @@ fn size_class() {
 #[ignore = "ten million operations"]
 fn slab() {
     let source = source();
-    in_rounds(SlabAllocator::<_, U65536>::new(&source), &source, 5, Profile::SMALL, Promise::SLAB);
+    in_rounds(SlabAllocator::new(&source), &source, 5, Profile::SMALL, Promise::SLAB);
 }
 
 #[test]
 #[ignore = "ten million operations"]
 fn locked() {
     let source = source();
-    let shared: Locked<SpinFutexLock, _> = Locked::new(SizeClassAllocator::new(&source));
+    let shared = Locked::new(SizeClassAllocator::new(&source));
     in_rounds(shared, &source, 5, Profile { largest: 8192, ..Profile::SMALL }, Promise::SIZE_CLASS);
 }
 
@@ -85,7 +85,7 @@ fn context() {
 fn bit_set_of_many_blocks() {
     let source = source();
     let profile = Profile { live: 5_000, ..Profile::SMALL };
-    in_rounds(BitSetAllocator::<_, U16>::new(&source), &source, 5, profile, Promise::BIT_SET);
+    in_rounds(BitSetAllocator::<_, U16>::new_in(&source), &source, 5, profile, Promise::BIT_SET);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn mmap_conforms_over_any_source() {
     let source = CheckingSource::new(MmapSource::new());
     conformance::allocator(|| MmapAllocator::new_in(&source));
     source.assert_all_released();
-    let arena = ArenaSource::<_, U65536, U262144>::new(CheckingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U65536, U262144>::new_in(CheckingSource::new(MmapSource::new()));
     conformance::allocator(|| MmapAllocator::new_in(&arena));
     assert_eq!(arena.usage().unused, arena.usage().obtained, "an allocator kept a block of the arena");
 }

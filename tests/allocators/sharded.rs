@@ -12,7 +12,7 @@ use crate::support::conformance;
 use crate::support::ledger::{Held, Ledger, Way};
 use crate::support::model::{self, Profile};
 use crate::support::{fault, layout};
-use context_allocator::size::{U65536, U262144};
+use context_allocator::size::U262144;
 use context_allocator::{
     AllocError, Allocator, ArenaSource, BitSetAllocator, BumpAllocator, CachingSource, LimitSource,
     LocalAllocator, MemorySource, MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator,
@@ -49,7 +49,7 @@ const _: () = {
 #[test]
 fn sharded_conforms() {
     fn conforms<A: LocalAllocator<Source = MmapSource>, N: ShardCount>() {
-        conformance::allocator(|| Sharded::<A, N>::new(A::new_in(MmapSource::new())));
+        conformance::allocator(|| Sharded::<A, N>::new_in(A::new_in(MmapSource::new())));
     }
     conforms::<SizeClassAllocator<MmapSource>, U1>();
     conforms::<SizeClassAllocator<MmapSource>, U64>();
@@ -58,14 +58,14 @@ fn sharded_conforms() {
     conforms::<BitSetAllocator<MmapSource>, U2>();
     conforms::<MultipleBinarySearchTreeAllocator<MmapSource>, U4>();
     conformance::allocator(|| {
-        Sharded::<SlabAllocator<PooledSource>, U2>::new(SlabAllocator::new(PooledSource::new()))
+        Sharded::<SlabAllocator<PooledSource>, U2>::new_in(SlabAllocator::new(PooledSource::new()))
     });
     conformance::forwarded_allocator(|| {
         Sharded::<SizeClassAllocator<MmapSource>>::new(SizeClassAllocator::new(MmapSource::new()))
     });
     conformance::allocator(|| {
-        let arena = ArenaSource::<_, U262144>::new(MmapSource::new());
-        let large = MmapAllocator::new_in(CachingSource::<_>::new(MmapSource::new()));
+        let arena = ArenaSource::<_, U262144>::new_in(MmapSource::new());
+        let large = MmapAllocator::new_in(CachingSource::new(MmapSource::new()));
         Sharded::<_, U4, _>::with_large(SizeClassAllocator::new(arena), large)
     });
 }
@@ -316,7 +316,7 @@ unsafe impl MemorySource for Gate {
 fn nobody_waits_for_a_shard_that_is_taken() {
     let gate = Gate::new();
     let allocator: Sharded<_, U2, MmapAllocator<PooledSource>, Noticing> =
-        Sharded::new(SizeClassAllocator::new(&gate));
+        Sharded::new_in(SizeClassAllocator::new(&gate));
     let (count, size) = (500, layout(1000, 8));
     let (give, take) = mpsc::channel();
     thread::scope(|scope| {
@@ -363,7 +363,7 @@ fn nobody_waits_for_a_shard_that_is_taken() {
 #[test]
 fn memory_that_is_free_in_any_shard_is_found() {
     let limited = LimitSource::new(MmapSource::new(), 64 * 1024);
-    let allocator = Sharded::<_, U4>::new(SizeClassAllocator::new(&limited));
+    let allocator = Sharded::<_, U4>::new_in(SizeClassAllocator::new(&limited));
     let size = layout(64, 8);
     let mut ledger = Ledger::new(&allocator);
     let blocks: Vec<usize> = std::iter::from_fn(|| ledger.allocate(size).ok()).collect();
@@ -414,9 +414,9 @@ fn it_may_be_moved_and_begins_with_nothing() {
 #[test]
 fn a_sharded_on_the_memory_of_another() {
     use context_allocator::AllocatorSource;
-    let outer = Sharded::<_, U2>::new(SizeClassAllocator::new(MmapSource::new()));
-    let arena = ArenaSource::<_, U65536>::new(AllocatorSource::new(&outer));
-    let inner = Sharded::<_, U2>::new(SizeClassAllocator::new(arena));
+    let outer = Sharded::<_, U2>::new_in(SizeClassAllocator::new(MmapSource::new()));
+    let arena = ArenaSource::new(AllocatorSource::new(&outer));
+    let inner = Sharded::<_, U2>::new_in(SizeClassAllocator::new(arena));
     let (mut first, mut second) = (Ledger::new(&outer), Ledger::new(&inner));
     for size in 1..3000 {
         first.allocate(layout(size, 8)).expect("there is memory");

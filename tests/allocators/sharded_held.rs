@@ -8,7 +8,7 @@ use context_allocator::{Allocator, CountingSource, MmapSource, NonZeroLayout, Sh
 use typenum::U8;
 
 static SHARDED: Sharded<SlabAllocator<CountingSource<MmapSource>>, U8> =
-    Sharded::new(SlabAllocator::new(CountingSource::new(MmapSource::new())));
+    Sharded::new_in(SlabAllocator::new_in(CountingSource::new(MmapSource::new())));
 
 /// Blocks, on their way from one thread to another.
 struct Blocks(Vec<(NonNull<u8>, NonZeroLayout)>);

@@ -17,7 +17,8 @@ type Slabs = AllocatorAdaptor<Sharded<SlabAllocator<PooledSource>>>;
 type Classes = AllocatorAdaptor<Sharded<SizeClassAllocator<PooledSource>, typenum::U1>>;
 
 static SLABS: Slabs = AllocatorAdaptor::new(Sharded::new(SlabAllocator::new(PooledSource::new())));
-static CLASSES: Classes = AllocatorAdaptor::new(Sharded::new(SizeClassAllocator::new(PooledSource::new())));
+static CLASSES: Classes =
+    AllocatorAdaptor::new(Sharded::new_in(SizeClassAllocator::new(PooledSource::new())));
 
 const FAULT: &str = "SHARDED_FAULT";
 const SENTENCE: &str = "context-allocator: a block was given back that no shard had handed out (at 0x";

@@ -12,7 +12,6 @@ use crate::support::{conformance, fault, layout};
 use context_allocator::size::{U4096, U65536, U262144, U4194304};
 use context_allocator::{
     Allocator, ArenaSource, LocalAllocator, Locked, MmapSource, RegionSource, Reset, SlabAllocator,
-    SpinFutexLock,
 };
 
 type Slabs<S = MmapSource> = SlabAllocator<S>;
@@ -34,9 +33,9 @@ fn conforms() {
 
 #[test]
 fn conforms_in_slabs_of_other_sizes() {
-    conformance::allocator(|| SlabAllocator::<_, U262144>::new(MmapSource::new()));
-    let arena = ArenaSource::<_, U262144, U262144>::new(CheckingSource::new(MmapSource::new()));
-    conformance::allocator(|| SlabAllocator::<_, U262144>::new(&arena));
+    conformance::allocator(|| SlabAllocator::<_, U262144>::new_in(MmapSource::new()));
+    let arena = ArenaSource::<_, U262144, U262144>::new_in(CheckingSource::new(MmapSource::new()));
+    conformance::allocator(|| SlabAllocator::<_, U262144>::new_in(&arena));
     conformance::allocator(|| Slabs::new(&arena));
     let usage = arena.usage();
     assert_eq!(usage.obtained, usage.unused, "an allocator kept a block of the arena");
@@ -61,7 +60,7 @@ fn aligned_blocks_are_aligned() {
 
 fn model_of<B: context_allocator::BlockSize>(profile: Profile) {
     let source = CheckingSource::new(MmapSource::new());
-    let mut allocator = SlabAllocator::<_, B>::new(&source);
+    let mut allocator = SlabAllocator::<_, B>::new_in(&source);
     for seed in 1..=2 {
         model::run(&allocator, profile.seed(seed));
         assert_eq!(allocator.live_blocks(), 0);
@@ -85,7 +84,7 @@ fn against_the_model() {
 
 #[test]
 fn regions_that_hold_several_slabs() {
-    let arena = ArenaSource::<_, U4194304, U4194304>::new(CheckingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U4194304, U4194304>::new_in(CheckingSource::new(MmapSource::new()));
     let mut allocator = Slabs::new(&arena);
     for seed in 1..=3 {
         model::run(&allocator, Profile::SMALL.operations(200_000).seed(seed));
@@ -95,7 +94,7 @@ fn regions_that_hold_several_slabs() {
     assert_eq!(arena.usage().unused, arena.usage().obtained);
     // One region that is all there is, at an odd address.
     let mut bytes = vec![MaybeUninit::uninit(); 1_200_001];
-    let allocator = SlabAllocator::<_, U4096>::new(RegionSource::new(&mut bytes[1..]));
+    let allocator = SlabAllocator::<_, U4096>::new_in(RegionSource::new(&mut bytes[1..]));
     let profile = Profile { live: 1000, largest: 2048, ..Profile::SMALL.operations(200_000) };
     let tally = model::run(&allocator, profile.refusals());
     assert!(tally.refused > 0, "{tally:?}");
@@ -104,7 +103,7 @@ fn regions_that_hold_several_slabs() {
 #[test]
 fn every_refusal_is_survived() {
     let requests = fault::every_request(|source| {
-        let allocator: Locked<SpinFutexLock, _> = Locked::new(Slabs::new(source.clone()));
+        let allocator = Locked::new(Slabs::new(source.clone()));
         fault::work(&allocator, 32 * 1024);
     });
     assert!(requests >= 3);
@@ -212,7 +211,7 @@ fn no_two_blocks_overlap_however_they_come_back() {
 #[test]
 fn behind_a_lock_on_four_threads() {
     let source = Counting::new(MmapSource::new());
-    let allocator: Locked<SpinFutexLock, _> = Locked::new(Slabs::new(&source));
+    let allocator = Locked::new(Slabs::new(&source));
     thread::scope(|scope| {
         for seed in 0..4 {
             let allocator = &allocator;

@@ -12,7 +12,7 @@ use crate::support::{fault, layout};
 use context_allocator::size::{U4096, U65536, U262144, U1048576};
 use context_allocator::{
     Allocator, ArenaSource, KeepApart, LocalAllocator, Locked, MemorySource, MergeAdjacent, MmapSource,
-    MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource, Reset, SpinFutexLock,
+    MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource, Reset,
 };
 use fastrand::Rng;
 use typenum::{U1, U32};
@@ -31,7 +31,7 @@ fn tree() -> Tree {
 }
 
 fn merged() -> Merged {
-    Merged::new(MmapSource::new())
+    Merged::new_in(MmapSource::new())
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn it_conforms_with_merging() {
 
 #[test]
 fn it_conforms_over_an_arena() {
-    let arena = ArenaSource::<_, U65536, U262144>::new(CheckingSource::new(MmapSource::new()));
+    let arena = ArenaSource::<_, U65536, U262144>::new_in(CheckingSource::new(MmapSource::new()));
     conformance::allocator(|| Tree::new(&arena));
     conformance::owns(|| Tree::new(&arena));
     conformance::reset(|| Tree::new(&arena));
@@ -86,7 +86,7 @@ where
     M: for<'a> context_allocator::Merging<&'a CheckingSource<S>>,
 {
     let source = CheckingSource::new(source);
-    let mut allocator = MultipleBinarySearchTreeAllocator::<&CheckingSource<S>, U32, M>::new(&source);
+    let mut allocator = MultipleBinarySearchTreeAllocator::<&CheckingSource<S>, U32, M>::new_in(&source);
     for round in 0..2 {
         model::run(&allocator, profile.operations(profile.operations / 2).seed(profile.seed + round));
         source.assert_sound();
@@ -117,13 +117,13 @@ fn against_the_model_large() {
 #[test]
 fn against_the_model_in_other_shapes() {
     let profile = Profile::SMALL.operations(1_000_000);
-    let arena = ArenaSource::<_, U4096, U1048576>::new(MmapSource::new());
+    let arena = ArenaSource::<_, U4096, U1048576>::new_in(MmapSource::new());
     model::run(&Tree::new(&arena), Profile { largest: 1024, ..profile });
-    let one = MultipleBinarySearchTreeAllocator::<_, U1>::new(MmapSource::new());
+    let one = MultipleBinarySearchTreeAllocator::<_, U1>::new_in(MmapSource::new());
     model::run(&one, profile);
     model::run(&merged(), profile);
     model::run(&merged(), Profile::MIXED);
-    let shared: Locked<SpinFutexLock, Tree> = Locked::new(tree());
+    let shared: Locked<Tree> = Locked::new(tree());
     model::run(&shared, Profile::SMALL.operations(500_000));
 }
 
@@ -149,12 +149,12 @@ fn a_region_that_runs_out_is_used_to_the_last() {
 #[test]
 fn every_refusal_is_survived() {
     let direct = fault::every_request(|source| {
-        let allocator: Locked<SpinFutexLock, _> = Locked::new(Tree::new(source.clone()));
+        let allocator = Locked::new(Tree::new(source.clone()));
         fault::work(&allocator, 512 * 1024);
     });
     assert!(direct >= 8, "{direct}");
     let through_an_arena = fault::every_request(|source| {
-        let arena = ArenaSource::<_, U65536, U262144>::new(source.clone());
+        let arena = ArenaSource::<_, U65536, U262144>::new_in(source.clone());
         let allocator = Tree::new(&arena);
         fault::work(&allocator, 32 * 1024);
         drop(allocator);
@@ -292,7 +292,7 @@ fn aligned_holes_are_found() {
     for (size, align, others) in cases {
         let region = vec![std::mem::MaybeUninit::uninit(); 16 << 20].leak();
         let source = CheckingSource::new(RegionSource::new(region));
-        let tree = MultipleBinarySearchTreeAllocator::<_, U32>::new(&source);
+        let tree = MultipleBinarySearchTreeAllocator::<_, U32>::new_in(&source);
         let (aligned, odd, small) = (layout(size, align), layout(size, 8), layout(16, 8));
         let hole = tree.allocate(aligned).expect("memory");
         tree.allocate(small).expect("memory");
@@ -321,7 +321,7 @@ fn aligned_holes_are_found() {
 #[test]
 fn aligned_blocks_that_come_again_take_no_more_memory() {
     let source = CheckingSource::new(MmapSource::new());
-    let tree = MultipleBinarySearchTreeAllocator::<_, U32>::new(&source);
+    let tree = MultipleBinarySearchTreeAllocator::<_, U32>::new_in(&source);
     let (page, odd, small) = (layout(8192, 4096), layout(8192, 8), layout(16, 8));
     let mut held = Vec::new();
     let round = |held: &mut Vec<_>| {

@@ -219,7 +219,7 @@ fn sources_forward_every_method() {
     forwards(calls, CountingSource::new(calls));
     forwards(calls, RefusingSource::never(calls));
     forwards(calls, RecordingSource::new(calls));
-    let cache = CachingSource::<_>::new(calls);
+    let cache = CachingSource::new(calls);
     forwards_all_but_zeros(calls, &cache);
     drop(cache);
     assert_eq!(calls.maps.regions(), 0);
@@ -280,8 +280,8 @@ fn sources_of_blocks_own_and_decommit() {
             "{hooked:?}"
         );
     }
-    cuts(&|calls| blocks(calls, &ArenaSource::<_, U4096, U65536>::new(calls)));
-    cuts(&|calls| blocks(calls, &RunSource::<_>::new(calls)));
+    cuts(&|calls| blocks(calls, &ArenaSource::<_, U4096, U65536>::new_in(calls)));
+    cuts(&|calls| blocks(calls, &RunSource::new(calls)));
     let pool = PooledSource::new();
     let region = pool.obtain(layout(65_536, 8)).expect("memory");
     dirty(region);
@@ -309,7 +309,7 @@ fn near_maps_come_first() {
         unsafe { source.release(region, asked) };
     }
     assert_eq!((source.first().regions(), source.second().counts().bytes), (0, 0));
-    let near = ArenaSource::<_, U4096, U65536>::new(RecordingSource::new(LimitSource::new(
+    let near = ArenaSource::<_, U4096, U65536>::new_in(RecordingSource::new(LimitSource::new(
         MmapSource::new(),
         150_000,
     )));
@@ -361,7 +361,7 @@ fn a_table_of_many_regions() {
 fn recorded_sources_conform() {
     crate::support::conformance::source(|| RecordingSource::new(MmapSource::new()), 1 << 20);
     crate::support::conformance::forwarded_source(|| RecordingSource::new(MmapSource::new()), 1 << 16);
-    let arena = || RecordingSource::new(ArenaSource::<_, U65536>::new(MmapSource::new()));
+    let arena = || RecordingSource::new(ArenaSource::new(MmapSource::new()));
     crate::support::conformance::source(arena, 65_536);
     // The only region there is: none is left for the table.
     let region = RegionSource::new(Vec::leak(vec![std::mem::MaybeUninit::uninit(); 5000]));

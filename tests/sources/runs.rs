@@ -16,12 +16,12 @@ const MIB: usize = 1 << 20;
 
 #[test]
 fn pools_conform() {
-    conformance::source(|| RunSource::<_, U4194304>::new(MmapSource::new()), MIB / 2);
-    conformance::source(|| RunSource::<_, U65536>::new(MmapSource::new()), SLICE);
-    conformance::source(|| RunSource::<_, U131072>::new(MmapSource::new()), 3 * SLICE);
+    conformance::source(|| RunSource::<_, U4194304>::new_in(MmapSource::new()), MIB / 2);
+    conformance::source(|| RunSource::<_, U65536>::new_in(MmapSource::new()), SLICE);
+    conformance::source(|| RunSource::<_, U131072>::new_in(MmapSource::new()), 3 * SLICE);
     let at_once = || RunSource::<_, U524288>::with_purge(MmapSource::new(), Purge::at_once());
     conformance::source(at_once, 8 * SLICE);
-    conformance::forwarded_source(|| RunSource::<_>::new(MmapSource::new()), MIB / 4);
+    conformance::forwarded_source(|| RunSource::new(MmapSource::new()), MIB / 4);
 }
 
 /// Random requests, with a model of which slices are held; everything else that can be asked of a
@@ -111,7 +111,7 @@ fn random_runs_agree_with_a_model() {
 fn dropping_a_pool_gives_everything_back() {
     let source = Checked::new();
     for slices in [1, 5, 64, 65] {
-        let pool = RunSource::<_>::new(&source);
+        let pool = RunSource::new(&source);
         let runs: Vec<_> =
             (0..40).map(|run| Run::obtain(&pool, layout(slices * SLICE, 8), run).unwrap()).collect();
         assert!(source.held() >= 40 * slices * SLICE);
@@ -120,7 +120,7 @@ fn dropping_a_pool_gives_everything_back() {
         assert_eq!(source.held(), 0);
     }
     let requests = source.requests.load(Relaxed);
-    drop(RunSource::<_>::new(&source));
+    drop(RunSource::new(&source));
     assert_eq!(source.requests.load(Relaxed), requests);
 }
 

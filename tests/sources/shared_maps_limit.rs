@@ -40,7 +40,7 @@ fn refused<S: MemorySource>(source: S) {
     }
     let best = source.obtain_between(layout(100, 8), 4 * MIB).expect("what is left below the limit");
     assert!(best.region.len() < MIB);
-    let tree = MultipleBinarySearchTreeAllocator::<_>::new(&source);
+    let tree = MultipleBinarySearchTreeAllocator::new(&source);
     while tree.allocate(layout(1000, 8)).is_ok() {}
 }
 

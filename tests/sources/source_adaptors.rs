@@ -12,14 +12,14 @@ use context_allocator::testing::RefusingSource;
 use context_allocator::{
     AllocError, Allocator, AllocatorSource, ArenaSource, BumpAllocator, CachingSource,
     CountingSource as Counting, FallbackSource, InlineRegion, LimitSource, Locked, MemorySource, MmapSource,
-    OwnsRegions, RegionSource, SizeClassAllocator, SourceError, SpinFutexLock,
+    OwnsRegions, RegionSource, SizeClassAllocator, SourceError,
 };
 use typenum::{U0, U2};
 
 type Arena = ArenaSource<MmapSource, U65536, U131072>;
 
 fn arena() -> Arena {
-    ArenaSource::new(MmapSource::new())
+    ArenaSource::new_in(MmapSource::new())
 }
 
 /// A source over `len` bytes that nobody else will use.
@@ -54,10 +54,10 @@ fn counts_conform() {
 
 #[test]
 fn caches_conform() {
-    conformance::source(|| CachingSource::<_>::new(MmapSource::new()), 1 << 20);
-    conformance::source(|| CachingSource::<_, U2>::new(arena()), 65_536);
-    conformance::source(|| CachingSource::<_, U0>::new(MmapSource::new()), 1 << 16);
-    conformance::forwarded_source(|| CachingSource::<_, U2>::new(MmapSource::new()), 1 << 16);
+    conformance::source(|| CachingSource::new(MmapSource::new()), 1 << 20);
+    conformance::source(|| CachingSource::<_, U2>::new_in(arena()), 65_536);
+    conformance::source(|| CachingSource::<_, U0>::new_in(MmapSource::new()), 1 << 16);
+    conformance::forwarded_source(|| CachingSource::<_, U2>::new_in(MmapSource::new()), 1 << 16);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn refusals_conform() {
 fn allocators_conform_as_sources() {
     conformance::source(|| AllocatorSource::of_global(&System), 1 << 20);
     conformance::source(
-        || AllocatorSource::new(Locked::<SpinFutexLock, _>::new(SizeClassAllocator::new(MmapSource::new()))),
+        || AllocatorSource::new(Locked::new(SizeClassAllocator::new(MmapSource::new()))),
         16_384,
     );
     conformance::source(|| AllocatorSource::new(BumpAllocator::new(MmapSource::new())), 65_536);
@@ -183,7 +183,7 @@ fn counts_are_those_of_the_index() {
 
 #[test]
 fn a_cache_keeps_the_latest_and_gives_them_again() {
-    let source: CachingSource<_, U2> = CachingSource::new(CheckingSource::new(MmapSource::new()));
+    let source: CachingSource<_, U2> = CachingSource::new_in(CheckingSource::new(MmapSource::new()));
     let pages = |count: usize| obtain(&source, count * 4096).expect("memory");
     let (one, two, three) = (pages(1), pages(2), pages(3));
     for (region, count) in [(one, 1), (two, 2), (three, 3)] {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::support::layout;
-use context_allocator::size::{U32, U4096, U65536, U1048576};
+use context_allocator::size::{U32, U4096};
 use context_allocator::testing::RefusingSource;
 use context_allocator::{
     Allocator, ArenaSource, Builder, BumpAllocator, CachingSource, CountingSource, FallbackSource,
@@ -79,10 +79,10 @@ fn what_is_left_below_a_limit_comes_in_one_piece() {
         let source = counted();
         few_regions_fill_the_limit(Tree::new(&source), &source, limit);
         let source = counted();
-        let wrapped = Rc::new(RefusingSource::never(CachingSource::<_>::new(&source)));
+        let wrapped = Rc::new(RefusingSource::never(CachingSource::new(&source)));
         few_regions_fill_the_limit(Tree::new(wrapped), &source, limit);
         let source = counted();
-        few_regions_fill_the_limit(Sharded::<_, U1>::new(Tree::new(&source)), &source, limit);
+        few_regions_fill_the_limit(Sharded::<_, U1>::new_in(Tree::new(&source)), &source, limit);
     }
 }
 
@@ -152,15 +152,15 @@ fn the_whole_range_is_passed_on() {
     assert_eq!(comes(RefusingSource::never(maps())), LEFT);
     assert_eq!(comes(LimitSource::new(maps(), MIB)), LEFT);
     assert_eq!(comes(FallbackSource::new(region(4000), maps())), LEFT);
-    let cache = CachingSource::<_>::new(maps());
+    let cache = CachingSource::new(maps());
     let first = cache.obtain_between(layout(5000, 8), MIB).expect("memory");
     assert!(first.zeroed && first.region.len() == LEFT);
     let full = cache.obtain_between(layout(5000, 8), MIB);
     assert_eq!(full, Err(SourceError::LimitReached));
-    let arena = ArenaSource::<_, U65536, U1048576>::new(MmapSource::new());
+    let arena = ArenaSource::new(MmapSource::new());
     let block = arena.obtain_between(layout(5000, 8), MIB).expect("memory");
     assert_eq!(block.region.len(), 65_536);
-    let small = ArenaSource::<_, U4096, U4096>::new(MmapSource::new());
+    let small = ArenaSource::<_, U4096, U4096>::new_in(MmapSource::new());
     assert_eq!(small.obtain_between(layout(5000, 8), MIB), Err(SourceError::TooLarge));
 }
 
@@ -210,7 +210,7 @@ fn a_large_alignment_does_not_shorten_a_region() {
     check(&MmapSource::new());
     check(&CountingSource::new(MmapSource::new()));
     check(&LimitSource::new(MmapSource::new(), 100_000));
-    check(&CachingSource::<_, U32>::new(MmapSource::new()));
+    check(&CachingSource::<_, U32>::new_in(MmapSource::new()));
     check(&&LimitSource::new(CountingSource::new(MmapSource::new()), 70_000));
 }
 

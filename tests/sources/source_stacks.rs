@@ -9,7 +9,7 @@ use crate::support::CheckingSource;
 use crate::support::ledger::Ledger;
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, layout};
-use context_allocator::size::{U64, U512, U4096};
+use context_allocator::size::{U512, U4096};
 use context_allocator::testing::RefusingSource;
 use context_allocator::{
     Allocator, AllocatorSource, BitSetAllocator, BumpAllocator, CachingSource, ContextAllocator,
@@ -65,8 +65,8 @@ fn stack<'a, S: MemorySource>(index: &'a Index, make: impl Fn(&'a Index) -> S) {
     let profile = Profile { largest: 4000, ..Profile::MIXED.operations(30_000) };
     model::run(&BumpAllocator::new(make(index)), profile);
     model::run(&SizeClassAllocator::new(make(index)), profile);
-    model::run(&BitSetAllocator::<_, U64>::new(make(index)), profile);
-    model::run(&MultipleBinarySearchTreeAllocator::<_>::new(make(index)), profile);
+    model::run(&BitSetAllocator::new(make(index)), profile);
+    model::run(&MultipleBinarySearchTreeAllocator::new(make(index)), profile);
     for lifetime in [Lifetime::Short, Lifetime::Medium, Lifetime::Long] {
         model::run(&ContextAllocator::new(make(index), lifetime), profile);
     }
@@ -85,11 +85,11 @@ fn what_stands_around_a_source_keeps_its_contract() {
         let bytes = Vec::leak(vec![MaybeUninit::uninit(); 5001]);
         FallbackSource::new(RegionSource::new(&mut bytes[1..]), index)
     });
-    stack(&index, |index| AllocatorSource::new(MultipleBinarySearchTreeAllocator::<_>::new(index)));
-    stack(&index, |index| AllocatorSource::new(BitSetAllocator::<_, U64>::new(index)));
+    stack(&index, |index| AllocatorSource::new(MultipleBinarySearchTreeAllocator::new(index)));
+    stack(&index, |index| AllocatorSource::new(BitSetAllocator::new(index)));
     stack(&index, |index| {
         let cache: CachingSource<_> = CachingSource::new(LimitSource::new(index, 1 << 30));
-        AllocatorSource::new(MultipleBinarySearchTreeAllocator::<_>::new(Counting::new(cache)))
+        AllocatorSource::new(MultipleBinarySearchTreeAllocator::new(Counting::new(cache)))
     });
 }
 
@@ -129,10 +129,10 @@ fn regions_of_every_length_at_every_address() {
             match number {
                 0 => use_up(&BumpAllocator::new(source), range),
                 1 => use_up(&SizeClassAllocator::new(source), range),
-                2 => use_up(&BitSetAllocator::<_, U64>::new(source), range),
-                3 => use_up(&BitSetAllocator::<_, U512>::new(source), range),
-                4 => use_up(&MultipleBinarySearchTreeAllocator::<_>::new(source), range),
-                5 => use_up(&MultipleBinarySearchTreeAllocator::<_, typenum::U1>::new(source), range),
+                2 => use_up(&BitSetAllocator::new(source), range),
+                3 => use_up(&BitSetAllocator::<_, U512>::new_in(source), range),
+                4 => use_up(&MultipleBinarySearchTreeAllocator::new(source), range),
+                5 => use_up(&MultipleBinarySearchTreeAllocator::<_, typenum::U1>::new_in(source), range),
                 _ => use_up(&BumpAllocator::new(LimitSource::new(Counting::new(source), 5000)), range),
             }
         };
@@ -146,11 +146,11 @@ fn regions_of_every_length_at_every_address() {
     static SMALL: InlineRegion<typenum::U100> = InlineRegion::new();
     static PAGE: InlineRegion<U4096> = InlineRegion::new();
     assert!(BumpAllocator::new(&NONE).allocate(layout(1, 1)).is_err());
-    assert!(MultipleBinarySearchTreeAllocator::<_>::new(&NONE).allocate(layout(1, 1)).is_err());
+    assert!(MultipleBinarySearchTreeAllocator::new(&NONE).allocate(layout(1, 1)).is_err());
     let anywhere = (0, usize::MAX);
     use_up(&BumpAllocator::new(&SMALL), anywhere);
-    use_up(&MultipleBinarySearchTreeAllocator::<_>::new(&SMALL), anywhere);
-    use_up(&MultipleBinarySearchTreeAllocator::<_>::new(&PAGE), anywhere);
+    use_up(&MultipleBinarySearchTreeAllocator::new(&SMALL), anywhere);
+    use_up(&MultipleBinarySearchTreeAllocator::new(&PAGE), anywhere);
     use_up(
         &ContextAllocator::new(RegionSource::new(&mut [MaybeUninit::uninit(); 999]), Lifetime::Long),
         anywhere,

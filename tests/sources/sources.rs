@@ -118,11 +118,11 @@ fn a_region_goes_to_one_of_many_threads() {
 
 fn arena_conforms<B: BlockSize, C: BlockSize>() {
     let source = CheckingSource::new(MmapSource::new());
-    conformance::source(|| ArenaSource::<_, B, C>::new(&source), B::BYTES.min(1 << 20));
-    conformance::forwarded_source(|| ArenaSource::<_, B, C>::new(&source), B::BYTES.min(1 << 20));
+    conformance::source(|| ArenaSource::<_, B, C>::new_in(&source), B::BYTES.min(1 << 20));
+    conformance::forwarded_source(|| ArenaSource::<_, B, C>::new_in(&source), B::BYTES.min(1 << 20));
     source.assert_all_released();
     // By value.
-    conformance::source(|| ArenaSource::<_, B, C>::new(MmapSource::new()), B::BYTES.min(1 << 20));
+    conformance::source(|| ArenaSource::<_, B, C>::new_in(MmapSource::new()), B::BYTES.min(1 << 20));
     threads::<B, C>();
 }
 
@@ -143,7 +143,7 @@ fn arenas_conform() {
 /// released by a thread that did not obtain them.
 fn threads<B: BlockSize, C: BlockSize>() {
     let source = CheckingSource::new(MmapSource::new());
-    let arena = ArenaSource::<_, B, C>::new(&source);
+    let arena = ArenaSource::<_, B, C>::new_in(&source);
     let wanted = layout(B::BYTES, 8);
     let hands = thread::scope(|scope| {
         let workers: Vec<_> = (0..4_u64)
@@ -220,7 +220,7 @@ impl Block {
 #[test]
 fn reclaim_returns_wholly_free_chunks_only() {
     let source = CheckingSource::new(MmapSource::new());
-    let arena = ArenaSource::<_, U64, U512>::new(&source);
+    let arena = ArenaSource::<_, U64, U512>::new_in(&source);
     let wanted = layout(64, 8);
     assert_eq!(arena.reclaim(&mut |_| ()), 0);
     // Ten chunks of eight blocks, and three blocks of an eleventh that is not cut further.
@@ -262,7 +262,7 @@ fn reclaim_returns_wholly_free_chunks_only() {
 #[test]
 fn a_chunk_cut_in_part_leaves_with_its_uncut_blocks() {
     let source = CheckingSource::new(MmapSource::new());
-    let arena = ArenaSource::<_, U64, U4096>::new(&source);
+    let arena = ArenaSource::<_, U64, U4096>::new_in(&source);
     let first = Block::obtain(&arena, layout(1, 1), 1);
     let start = first.address();
     first.release(&arena);
@@ -278,7 +278,7 @@ fn a_chunk_cut_in_part_leaves_with_its_uncut_blocks() {
 /// Blocks come back last in, first out, and a chunk is cut only as far as needed.
 #[test]
 fn an_arena_touches_no_more_than_it_gives() {
-    let arena = ArenaSource::<_, U4096, U1048576>::new(MmapSource::new());
+    let arena = ArenaSource::<_, U4096, U1048576>::new_in(MmapSource::new());
     let wanted = layout(4096, 4096);
     let blocks: Vec<_> = (0..3).map(|number| Block::obtain(&arena, wanted, number)).collect();
     let addresses: Vec<_> = blocks.iter().map(Block::address).collect();
@@ -292,7 +292,7 @@ fn an_arena_touches_no_more_than_it_gives() {
 
 #[test]
 fn an_arena_says_why_it_refuses() {
-    let arena = ArenaSource::<_, U64, U4096>::new(RefusingSource::once(MmapSource::new(), 1));
+    let arena = ArenaSource::<_, U64, U4096>::new_in(RefusingSource::once(MmapSource::new(), 1));
     assert_eq!(arena.obtain(layout(65, 8)), Err(SourceError::TooLarge));
     assert_eq!(arena.obtain(layout(8, 128)), Err(SourceError::AlignmentTooLarge));
     assert_eq!(arena.usage().obtained, 0);
@@ -307,7 +307,7 @@ fn an_arena_says_why_it_refuses() {
 #[test]
 fn a_dropped_arena_keeps_the_chunks_that_are_in_use() {
     let source = CheckingSource::new(MmapSource::new());
-    let arena = ArenaSource::<_, U4096, U8192>::new(&source);
+    let arena = ArenaSource::<_, U4096, U8192>::new_in(&source);
     let blocks: Vec<_> = (0..4).map(|number| Block::obtain(&arena, layout(4096, 8), number)).collect();
     let [first, second, third, fourth] = blocks.try_into().expect("four blocks");
     second.release(&arena);
@@ -322,8 +322,8 @@ fn a_dropped_arena_keeps_the_chunks_that_are_in_use() {
 #[test]
 fn an_arena_of_an_arena() {
     let source = CheckingSource::new(MmapSource::new());
-    let outer = ArenaSource::<_, U65536, U262144>::new(&source);
-    conformance::source(|| ArenaSource::<_, U512, U65536>::new(&outer), 512);
+    let outer = ArenaSource::<_, U65536, U262144>::new_in(&source);
+    conformance::source(|| ArenaSource::<_, U512, U65536>::new_in(&outer), 512);
     assert_eq!(outer.usage().unused, outer.usage().obtained);
     drop(outer);
     source.assert_all_released();

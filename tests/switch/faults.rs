@@ -187,8 +187,8 @@ fn arenas_under_both_tiers() {
     type Threads = SizeClassAllocator<ArenaSource<Source, U65536, U65536>>;
     context_allocator::switchable_allocator!(
         static ALLOC: Tiers<Contexts, Threads, System, LargeToo> = Builder::new()
-            .coroutine_tier(BumpAllocator::new(ArenaSource::new(&SOURCE)))
-            .thread_tier(SizeClassAllocator::new(ArenaSource::new(&SOURCE)))
+            .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(&SOURCE)))
+            .thread_tier(SizeClassAllocator::new(ArenaSource::new_in(&SOURCE)))
             .global_tier(System)
             .policy::<LargeToo>()
             .build()
@@ -231,8 +231,8 @@ fn slabs_over_arenas_under_both_tiers() {
     type Arena = ArenaSource<Source, U65536, U65536>;
     context_allocator::switchable_allocator!(
         static ALLOC: Tiers<SlabAllocator<Arena>, SlabAllocator<Arena>, System, LargeToo> = Builder::new()
-            .coroutine_tier(SlabAllocator::new(ArenaSource::new(&SOURCE)))
-            .thread_tier(SlabAllocator::new(ArenaSource::new(&SOURCE)))
+            .coroutine_tier(SlabAllocator::new_in(ArenaSource::new_in(&SOURCE)))
+            .thread_tier(SlabAllocator::new_in(ArenaSource::new_in(&SOURCE)))
             .global_tier(System)
             .policy::<LargeToo>()
             .build()

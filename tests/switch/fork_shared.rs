@@ -9,39 +9,39 @@ use crate::support::layout;
 use context_allocator::size::{U65536, U262144, U1048576, U4194304};
 use context_allocator::{
     Allocator, AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource, SizeClassAllocator,
-    SpinFutexLock, Tiers,
+    Tiers,
 };
 
 type Chunks = ArenaSource<MmapSource, U4194304, U4194304>;
 type CoroutineTier = BumpAllocator<ArenaSource<&'static Chunks, U65536, U1048576>>;
 type ThreadTier = SizeClassAllocator<ArenaSource<&'static Chunks, U262144, U4194304>>;
 
-static CHUNKS: Chunks = ArenaSource::new(MmapSource::new());
+static CHUNKS: Chunks = ArenaSource::new_in(MmapSource::new());
 
-type Shared = Locked<SpinFutexLock, SizeClassAllocator<MmapSource>>;
+type Shared = Locked<SizeClassAllocator<MmapSource>>;
 
 static SHARED: Shared = Locked::new(SizeClassAllocator::new(MmapSource::new()));
 
 context_allocator::switchable_allocator!(
     static FIRST: Tiers<CoroutineTier, ThreadTier, System> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(&CHUNKS)))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(&CHUNKS)))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(&CHUNKS)))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new_in(&CHUNKS)))
         .global_tier(System)
         .build();
 );
 
 context_allocator::switchable_allocator!(
     static SECOND: Tiers<CoroutineTier, ThreadTier, AllocatorAdaptor<&'static Shared>> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(&CHUNKS)))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(&CHUNKS)))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(&CHUNKS)))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new_in(&CHUNKS)))
         .global_tier_allocator(&SHARED)
         .build();
 );
 
 context_allocator::switchable_allocator!(
     static THIRD: Tiers<CoroutineTier, ThreadTier, AllocatorAdaptor<&'static Shared>> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(&CHUNKS)))
-        .thread_tier(SizeClassAllocator::new(ArenaSource::new(&CHUNKS)))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(&CHUNKS)))
+        .thread_tier(SizeClassAllocator::new(ArenaSource::new_in(&CHUNKS)))
         .global_tier_allocator(&SHARED)
         .build();
 );

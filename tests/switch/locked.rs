@@ -6,12 +6,12 @@ use crate::support::layout;
 use crate::support::ledger::{Held, Ledger, Way};
 use context_allocator::{
     AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, LocalAllocator, Locked, MmapSource,
-    SizeClassAllocator, SpinFutexLock, Tiers,
+    SizeClassAllocator, Tiers,
 };
 
 type CoroutineTier = BumpAllocator<ArenaSource<MmapSource>>;
 type ThreadTier = SizeClassAllocator<ArenaSource<MmapSource>>;
-type GlobalTier = Locked<SpinFutexLock, SizeClassAllocator<MmapSource>>;
+type GlobalTier = Locked<SizeClassAllocator<MmapSource>>;
 
 // Size classes behind the lock: what they do not serve, the global tier does not.
 context_allocator::switchable_allocator!(

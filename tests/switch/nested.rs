@@ -17,7 +17,7 @@ type Inner = AllocatorAdaptor<&'static SwitchableAllocator<INNER>>;
 
 context_allocator::switchable_allocator!(
     static OUTER: Tiers<BumpAllocator<ArenaSource<MmapSource, U16384>>, NoTier, Inner> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(MmapSource::new())))
         .without_thread_tier()
         .global_tier_allocator(&INNER)
         .build();

@@ -26,8 +26,8 @@ macro_rules! slabs {
         static $source: Counting = CheckingSource::new(MmapSource::new());
         context_allocator::switchable_allocator!(
             static $allocator: Tiers<Contexts, $slabs, System, CountingPolicy> = Builder::new()
-                .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
-                .thread_tier(SlabAllocator::new($new))
+                .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(MmapSource::new())))
+                .thread_tier(SlabAllocator::new_in($new))
                 .global_tier(System)
                 .policy::<CountingPolicy>()
                 .build()
@@ -67,14 +67,14 @@ const PROFILE: Profile = Profile::MIXED.operations(60_000);
 
 model!(over_memory_maps: SlabAllocator<&'static Counting>, &SOURCE, PROFILE);
 model!(of_a_page: SlabAllocator<&'static Counting, U4096>, &SOURCE, PROFILE);
-model!(of_a_page_over_an_arena: SlabAllocator<ArenaSource<&'static Counting, U4096>, U4096>, ArenaSource::new(&SOURCE), PROFILE);
-model!(several_in_a_block: SlabAllocator<ArenaSource<&'static Counting, U1048576>>, ArenaSource::new(&SOURCE), PROFILE);
-model!(pages_in_a_block: SlabAllocator<ArenaSource<&'static Counting, U65536>, U4096>, ArenaSource::new(&SOURCE), PROFILE);
+model!(of_a_page_over_an_arena: SlabAllocator<ArenaSource<&'static Counting, U4096>, U4096>, ArenaSource::new_in(&SOURCE), PROFILE);
+model!(several_in_a_block: SlabAllocator<ArenaSource<&'static Counting, U1048576>>, ArenaSource::new_in(&SOURCE), PROFILE);
+model!(pages_in_a_block: SlabAllocator<ArenaSource<&'static Counting, U65536>, U4096>, ArenaSource::new_in(&SOURCE), PROFILE);
 
 /// Slabs that are shorter than what the source gives fill it.
 #[test]
 fn slabs_share_a_block_of_the_source() {
-    slabs!(ALLOC over SOURCE: SlabAllocator<ArenaSource<&'static Counting, U1048576, U1048576>>, ArenaSource::new(&SOURCE));
+    slabs!(ALLOC over SOURCE: SlabAllocator<ArenaSource<&'static Counting, U1048576, U1048576>>, ArenaSource::new_in(&SOURCE));
     on_a_thread(|| {
         let mut ledger = Ledger::new(&ALLOC);
         for _ in 0..1800 {

@@ -8,7 +8,7 @@ use std::alloc::System;
 
 context_allocator::switchable_allocator!(
     static ALLOC: Tiers<BitSetAllocator<ArenaSource<MmapSource>, U8>, NoTier, System> = Builder::new()
-        .coroutine_tier(BitSetAllocator::new(ArenaSource::new(MmapSource::new())))
+        .coroutine_tier(BitSetAllocator::new_in(ArenaSource::new(MmapSource::new())))
         .without_thread_tier()
         .global_tier(System)
         .build();

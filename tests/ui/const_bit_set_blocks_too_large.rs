@@ -6,5 +6,5 @@ use context_allocator::size::U2097152;
 use context_allocator::{BitSetAllocator, MmapSource};
 
 fn main() {
-    let _ = BitSetAllocator::<_, U2097152>::new(MmapSource::new());
+    let _ = BitSetAllocator::<_, U2097152>::new_in(MmapSource::new());
 }

@@ -6,7 +6,7 @@ use context_allocator::size::U4096;
 use context_allocator::{ArenaSource, MmapSource, Sharded, SizeClassAllocator};
 
 static SHARED: Sharded<SizeClassAllocator<ArenaSource<MmapSource, U4096, U4096>>> =
-    Sharded::new(SizeClassAllocator::new(ArenaSource::new(MmapSource::new())));
+    Sharded::new(SizeClassAllocator::new(ArenaSource::new_in(MmapSource::new())));
 
 fn main() {
     println!("{SHARED:?}");

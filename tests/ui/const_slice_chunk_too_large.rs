@@ -3,5 +3,5 @@ use context_allocator::size::U8388608;
 use context_allocator::{MmapSource, RunSource};
 
 fn main() {
-    let _ = RunSource::<MmapSource, U8388608>::new(MmapSource::new());
+    let _ = RunSource::<MmapSource, U8388608>::new_in(MmapSource::new());
 }

@@ -8,7 +8,7 @@ use std::alloc::System;
 
 context_allocator::switchable_allocator!(
     static ALLOC: Tiers<BumpAllocator<ArenaSource<MmapSource, U4096, U4096>>, NoTier, System> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(MmapSource::new())))
         .without_thread_tier()
         .global_tier(System)
         .build();

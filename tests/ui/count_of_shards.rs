@@ -4,5 +4,5 @@
 use context_allocator::{MmapSource, Sharded, SizeClassAllocator};
 
 fn main() {
-    let _ = Sharded::<_, typenum::U3>::new(SizeClassAllocator::new(MmapSource::new()));
+    let _ = Sharded::<_, typenum::U3>::new_in(SizeClassAllocator::new(MmapSource::new()));
 }

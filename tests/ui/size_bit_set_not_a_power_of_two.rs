@@ -4,5 +4,5 @@
 use context_allocator::{BitSetAllocator, MmapSource};
 
 fn main() {
-    let _ = BitSetAllocator::<MmapSource, typenum::U48>::new(MmapSource::new());
+    let _ = BitSetAllocator::<MmapSource, typenum::U48>::new_in(MmapSource::new());
 }

@@ -6,5 +6,5 @@ use context_allocator::{ArenaSource, MmapSource};
 struct SixtyFour;
 
 fn main() {
-    let _ = ArenaSource::<MmapSource, SixtyFour>::new(MmapSource::new());
+    let _ = ArenaSource::<MmapSource, SixtyFour>::new_in(MmapSource::new());
 }

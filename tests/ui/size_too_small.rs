@@ -4,5 +4,5 @@
 use context_allocator::{ArenaSource, MmapSource};
 
 fn main() {
-    let _ = ArenaSource::<MmapSource, typenum::U4>::new(MmapSource::new());
+    let _ = ArenaSource::<MmapSource, typenum::U4>::new_in(MmapSource::new());
 }

@@ -8,7 +8,7 @@ use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource};
 
 fn main() {
     let _ = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::<_>::new(MmapSource::new())))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
         .global_tier(std::alloc::System)
         .build();
 }

@@ -2,11 +2,11 @@
 
 // says: within `BumpAllocator<MmapSource>`, the trait `Sync` is not implemented
 
-use context_allocator::{BumpAllocator, Locked, MmapSource, SpinFutexLock};
+use context_allocator::{BumpAllocator, Locked, MmapSource};
 
 fn share<T: Sync>(_: &T) {}
 
 fn main() {
     let bump = BumpAllocator::new(MmapSource::new());
-    share(&Locked::<SpinFutexLock, _>::new(&bump));
+    share(&Locked::new(&bump));
 }

@@ -8,5 +8,5 @@ use context_allocator::{MergeAdjacent, MultipleBinarySearchTreeAllocator, Region
 
 fn main() {
     let source = RegionSource::new(Vec::leak(vec![std::mem::MaybeUninit::uninit(); 4096]));
-    let _ = MultipleBinarySearchTreeAllocator::<RegionSource<'static>, U8, MergeAdjacent>::new(source);
+    let _ = MultipleBinarySearchTreeAllocator::<RegionSource<'static>, U8, MergeAdjacent>::new_in(source);
 }

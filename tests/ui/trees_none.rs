@@ -4,5 +4,5 @@
 use context_allocator::{MmapSource, MultipleBinarySearchTreeAllocator};
 
 fn main() {
-    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, typenum::U0>::new(MmapSource::new());
+    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, typenum::U0>::new_in(MmapSource::new());
 }

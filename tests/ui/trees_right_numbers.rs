@@ -8,7 +8,7 @@ static OF_DEFAULT: std::sync::Mutex<MultipleBinarySearchTreeAllocator<MmapSource
 
 fn main() {
     drop(OF_DEFAULT.lock());
-    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, typenum::U1>::new(MmapSource::new());
-    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, typenum::U64>::new(MmapSource::new());
-    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, U8, MergeAdjacent>::new(MmapSource::new());
+    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, typenum::U1>::new_in(MmapSource::new());
+    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, typenum::U64>::new_in(MmapSource::new());
+    let _ = MultipleBinarySearchTreeAllocator::<MmapSource, U8, MergeAdjacent>::new_in(MmapSource::new());
 }

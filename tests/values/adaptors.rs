@@ -9,7 +9,7 @@ use crate::support::model::{self, Profile};
 use crate::support::pattern::{Pattern, bytes};
 use context_allocator::{
     Allocator, AllocatorAdaptor, BumpAllocator, GlobalAllocToAllocatorAdaptor, Locked, MmapSource,
-    SizeClassAllocator, SpinFutexLock,
+    SizeClassAllocator,
 };
 
 fn system() -> GlobalAllocToAllocatorAdaptor<'static, System> {
@@ -40,7 +40,7 @@ fn an_adapted_allocator_adapted_back_conforms() {
     conformance::allocator(|| {
         GlobalAllocToAllocatorAdaptor::new(leaked(BumpAllocator::new(MmapSource::new()).adapt()))
     });
-    let locked = || Locked::<SpinFutexLock, _>::new(SizeClassAllocator::new(MmapSource::new())).adapt();
+    let locked = || Locked::new(SizeClassAllocator::new(MmapSource::new())).adapt();
     conformance::allocator(|| GlobalAllocToAllocatorAdaptor::new(leaked(locked())));
 }
 
@@ -147,7 +147,7 @@ fn global_alloc_of_each_allocator() {
     let source = CheckingSource::new(MmapSource::new());
     let bump = BumpAllocator::new(&source).adapt();
     let size_class = SizeClassAllocator::new(&source).adapt();
-    let locked = Locked::<SpinFutexLock, _>::new(SizeClassAllocator::new(&source)).adapt();
+    let locked = Locked::new(SizeClassAllocator::new(&source)).adapt();
     global_alloc_serves(&bump);
     global_alloc_refuses(&bump);
     global_alloc_serves(&size_class);
@@ -192,7 +192,7 @@ macro_rules! through_the_trait {
             use crate::support::model::{self, Profile};
             use context_allocator::{
                 AllocToAllocatorAdaptor, Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout,
-                SizeClassAllocator, SpinFutexLock,
+                SizeClassAllocator,
             };
             use std::alloc::Layout;
             use std::hint::black_box;
@@ -323,7 +323,7 @@ macro_rules! through_the_trait {
                 let source = CheckingSource::new(MmapSource::new());
                 no_bytes(&BumpAllocator::new(&source).adapt());
                 no_bytes(&SizeClassAllocator::new(&source).adapt());
-                no_bytes(&Locked::<SpinFutexLock, _>::new(BumpAllocator::new(&source)).adapt());
+                no_bytes(&Locked::new(BumpAllocator::new(&source)).adapt());
                 source.assert_all_released();
                 no_bytes(&system().adapt());
                 no_bytes(&global().adapt());

@@ -13,7 +13,7 @@ use allocator_api2_02::vec::Vec;
 use context_allocator::{
     AllocToAllocatorAdaptor, Allocator, AllocatorAdaptor, BitSetAllocator, BumpAllocator, ContextAllocator,
     GlobalAllocToAllocatorAdaptor, Lifetime, Locked, MmapAllocator, MmapSource,
-    MultipleBinarySearchTreeAllocator, Reset, SizeClassAllocator, SpinFutexLock, collections,
+    MultipleBinarySearchTreeAllocator, Reset, SizeClassAllocator, collections,
 };
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 
@@ -112,10 +112,10 @@ fn collections_on_each_allocator() {
     (0..5).for_each(|_| use_collections(&size_class, 32 << 10));
     assert!(source.counts().bytes <= 2 * held, "freed blocks are used again");
     drop(size_class);
-    let bit_set = BitSetAllocator::<_>::new(&source);
+    let bit_set = BitSetAllocator::new(&source);
     use_collections(&bit_set, 1 << 20);
     drop(bit_set);
-    let tree = MultipleBinarySearchTreeAllocator::<_>::new(&source);
+    let tree = MultipleBinarySearchTreeAllocator::new(&source);
     use_collections(&tree, 1 << 20);
     drop(tree);
     for lifetime in [Lifetime::Short, Lifetime::Medium, Lifetime::Long] {
@@ -123,17 +123,14 @@ fn collections_on_each_allocator() {
     }
     use_collections(&MmapAllocator::new_in(&source), 32 << 10);
     source.assert_all_released();
-    let locked: Locked<SpinFutexLock, _> = Locked::new(SizeClassAllocator::new(&source));
+    let locked = Locked::new(SizeClassAllocator::new(&source));
     thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(|| use_collections(&locked, 32 << 10)))));
     drop(locked);
     source.assert_all_released();
     use_collections(&GlobalAllocToAllocatorAdaptor::new(&System), 1 << 20);
     use_collections(&AllocToAllocatorAdaptor::new(Global), 1 << 20);
     use_collections(&Rc::new(BumpAllocator::new(MmapSource::new())), 1 << 20);
-    use_collections(
-        &Arc::new(Locked::<SpinFutexLock, _>::new(BumpAllocator::new(MmapSource::new()))),
-        1 << 20,
-    );
+    use_collections(&Arc::new(Locked::new(BumpAllocator::new(MmapSource::new()))), 1 << 20);
 }
 
 /// A collection may own its allocator, move with it to another thread, and take it along when it is

@@ -12,7 +12,7 @@ use context_allocator::collections::{Arc, Rc, RcWeak, Vec};
 use context_allocator::testing::RefusingSource;
 use context_allocator::{
     AllocError, Allocator, BumpAllocator, GlobalAllocToAllocatorAdaptor, Locked, MmapSource, NonZeroLayout,
-    SizeClassAllocator, SourceError, SpinFutexLock,
+    SizeClassAllocator, SourceError,
 };
 use std::alloc::System;
 use std::ptr::NonNull;
@@ -219,7 +219,7 @@ fn a_value_with_other_owners_cannot_be_pinned() {
 /// Owners go to threads and back; the last of them, wherever it is, frees.
 #[test]
 fn owners_on_many_threads() {
-    type Shared = Locked<SpinFutexLock, SizeClassAllocator<MmapSource>>;
+    type Shared = Locked<SizeClassAllocator<MmapSource>>;
     let allocator: Shared = Locked::new(SizeClassAllocator::new(MmapSource::new()));
     for round in 0..200 {
         let numbers: Arc<[u64], _> = Arc::from_slice_in(&[round; 100], &allocator);

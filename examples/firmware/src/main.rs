@@ -19,7 +19,7 @@ use core::ptr::NonNull;
 use context_allocator::size::{U64, U128, U4096, U8192, U16384};
 use context_allocator::{
     Allocator, AllocatorAdaptor, FixedBitSetAllocator, InlineRegion, Locked,
-    MultipleBinarySearchTreeAllocator, NonZeroLayout, SpinFutexLock,
+    MultipleBinarySearchTreeAllocator, NonZeroLayout,
 };
 use typenum::U8;
 
@@ -31,8 +31,8 @@ static HEAP: InlineRegion<U16384> = InlineRegion::new();
 type Tree = MultipleBinarySearchTreeAllocator<&'static InlineRegion<U16384>, U8>;
 
 #[global_allocator]
-static GLOBAL: AllocatorAdaptor<Locked<SpinFutexLock, Tree>> =
-    AllocatorAdaptor::new(Locked::new(MultipleBinarySearchTreeAllocator::new(&HEAP)));
+static GLOBAL: AllocatorAdaptor<Locked<Tree>> =
+    AllocatorAdaptor::new(Locked::new(Tree::new_in(&HEAP)));
 
 /// What comes in: 128 bytes, two blocks.
 struct Packet {
@@ -66,7 +66,7 @@ fn read_packets(means: &mut BTreeMap<u16, u32>) -> Option<usize> {
 /// Fills the tables' region with blocks of many sizes, frees them in another order, and finds it
 /// whole again.
 fn use_tables() -> Option<usize> {
-    let tables = MultipleBinarySearchTreeAllocator::<_, U8>::new(&TABLES);
+    let tables = MultipleBinarySearchTreeAllocator::<_, U8>::new_in(&TABLES);
     let mut blocks = [None; 32];
     let mut bytes = 0;
     for (index, slot) in blocks.iter_mut().enumerate() {

@@ -90,7 +90,7 @@ use crate::source::MemorySource;
 /// use context_allocator::{Allocator, ArenaSource, BitSetAllocator, MmapSource, NonZeroLayout};
 ///
 /// let source = ArenaSource::new(MmapSource::new());
-/// let allocator = BitSetAllocator::<ArenaSource<MmapSource>, U64>::new(source);
+/// let allocator = BitSetAllocator::<ArenaSource<MmapSource>, U64>::new_in(source);
 /// let layout = NonZeroLayout::from_size_align(130, 8)?;
 /// let run = allocator.allocate(layout)?;
 /// assert_eq!(run.len(), 3 * 64);
@@ -134,6 +134,13 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> Send for BitSetAllocator<S, B>
 pub(super) const MOST_BLOCKS: usize = BITS * BITS * BITS;
 /// The largest region in bytes, but for those of large blocks.
 const MOST_BYTES: usize = 16 << 20;
+impl<S: MemorySource> BitSetAllocator<S> {
+    /// An allocator over `source` that holds nothing yet, with blocks of 64 bytes.
+    pub const fn new(source: S) -> Self {
+        Self::new_in(source)
+    }
+}
+
 impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     pub(super) const BLOCK: usize = {
         assert!(
@@ -165,8 +172,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         index
     };
 
-    /// An allocator over `source` that holds nothing yet.
-    pub const fn new(source: S) -> Self {
+    /// As [`new`](BitSetAllocator::new), with blocks of the size that the type names.
+    pub const fn new_in(source: S) -> Self {
         // Named here, so that sizes that do not go together are an error where the allocator is
         // made.
         let _ = Self::INDEX;
@@ -374,7 +381,7 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for BitSetAlloc
                  bytes: write `BitSetAllocator<S, U16>`, or larger blocks"
             );
         }
-        Self::new(source)
+        Self::new_in(source)
     }
 
     fn source(&self) -> &S {

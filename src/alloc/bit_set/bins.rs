@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn a_region_is_searched_in_vain_once_for_each_change() {
         let allocator =
-            BitSetAllocator::<ArenaSource<MmapSource>, U64>::new(ArenaSource::new(MmapSource::new()));
+            BitSetAllocator::<ArenaSource<MmapSource>, U64>::new_in(ArenaSource::new(MmapSource::new()));
         let mut random = fastrand::Rng::with_seed(1);
         let (one, mut singles): (_, Vec<NonNull<u8>>) = (layout(1, 8), Vec::new());
         while allocator.regions().count() < 300 {

@@ -80,11 +80,9 @@ where
 /// # Examples
 /// ```
 /// use context_allocator::size::U256;
-/// use context_allocator::{
-///     Allocator, FixedBitSetAllocator, Locked, MmapSource, NonZeroLayout, SpinFutexLock,
-/// };
+/// use context_allocator::{Allocator, FixedBitSetAllocator, Locked, MmapSource, NonZeroLayout};
 ///
-/// static BUFFERS: Locked<SpinFutexLock, FixedBitSetAllocator<MmapSource, U256, typenum::U100>> =
+/// static BUFFERS: Locked<FixedBitSetAllocator<MmapSource, U256, typenum::U100>> =
 ///     Locked::new(FixedBitSetAllocator::new(MmapSource::new()));
 ///
 /// let layout = NonZeroLayout::of::<[u8; 256]>().unwrap();

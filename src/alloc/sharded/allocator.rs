@@ -91,7 +91,7 @@ fn foreign(block: usize) -> ! {
 ///
 /// #[global_allocator]
 /// static ALLOC: AllocatorAdaptor<Sharded<SizeClassAllocator<MmapSource>, typenum::U4>> =
-///     AllocatorAdaptor::new(Sharded::new(SizeClassAllocator::new(MmapSource::new())));
+///     AllocatorAdaptor::new(Sharded::new_in(SizeClassAllocator::new(MmapSource::new())));
 ///
 /// assert_eq!(vec![1; 1000].iter().sum::<i32>(), 1000);
 /// ```
@@ -119,15 +119,23 @@ where
 }
 
 #[cfg(not(all(test, loom)))]
+impl<A: LocalAllocator> Sharded<A> {
+    /// Sixteen shards like `allocator`, of which only the source is used, by all of them; and the
+    /// process's pool for what is larger.
+    pub const fn new(allocator: A) -> Self {
+        Self::new_in(allocator)
+    }
+}
+
+#[cfg(not(all(test, loom)))]
 impl<A, N, L> Sharded<A, N, MmapAllocator<PooledSource>, L>
 where
     A: LocalAllocator,
     N: ShardCount,
     L: RawLock,
 {
-    /// Shards like `allocator`, of which only the source is used, by all of them; and the process's
-    /// pool for what is larger.
-    pub const fn new(allocator: A) -> Self {
+    /// As [`new`](Sharded::new), with as many shards and the locks that the type names.
+    pub const fn new_in(allocator: A) -> Self {
         Self::with_large(allocator, MmapAllocator::new_in(PooledSource::new()))
     }
 }

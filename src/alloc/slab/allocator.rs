@@ -55,7 +55,7 @@ use crate::source::MemorySource;
 /// ```
 /// use context_allocator::{Allocator, MmapSource, NonZeroLayout, SlabAllocator};
 ///
-/// let allocator = SlabAllocator::<MmapSource>::new(MmapSource::new());
+/// let allocator = SlabAllocator::new(MmapSource::new());
 /// let layout = NonZeroLayout::from_size_align(100, 8)?;
 /// let block = allocator.allocate(layout)?;
 /// assert_eq!(block.len(), 112);
@@ -73,11 +73,18 @@ pub struct SlabAllocator<S: MemorySource, B: BlockSize = U65536> {
 // SAFETY: The lists lead to blocks of slabs that this allocator alone uses, wherever it is.
 unsafe impl<S: MemorySource + Send, B: BlockSize> Send for SlabAllocator<S, B> {}
 
+impl<S: MemorySource> SlabAllocator<S> {
+    /// An allocator over `source` that holds nothing yet, with slabs of 64 KiB.
+    pub const fn new(source: S) -> Self {
+        Self::new_in(source)
+    }
+}
+
 impl<S: MemorySource, B: BlockSize> SlabAllocator<S, B> {
     const LARGEST: usize = largest_of(B::BYTES, S::MAX_REGION);
 
-    /// An allocator over `source` that holds nothing yet.
-    pub const fn new(source: S) -> Self {
+    /// As [`new`](SlabAllocator::new), with slabs of the size that the type names.
+    pub const fn new_in(source: S) -> Self {
         Self { lists: Lists::new(), heap: Heap::new(source) }
     }
 
@@ -226,7 +233,7 @@ unsafe impl<S: MemorySource + Send, B: BlockSize> LocalAllocator for SlabAllocat
     const LARGEST: usize = Self::LARGEST;
 
     fn new_in(source: S) -> Self {
-        Self::new(source)
+        Self::new_in(source)
     }
 
     fn source(&self) -> &S {

@@ -50,7 +50,7 @@ struct Through<S: MemorySource + Send, B: BlockSize> {
 
 impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
     fn new(source: S) -> Self {
-        let allocator = SlabAllocator::new(source);
+        let allocator = SlabAllocator::new_in(source);
         Self { allocator, cache: SlabThreadCache::EMPTY, blocks: Vec::new(), counted: 0, refused: 0 }
     }
 
@@ -147,9 +147,9 @@ impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
 fn the_index_is_right_through_a_thread_cache() {
     assert_eq!(Through::<_, U65536>::new(MmapSource::new()).rounds(), 0);
     assert_eq!(Through::<_, U4096>::new(MmapSource::new()).rounds(), 0);
-    let arena = ArenaSource::<_, U1048576, U1048576>::new(MmapSource::new());
+    let arena = ArenaSource::<_, U1048576, U1048576>::new_in(MmapSource::new());
     assert_eq!(Through::<_, U65536>::new(&arena).rounds(), 0);
     assert!(Through::<_, U65536>::new(LimitSource::new(MmapSource::new(), 40 << 16)).rounds() > 0);
-    let arena = ArenaSource::<_, U65536, U1048576>::new(LimitSource::new(MmapSource::new(), 1 << 20));
+    let arena = ArenaSource::new(LimitSource::new(MmapSource::new(), 1 << 20));
     assert!(Through::<_, U4096>::new(&arena).rounds() > 0);
 }

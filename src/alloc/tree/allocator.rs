@@ -65,7 +65,7 @@ use crate::source::MemorySource;
 ///     Allocator, MmapSource, MultipleBinarySearchTreeAllocator, NonZeroLayout,
 /// };
 ///
-/// let allocator = MultipleBinarySearchTreeAllocator::<MmapSource>::new(MmapSource::new());
+/// let allocator = MultipleBinarySearchTreeAllocator::new(MmapSource::new());
 /// let layout = NonZeroLayout::from_size_align(5000, 8)?;
 /// let first = allocator.allocate(layout)?;
 /// let second = allocator.allocate(layout)?;
@@ -89,7 +89,7 @@ use crate::source::MemorySource;
 ///
 /// let mut bytes = [MaybeUninit::uninit(); 4096];
 /// let source = RegionSource::new(&mut bytes);
-/// let allocator = MultipleBinarySearchTreeAllocator::<_, U8>::new(source);
+/// let allocator = MultipleBinarySearchTreeAllocator::<_, U8>::new_in(source);
 /// let layout = NonZeroLayout::from_size_align(1000, 8)?;
 /// assert_eq!((0..).map_while(|_| allocator.allocate(layout).ok()).count(), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -117,14 +117,21 @@ where
 {
 }
 
+impl<S: MemorySource> MultipleBinarySearchTreeAllocator<S> {
+    /// An allocator over `source` that holds nothing yet, with 32 trees.
+    pub const fn new(source: S) -> Self {
+        Self::new_in(source)
+    }
+}
+
 impl<S, T, M> MultipleBinarySearchTreeAllocator<S, T, M>
 where
     S: MemorySource,
     T: TreeCount,
     M: Merging<S>,
 {
-    /// An allocator over `source` that holds nothing yet.
-    pub const fn new(source: S) -> Self {
+    /// As [`new`](MultipleBinarySearchTreeAllocator::new), with the parameters of the type.
+    pub const fn new_in(source: S) -> Self {
         Self {
             quick: QuickFit::new(),
             free: FreeSet::new(),

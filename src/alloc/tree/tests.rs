@@ -166,7 +166,7 @@ fn run<S: MemorySource, T: TreeCount, M: Merging<S>>(
     operations: usize,
     largest: usize,
 ) -> (usize, usize) {
-    let mut allocator = MultipleBinarySearchTreeAllocator::<S, T, M>::new(source);
+    let mut allocator = MultipleBinarySearchTreeAllocator::<S, T, M>::new_in(source);
     let mut model = Model { allocator: &allocator, blocks: Vec::new(), refused: 0, in_place: 0 };
     model.run(seed, operations, largest);
     let result = (model.refused, model.in_place);
@@ -313,7 +313,7 @@ fn every_operation_on_merging_regions_keeps_what_always_holds() {
 
 fn adjacent_regions_make_one_block<const DOWN: bool>() {
     let source = Cut::<DOWN>::new(4096, 1 << 20);
-    let allocator = MultipleBinarySearchTreeAllocator::<_, U16, MergeAdjacent>::new(&source);
+    let allocator = MultipleBinarySearchTreeAllocator::<_, U16, MergeAdjacent>::new_in(&source);
     let small = layout(3500, 8);
     let blocks: Vec<_> = (0..4).map(|_| allocator.allocate(small).unwrap()).collect();
     assert_eq!((source.index.borrow().held.len(), allocator.spans.iter().count()), (4, 1));
@@ -347,7 +347,7 @@ fn regions_merge_whichever_comes_first() {
 #[test]
 fn blocks_stay_in_their_region_unless_regions_merge() {
     let source = Cut::<false>::new(4096, 1 << 20);
-    let allocator = MultipleBinarySearchTreeAllocator::<_, U16, KeepApart>::new(&source);
+    let allocator = MultipleBinarySearchTreeAllocator::<_, U16, KeepApart>::new_in(&source);
     let blocks: Vec<_> = (0..4).map(|_| allocator.allocate(layout(3500, 8)).unwrap()).collect();
     assert_eq!(allocator.spans.iter().count(), 4);
     for block in blocks {
@@ -363,7 +363,7 @@ fn blocks_stay_in_their_region_unless_regions_merge() {
 #[test]
 fn the_region_kept_spares_requests() {
     let source = Cut::<false>::new(4096, 1 << 20);
-    let allocator = MultipleBinarySearchTreeAllocator::<_, U16, KeepApart>::new(&source);
+    let allocator = MultipleBinarySearchTreeAllocator::<_, U16, KeepApart>::new_in(&source);
     let keeper = allocator.allocate(layout(3000, 8)).unwrap();
     for _ in 0..1000 {
         let block = allocator.allocate(layout(2000, 8)).unwrap();
@@ -378,7 +378,7 @@ fn the_region_kept_spares_requests() {
 
 #[test]
 fn the_best_block_is_taken_and_of_equals_the_lowest() {
-    let allocator = MultipleBinarySearchTreeAllocator::<_>::new(system());
+    let allocator = MultipleBinarySearchTreeAllocator::new(system());
     let sizes = [5_000, 2_000, 3_000, 2_000, 4_000];
     let blocks: Vec<_> = sizes
         .iter()
@@ -402,7 +402,7 @@ fn the_best_block_is_taken_and_of_equals_the_lowest() {
 
 #[test]
 fn four_of_a_size_wait_and_what_was_freed_last_is_used_first() {
-    let allocator = MultipleBinarySearchTreeAllocator::<_>::new(system());
+    let allocator = MultipleBinarySearchTreeAllocator::new(system());
     for size in [16, 48, 4096] {
         let blocks: Vec<_> =
             (0..6).map(|_| allocator.allocate(layout(size, 8)).unwrap().cast::<u8>()).collect();
@@ -430,7 +430,7 @@ fn four_of_a_size_wait_and_what_was_freed_last_is_used_first() {
 fn what_waits_is_no_loss() {
     let mut bytes = std::vec![MaybeUninit::uninit(); 64 * 1024];
     let allocator =
-        MultipleBinarySearchTreeAllocator::<_, U32, KeepApart>::new(RegionSource::new(&mut bytes));
+        MultipleBinarySearchTreeAllocator::<_, U32, KeepApart>::new_in(RegionSource::new(&mut bytes));
     let first = allocator.allocate(layout(16, 8)).unwrap();
     let all = 16 + allocator.largest_free_block();
     // SAFETY: Allocated above with this layout, and not used again.

@@ -220,7 +220,7 @@ where
     const LARGEST: usize = isize::MAX as usize;
 
     fn new_in(source: S) -> Self {
-        Self::new(source)
+        Self::new_in(source)
     }
 
     #[inline(always)]

@@ -80,6 +80,16 @@ pub struct RunUsage {
     pub resident: usize,
 }
 
+impl<S: Decommit> RunSource<S> {
+    const_fn! {
+        /// A pool that takes chunks of 4 MiB from `source`, with the default [`Purge`]; it obtains
+        /// nothing before its first slice is asked for.
+        pub fn new(source: S) -> Self {
+            Self::new_in(source)
+        }
+    }
+}
+
 impl<S, C> RunSource<S, C>
 where
     S: Decommit,
@@ -101,9 +111,8 @@ where
     pub(super) const WHOLE_CHUNK: u64 = words::mask(0, Self::SLICES);
 
     const_fn! {
-        /// A pool that takes its chunks from `source`, with the default [`Purge`]; it obtains
-        /// nothing before its first slice is asked for.
-        pub fn new(source: S) -> Self {
+        /// As [`new`](RunSource::new), with chunks of the size that the type names.
+        pub fn new_in(source: S) -> Self {
             Self::with_purge(source, Purge::new())
         }
     }

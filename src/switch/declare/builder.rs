@@ -41,7 +41,7 @@ impl<G: GlobalAlloc + Sync> ChosenGlobal for G {}
 /// context_allocator::global_thread_and_coroutine_switchable_allocator!(
 ///     static ALLOC: Tiers<BumpAllocator<ArenaSource<MmapSource, U16384>>, NoTier, System> =
 ///         Builder::new()
-///             .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+///             .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(MmapSource::new())))
 ///             .without_thread_tier()
 ///             .global_tier(System)
 ///             .build();

@@ -46,7 +46,7 @@ fn pairs_by<const SIZE: usize>(
     allocate: impl Fn(&Classes, NonZeroLayout) -> Option<NonNull<u8>>,
     free: impl Fn(&Classes, NonNull<u8>, NonZeroLayout),
 ) {
-    let allocator = Classes::new(ArenaSource::new(MmapSource::new()));
+    let allocator = Classes::new(ArenaSource::new_in(MmapSource::new()));
     let layout = NonZeroLayout::new(layout::<SIZE>()).expect("a size");
     for _ in 0..iterations {
         let block = allocate(&allocator, layout).expect("memory");

@@ -3,11 +3,11 @@
 
 use context_allocator::{
     AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource,
-    MultipleBinarySearchTreeAllocator, SizeClassAllocator, SpinFutexLock,
+    MultipleBinarySearchTreeAllocator, SizeClassAllocator,
 };
 use global_tiers::{With, run};
 
-type Global = AllocatorAdaptor<Locked<SpinFutexLock, MultipleBinarySearchTreeAllocator<MmapSource>>>;
+type Global = AllocatorAdaptor<Locked<MultipleBinarySearchTreeAllocator<MmapSource>>>;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: With<Global> = Builder::new()

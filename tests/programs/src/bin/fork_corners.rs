@@ -17,7 +17,7 @@ context_allocator::switchable_allocator!(
 );
 context_allocator::switchable_allocator!(
     static SLOW: Tiers<BumpAllocator<OverSlow>, NoTier, std::alloc::System> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(Slow)))
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(Slow)))
         .without_thread_tier()
         .global_tier(std::alloc::System)
         .build()

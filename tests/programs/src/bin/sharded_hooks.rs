@@ -18,7 +18,7 @@ type OverPool = ArenaSource<PooledSource, U65536, U65536>;
 
 context_allocator::switchable_allocator!(
     static ALLOC: Tiers<BumpAllocator<OverPool>, NoTier, std::alloc::System> = Builder::new()
-        .coroutine_tier(BumpAllocator::new(OverPool::new(PooledSource::new())))
+        .coroutine_tier(BumpAllocator::new(OverPool::new_in(PooledSource::new())))
         .without_thread_tier()
         .global_tier(std::alloc::System)
         .build()

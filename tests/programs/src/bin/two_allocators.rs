@@ -30,7 +30,7 @@ context_allocator::switchable_allocator!(
         std::alloc::System,
     > = Builder::new()
         .coroutine_tier(BumpAllocator::new(PooledSource::new()))
-        .thread_tier(MultipleBinarySearchTreeAllocator::new(OverPool::new(PooledSource::new())))
+        .thread_tier(MultipleBinarySearchTreeAllocator::new(OverPool::new_in(PooledSource::new())))
         .global_tier(std::alloc::System)
         .build()
 );
