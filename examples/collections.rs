@@ -31,25 +31,25 @@ struct Words {
 
 /// Counts the words of `text` in collections that all use `allocator`.
 fn count<A: Allocator>(text: &str, allocator: &A) -> Words {
-    let mut counts: HashMap<String<&A>, usize, &A> =
-        HashMap::with_hasher_in(Default::default(), allocator.adapt());
-    let mut longest: Box<usize, &A> = Box::new_in(0, allocator.adapt());
+    // Of a type that is known, `&allocator` will do: `HashMap::new_in(&bump)`.
+    let lent = allocator.adapt();
+    let mut counts = HashMap::new_in(lent);
+    let mut longest = Box::new_in(0, lent);
     let mut all = 0;
     for word in text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty()) {
         *counts.entry(String::from_str_in(word, allocator)).or_insert(0) += 1;
         *longest = word.len().max(*longest);
         all += 1;
     }
-    let mut sorted: Vec<(Rc<str, &A>, usize), &A> = Vec::new_in(allocator.adapt());
+    let mut sorted = Vec::new_in(lent);
     sorted.extend(counts.iter().map(|(word, &count)| (Rc::from_str_in(word, allocator), count)));
     sorted.sort_by(|(one, few), (other, many)| many.cmp(few).then_with(|| one.cmp(other)));
-    let mut frequent: HashSet<Rc<str, &A>, &A> =
-        HashSet::with_hasher_in(Default::default(), allocator.adapt());
+    let mut frequent = HashSet::new_in(lent);
     frequent.extend(sorted.iter().filter(|(_, count)| *count > 1).map(|(word, _)| word.clone()));
     assert!(frequent.len() <= counts.len());
     sort_on_nightly(&sorted, allocator);
     let most_frequent = sorted.first().map_or_else(Default::default, |(word, _)| word.to_string());
-    let mut of_that_length: Vec<&str, &A> = Vec::new_in(allocator.adapt());
+    let mut of_that_length = Vec::new_in(lent);
     of_that_length.extend(sorted.iter().map(|(word, _)| &**word).filter(|word| word.len() == *longest));
     let longest = of_that_length.iter().min().map_or_else(Default::default, ToString::to_string);
     Words { all, different: counts.len(), most_frequent, longest }
@@ -58,8 +58,8 @@ fn count<A: Allocator>(text: &str, allocator: &A) -> Words {
 /// Sorts the words in a map of the standard library's, which takes an allocator on nightly only.
 #[cfg(feature = "nightly")]
 fn sort_on_nightly<A: Allocator>(words: &[(Rc<str, &A>, usize)], allocator: &A) {
-    use context_allocator::collections::nightly::BTreeMap;
-    let mut sorted: BTreeMap<&str, usize, &A> = BTreeMap::new_in(allocator.adapt());
+    use std::collections::BTreeMap;
+    let mut sorted = BTreeMap::new_in(allocator.adapt());
     sorted.extend(words.iter().map(|(word, count)| (&**word, *count)));
     assert!(sorted.len() == words.len() && sorted.keys().is_sorted());
 }

@@ -57,6 +57,8 @@ pub enum AllocError {
     Source(SourceError),
     /// The adapted allocator refused and gave no reason.
     Refused,
+    /// The heap is entered in another scope, on another thread or in a saved context.
+    Entered,
 }
 
 impl From<SourceError> for AllocError {
@@ -72,6 +74,7 @@ impl fmt::Display for AllocError {
             Self::NotInPlace => f.write_str("the block cannot be resized where it is"),
             Self::Source(error) => error.fmt(f),
             Self::Refused => f.write_str("the adapted allocator refused the block"),
+            Self::Entered => f.write_str("the heap is entered somewhere else already"),
         }
     }
 }

@@ -16,6 +16,7 @@ pub struct NonZeroLayout(Layout);
 impl NonZeroLayout {
     /// The layout, or `None` where its size is zero.
     #[inline(always)]
+    #[must_use]
     pub const fn new(layout: Layout) -> Option<Self> {
         if layout.size() == 0 { None } else { Some(Self(layout)) }
     }
@@ -62,24 +63,28 @@ impl NonZeroLayout {
 
     /// The layout of a `T`, or `None` where `T` has no size.
     #[inline(always)]
+    #[must_use]
     pub const fn of<T>() -> Option<Self> {
         Self::new(Layout::new::<T>())
     }
 
     /// Size in bytes; never zero.
     #[inline(always)]
+    #[must_use]
     pub const fn size(self) -> usize {
         self.0.size()
     }
 
     /// Alignment in bytes; a power of two.
     #[inline(always)]
+    #[must_use]
     pub const fn align(self) -> usize {
         self.0.align()
     }
 
     /// The layout as the standard library's type.
     #[inline(always)]
+    #[must_use]
     pub const fn layout(self) -> Layout {
         self.0
     }

@@ -2,6 +2,7 @@
 #![cfg(any(feature = "std", not(doctest)))]
 #![doc = include_str!("../README.md")]
 #![no_std]
+#![deny(clippy::must_use_candidate, clippy::return_self_not_must_use)]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -81,7 +82,7 @@ pub use source::{
 pub use source::{PooledSource, Purge, RunSource, RunUsage};
 #[cfg(feature = "std")]
 pub use switch::{
-    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, ThreadCacheOf, Heap, HeapGuard,
+    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, HasCoroutineTier, HasThreadTier, ThreadCacheOf, Heap, HeapGuard,
     HeapStatistics, NoTier, Orphan, OrphanAction, Policy, RecommendedTiers, SavedContext,
     Statistics, SwitchableAllocator, ThreadState, Trimmed, TierStatistics, Tiers,
 };

@@ -46,6 +46,7 @@ impl<'a, G> GlobalAllocToAllocatorAdaptor<'a, G> {
     }
 
     /// The `GlobalAlloc` behind it.
+    #[must_use]
     pub const fn inner(&self) -> &'a G {
         self.global
     }

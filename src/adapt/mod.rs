@@ -11,6 +11,13 @@
     feature = "nightly"
 ))]
 mod foreign;
+#[cfg(any(
+    feature = "allocator-api2-02",
+    feature = "allocator-api2-03",
+    feature = "allocator-api2-04",
+    feature = "nightly"
+))]
+pub(crate) use foreign::{foreign_methods, foreign_references, zero_size};
 mod from_alloc;
 mod from_global_alloc;
 mod global_alloc;

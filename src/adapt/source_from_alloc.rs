@@ -63,7 +63,7 @@ unsafe impl<A: Allocator> MemorySource for AllocatorSource<A> {
         self.allocator.allocate(layout).map_err(|error| match error {
             AllocError::Source(error) => error,
             AllocError::TooLarge => SourceError::TooLarge,
-            AllocError::NotInPlace | AllocError::Refused => SourceError::Exhausted,
+            _ => SourceError::Exhausted,
         })
     }
 

@@ -6,8 +6,10 @@
 ///
 /// It is a [`GlobalAlloc`](core::alloc::GlobalAlloc); with the features `allocator-api2-02`, `-03`
 /// and `-04` it is the `Allocator` of that version of allocator-api2, and with the feature
-/// `nightly` it is `core::alloc::Allocator`, so that collections take it. To lend an allocator to
-/// several collections, adapt a reference to it.
+/// `nightly` it is `core::alloc::Allocator`, so that collections take it. A reference to an
+/// allocator of this library is all of that but a `GlobalAlloc` without an adaptor: so collections
+/// take `&allocator`, and the adaptor is for an allocator that a collection owns, or that is behind
+/// an `Rc` or `Arc`.
 ///
 /// # Examples
 /// As the global allocator:
@@ -34,6 +36,11 @@ impl<A> AllocatorAdaptor<A> {
     /// The allocator inside.
     pub const fn inner(&self) -> &A {
         &self.allocator
+    }
+
+    /// The allocator inside, for instance to reset it.
+    pub const fn inner_mut(&mut self) -> &mut A {
+        &mut self.allocator
     }
 
     /// The allocator inside, by value.

@@ -81,6 +81,7 @@ pub struct MmapAllocator<S = MmapSource> {
 
 impl MmapAllocator {
     /// An allocator of plain maps.
+    #[must_use]
     pub const fn new() -> Self {
         Self::new_in(MmapSource::new())
     }

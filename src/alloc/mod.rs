@@ -28,7 +28,7 @@ mod tree;
 
 pub use adaptor::AllocatorAdaptor;
 pub use bit_set::{BitSetAllocator, BlockCount, FixedBitSetAllocator};
-pub use bump::{BumpAllocator, Checkpoint};
+pub use bump::{BumpAllocator, Checkpoint, Scope};
 pub use context::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
 pub use local::LocalAllocator;
 pub use locked::Locked;
@@ -246,87 +246,93 @@ pub unsafe trait ResizeInPlace: Allocator {
     ) -> Result<NonNull<[u8]>, AllocError>;
 }
 
-/// One line a method onto the allocator behind a pointer.
+/// One line a method onto another allocator.
 macro_rules! forward_allocator {
-    () => {
+    (|$this:ident| $allocator:expr) => {
         #[inline(always)]
-        fn allocate(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
-            (**self).allocate(layout)
+        fn allocate(&$this, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+            $allocator.allocate(layout)
         }
 
         #[inline(always)]
-        fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
-            (**self).allocate_zeroed(layout)
+        fn allocate_zeroed(&$this, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {
+            $allocator.allocate_zeroed(layout)
         }
 
         #[inline(always)]
-        unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
+        unsafe fn deallocate(&$this, block: NonNull<u8>, layout: NonZeroLayout) {
             // SAFETY: The caller's promises hold for the same allocator.
-            unsafe { (**self).deallocate(block, layout) }
+            unsafe { $allocator.deallocate(block, layout) }
         }
 
         #[inline(always)]
         unsafe fn grow(
-            &self,
+            &$this,
             block: NonNull<u8>,
             old: NonZeroLayout,
             new: NonZeroLayout,
         ) -> Result<NonNull<[u8]>, AllocError> {
             // SAFETY: The caller's promises hold for the same allocator.
-            unsafe { (**self).grow(block, old, new) }
+            unsafe { $allocator.grow(block, old, new) }
         }
 
         #[inline(always)]
         unsafe fn grow_zeroed(
-            &self,
+            &$this,
             block: NonNull<u8>,
             old: NonZeroLayout,
             new: NonZeroLayout,
         ) -> Result<NonNull<[u8]>, AllocError> {
             // SAFETY: The caller's promises hold for the same allocator.
-            unsafe { (**self).grow_zeroed(block, old, new) }
+            unsafe { $allocator.grow_zeroed(block, old, new) }
         }
 
         #[inline(always)]
         unsafe fn shrink(
-            &self,
+            &$this,
             block: NonNull<u8>,
             old: NonZeroLayout,
             new: NonZeroLayout,
         ) -> Result<NonNull<[u8]>, AllocError> {
             // SAFETY: The caller's promises hold for the same allocator.
-            unsafe { (**self).shrink(block, old, new) }
+            unsafe { $allocator.shrink(block, old, new) }
         }
 
-        fn trim(&self) -> usize {
-            (**self).trim()
+        fn trim(&$this) -> usize {
+            $allocator.trim()
         }
 
-        unsafe fn before_fork(&self) {
+        unsafe fn before_fork(&$this) {
             // SAFETY: The caller's promises, for the same allocator.
-            unsafe { (**self).before_fork() };
+            unsafe { $allocator.before_fork() };
         }
 
-        unsafe fn after_fork(&self) {
+        unsafe fn after_fork(&$this) {
             // SAFETY: The call that the caller promises went to the same allocator.
-            unsafe { (**self).after_fork() }
+            unsafe { $allocator.after_fork() }
         }
     };
 }
 
 // SAFETY: Every call goes to the one allocator behind the reference, which keeps the contract.
 unsafe impl<A: Allocator + ?Sized> Allocator for &A {
-    forward_allocator!();
+    forward_allocator!(|self| (**self));
 }
 
 // SAFETY: As for a reference; the counter keeps the allocator alive and in place.
 #[cfg(feature = "std")]
 unsafe impl<A: Allocator + ?Sized> Allocator for std::rc::Rc<A> {
-    forward_allocator!();
+    forward_allocator!(|self| (**self));
 }
 
 // SAFETY: As for a reference; the counter keeps the allocator alive and in place.
 #[cfg(feature = "std")]
 unsafe impl<A: Allocator + ?Sized> Allocator for std::sync::Arc<A> {
-    forward_allocator!();
+    forward_allocator!(|self| (**self));
+}
+
+// SAFETY: Every call goes to the allocator inside, which keeps the contract; moving the adaptor
+// moves it.
+unsafe impl<A: Allocator> Allocator for AllocatorAdaptor<A> {
+    forward_allocator!(|self| self.allocator);
 }

@@ -8,7 +8,11 @@ use core::ops::{AddAssign, Deref, DerefMut};
 use core::str::Utf8Error;
 
 use super::{TryReserveError, Vec};
+use crate::adapt::AllocatorAdaptor;
 use crate::alloc::Allocator;
+
+/// The bytes of a [`String`]: a vector in its allocator.
+pub type Bytes<A> = Vec<u8, AllocatorAdaptor<A>>;
 
 /// A growable string in an [`Allocator`]: the `String` of the standard library, which has no
 /// allocator of its own on stable Rust.
@@ -30,13 +34,13 @@ use crate::alloc::Allocator;
 /// ```
 pub struct String<A: Allocator> {
     /// Always UTF-8.
-    bytes: Vec<u8, A>,
+    bytes: Bytes<A>,
 }
 
 impl<A: Allocator> String<A> {
     /// An empty string, for which nothing is allocated yet.
     pub const fn new_in(allocator: A) -> Self {
-        Self { bytes: Vec::new_in(crate::adapt::AllocatorAdaptor::new(allocator)) }
+        Self { bytes: Vec::new_in(AllocatorAdaptor::new(allocator)) }
     }
 
     /// An empty string with room for `capacity` bytes.
@@ -59,7 +63,7 @@ impl<A: Allocator> String<A> {
     ///
     /// # Errors
     /// The bytes, and where they are not UTF-8.
-    pub fn from_utf8(bytes: Vec<u8, A>) -> Result<Self, (Vec<u8, A>, Utf8Error)> {
+    pub fn from_utf8(bytes: Bytes<A>) -> Result<Self, (Bytes<A>, Utf8Error)> {
         match core::str::from_utf8(&bytes) {
             Ok(_) => Ok(Self { bytes }),
             Err(error) => Err((bytes, error)),
@@ -70,12 +74,12 @@ impl<A: Allocator> String<A> {
     ///
     /// # Safety
     /// They are UTF-8.
-    pub const unsafe fn from_utf8_unchecked(bytes: Vec<u8, A>) -> Self {
+    pub const unsafe fn from_utf8_unchecked(bytes: Bytes<A>) -> Self {
         Self { bytes }
     }
 
     /// The bytes of the string.
-    pub fn into_bytes(self) -> Vec<u8, A> {
+    pub fn into_bytes(self) -> Bytes<A> {
         self.bytes
     }
 
@@ -214,7 +218,7 @@ impl<A: Allocator> String<A> {
 /// What `retain` works on: the characters kept, bytes that mean nothing, and from `at` on the
 /// characters not yet looked at. Where it ends, also by a panic, the string is what was kept.
 struct Sieve<'a, A: Allocator> {
-    bytes: &'a mut Vec<u8, A>,
+    bytes: &'a mut Bytes<A>,
     kept: usize,
     at: usize,
 }

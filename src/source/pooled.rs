@@ -34,6 +34,7 @@ pub struct PooledSource(());
 
 impl PooledSource {
     /// The process's pool.
+    #[must_use]
     pub const fn new() -> Self {
         Self(())
     }

@@ -122,6 +122,7 @@ pub struct TierStatistics {
 
 impl TierStatistics {
     /// Blocks that are allocated now.
+    #[must_use]
     pub fn live_blocks(&self) -> u64 {
         self.blocks_allocated.saturating_sub(self.blocks_freed)
     }

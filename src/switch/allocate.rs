@@ -86,7 +86,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// holds nothing.
     #[inline(always)]
     fn pop_cached(&self, layout: Layout) -> *mut u8 {
-        let current = Self::current();
+        let current = Self::current_thread();
         // SAFETY: The thread's heap alone uses the cache, from when the thread has it until
         // `detach`.
         let block = unsafe { current.thread_cache.pop(layout.size(), layout.align()) };
@@ -99,7 +99,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Allocates from the current tier, if the thread cache gave nothing; null if it has no memory.
     #[inline(always)]
     fn allocate_uncached(&self, layout: NonZeroLayout) -> *mut u8 {
-        let current = Self::current();
+        let current = Self::current_thread();
         // Two tests rather than a table of jumps: the first is nearly always decided as it was the
         // last time.
         if let Some(heap) = current.coroutine_heap() {
@@ -145,7 +145,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     fn fill_cache(&self, layout: NonZeroLayout) -> *mut u8 {
-        let current = Self::current();
+        let current = Self::current_thread();
         let Some(heap) = current.thread_heap() else { return null_mut() };
         if layout.size().max(layout.align()) > const { largest::<D, Thread>() } {
             return self.make_large(heap, layout, AllocError::TooLarge);
@@ -175,7 +175,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         match self.allocate_collected(heap, layout) {
             Ok(block) => {
-                self.count_allocated(heap, Self::current(), layout);
+                self.count_allocated(heap, Self::current_thread(), layout);
                 block.as_ptr()
             }
             Err(error) => self.make_large(heap, layout, error),
@@ -194,7 +194,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if layout.size().max(layout.align()) > const { largest::<D, Tier>() } {
             return Err(AllocError::TooLarge);
         }
-        self.send_all(Self::current());
+        self.send_all(Self::current_thread());
         if self.collect_remote(heap)
             && let Some(block) = heap.allocator().allocate_at_hand(layout)
         {
@@ -219,7 +219,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let Ok(block) = self.large.obtain(&large_memory::<D>(), heap.control(), layout) else {
             return null_mut();
         };
-        self.count_allocated(heap, Self::current(), layout);
+        self.count_allocated(heap, Self::current_thread(), layout);
         block.as_ptr()
     }
 
@@ -227,7 +227,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// was chosen.
     #[inline(never)]
     fn decide_tier(&self, layout: NonZeroLayout) -> *mut u8 {
-        let current = Self::current();
+        let current = Self::current_thread();
         match self.default_heap(current) {
             Some(heap) => self.allocate_in(heap, current, layout),
             None => self.allocate_global(current, layout),
@@ -254,7 +254,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     fn allocate_for_panic(&self, layout: NonZeroLayout) -> *mut u8 {
-        let current = Self::current();
+        let current = Self::current_thread();
         if let Some(heap) = self.own_thread_heap(current) {
             let block = self.allocate_in(heap, current, layout);
             if !block.is_null() {
@@ -294,7 +294,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Allocates zeroed memory from the current tier; null if it has none.
     #[inline(never)]
     pub(super) fn allocate_zeroed_block(&self, layout: NonZeroLayout) -> *mut u8 {
-        let current = Self::current();
+        let current = Self::current_thread();
         if let Some(heap) = current.coroutine_heap() {
             return self.allocate_zeroed_in(heap, current, layout);
         }

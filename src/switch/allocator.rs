@@ -46,6 +46,45 @@ pub unsafe trait Declaration: Sized + Send + Sync + 'static {
     fn thread_state() -> *const ThreadState<ThreadCacheOf<Self>>;
 }
 
+/// A declaration with a coroutine tier: the bound for code that is generic over switchable
+/// allocators and makes heaps.
+///
+/// # Examples
+/// ```
+/// use context_allocator::{AllocError, HasCoroutineTier, SwitchableAllocator};
+///
+/// /// A library that does not know which allocator the program declared.
+/// fn in_a_heap<D: HasCoroutineTier, R>(
+///     allocator: &SwitchableAllocator<D>,
+///     f: impl FnOnce() -> R,
+/// ) -> Result<R, AllocError> {
+///     Ok(allocator.heap()?.enter(f))
+/// }
+///
+/// context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+/// assert_eq!(in_a_heap(&ALLOC, || vec![1, 2, 3])?.len(), 3);
+/// # Ok::<(), AllocError>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "the switchable allocator `{Self}` has no coroutine tier",
+    label = "declared without a coroutine tier",
+    note = "to make heaps, declare it with `.coroutine_tier(allocator)` in place of `.without_coroutine_tier()`"
+)]
+pub trait HasCoroutineTier: Declaration<Tiers: TierSet<Coroutine: LocalAllocator>> {}
+
+impl<D: Declaration<Tiers: TierSet<Coroutine: LocalAllocator>>> HasCoroutineTier for D {}
+
+/// A declaration with a thread tier: the bound of
+/// [`with_thread`](SwitchableAllocator::with_thread).
+#[diagnostic::on_unimplemented(
+    message = "the switchable allocator `{Self}` has no thread tier",
+    label = "declared without a thread tier",
+    note = "to use heaps of threads, declare it with `.thread_tier(allocator)` in place of `.without_thread_tier()`"
+)]
+pub trait HasThreadTier: Declaration<Tiers: TierSet<Thread: LocalAllocator>> {}
+
+impl<D: Declaration<Tiers: TierSet<Thread: LocalAllocator>>> HasThreadTier for D {}
+
 /// What the threads of a declaration keep in static storage for their heaps' allocators.
 #[doc(hidden)]
 pub type ThreadCacheOf<D> = CacheOf<D, Thread>;

@@ -98,7 +98,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) fn count_resized_globally(&self, old: NonZeroLayout, new: NonZeroLayout) {
         if PolicyOf::<D>::ACCOUNTING {
             let change = new.size().cast_signed() - old.size().cast_signed();
-            self.account(Self::current()).changed(&self.totals, GLOBAL_INDEX, change);
+            self.account(Self::current_thread()).changed(&self.totals, GLOBAL_INDEX, change);
         }
     }
 
@@ -107,7 +107,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if !PolicyOf::<D>::ACCOUNTING {
             return;
         }
-        let current = Self::current();
+        let current = Self::current_thread();
         let change = new.size().cast_signed() - old.size().cast_signed();
         self.account(current).changed(&self.totals, tier_index::<D>(owner), change);
         match current.in_use(owner) {
@@ -125,7 +125,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if PolicyOf::<D>::ACCOUNTING {
             owner.remote_bytes.fetch_add(bytes, Relaxed);
             let index = tier_index::<D>(owner);
-            self.account(Self::current()).freed_several(&self.totals, index, blocks, bytes);
+            self.account(Self::current_thread()).freed_several(&self.totals, index, blocks, bytes);
         }
     }
 }

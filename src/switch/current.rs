@@ -41,7 +41,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// that may suspend a coroutine, nor runs code that may. Entry points are `#[inline(never)]`,
     /// and so is each function that needs the state again after the user's code ran.
     #[inline(always)]
-    pub(super) fn current<'a>() -> Current<'a, D> {
+    pub(super) fn current_thread<'a>() -> Current<'a, D> {
         // SAFETY: A `Declaration` gives a thread-local without destructor, which lives as long as
         // the thread, and of which only shared references are made; no caller keeps it beyond its
         // own straight-line code.

@@ -106,7 +106,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The caller owns the block and, if the answer is `true`, gave it up.
     #[inline(always)]
     unsafe fn push_cached(&self, block: NonNull<u8>, bytes: usize) -> bool {
-        let current = Self::current();
+        let current = Self::current_thread();
         // SAFETY: The thread's heap alone uses the cache, from when the thread has it until
         // `detach`; the caller gives the block up.
         let pushed = unsafe { current.thread_cache.push(block) };
@@ -124,7 +124,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     fn slab_transition(&self, slab: NonNull<()>) {
-        let current = Self::current();
+        let current = Self::current_thread();
         let Some(heap) = current.thread_heap() else { return };
         // SAFETY: The cache is the calling thread's, whose heap alone uses it, and asked just now.
         unsafe { current.thread_cache.transition(heap.allocator(), slab) };
@@ -134,7 +134,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Frees a block that the thread cache did not take.
     #[inline(always)]
     fn free_uncached(&self, block: OwnedBlock<D>) {
-        let current = Self::current();
+        let current = Self::current_thread();
         if let Some(heap) = current.coroutine_heap()
             && heap.allocator().owns_at_hand(block.address())
         {
@@ -155,7 +155,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     #[inline(always)]
     fn free_globally(&self, block: OwnedBlock<D>) {
-        self.count_freed_globally(Self::current(), block.layout());
+        self.count_freed_globally(Self::current_thread(), block.layout());
         // SAFETY: The block is in no slice of ours, so the global tier allocated it, with this
         // layout.
         unsafe { self.tiers().global().dealloc(block.address().as_ptr(), block.layout().layout()) };
@@ -188,7 +188,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// [`ThreadCacheFor::deallocate_in`].
     #[inline(always)]
     fn free_in(&self, owner: ControlRef, region: NonNull<u8>, block: OwnedBlock<D>) {
-        let current = Self::current();
+        let current = Self::current_thread();
         match current.in_use(owner) {
             // SAFETY: The heap handed the block out, which the page map said.
             InUse::Coroutine(heap) => unsafe { self.free_locally(heap, region, block) },
@@ -227,7 +227,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         // SAFETY: The heap's allocator handed out the block, which is given up; the layout fits it.
         unsafe { heap.deallocate_in(region, block, layout) };
-        self.count_freed(heap, Self::current(), layout);
+        self.count_freed(heap, Self::current_thread(), layout);
     }
 
     /// Frees a block of the thread's heap whose slab the thread cache did not know.
@@ -237,7 +237,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// as for [`ThreadCacheFor::deallocate_in`].
     #[inline(never)]
     unsafe fn push_unknown(&self, region: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
-        let current = Self::current();
+        let current = Self::current_thread();
         let Some(heap) = current.thread_heap() else { return };
         // SAFETY: The heap handed out the block, and its thread cache is the calling thread's.
         unsafe { current.thread_cache.push_unknown(heap.allocator(), region, block, layout) };
@@ -257,7 +257,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             HeapTier::Thread => reuses_blocks::<D, Thread>(),
         };
         misuse::check(owner.phase() != Phase::Free, NO_HEAP, block.addr().get());
-        let current = Self::current();
+        let current = Self::current_thread();
         if reused && owner.tier == HeapTier::Thread && self.armed(current) {
             // SAFETY: The block is given up, and an allocator that reuses blocks promises that they
             // have room for a link.
@@ -344,7 +344,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// `layout` fits it.
     #[inline(always)]
     unsafe fn collect_block(heap: UsedHeap<'_, D, Thread>, block: NonNull<u8>, layout: NonZeroLayout) {
-        let cache = &Self::current().state().thread_cache;
+        let cache = &Self::current_thread().state().thread_cache;
         // SAFETY: As in `push_cached`; the caller gives the block up.
         match unsafe { cache.push(block) } {
             Pushed::Taken => {}
@@ -370,7 +370,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let owner = unsafe { record.as_ref() }.control;
         // SAFETY: The object is given up.
         unsafe { self.large.release(&large_memory::<D>(), record) };
-        let current = Self::current();
+        let current = Self::current_thread();
         match current.in_use(owner) {
             InUse::Coroutine(heap) => self.count_freed(heap, current, layout),
             InUse::Thread(heap) => self.count_freed(heap, current, layout),

@@ -3,12 +3,12 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 
-use super::allocator::{Declaration, SwitchableAllocator};
+use super::allocator::{Declaration, HasCoroutineTier, SwitchableAllocator};
 use super::context::{Context, tier};
-use super::declare::TierSet;
+use super::control::ControlRef;
 use super::heaps::CoroutineHeap;
-use crate::alloc::LocalAllocator;
 use crate::error::AllocError;
 
 /// A heap of the coroutine tier: memory of its own for one request, query, task, frame or
@@ -40,11 +40,16 @@ use crate::error::AllocError;
 /// drop(heap);
 /// assert_eq!(words.len(), 4); // still there: the heap waits for its last block
 /// ```
+#[must_use = "dropping the handle ends the heap"]
 pub struct Heap<D: Declaration> {
     heap: CoroutineHeap<D>,
     /// The handle may move between threads; two threads may not have it.
     not_sync: PhantomData<core::cell::Cell<()>>,
 }
+
+// A panic between `enter` and its end leaves the heap as any other end does.
+impl<D: Declaration> UnwindSafe for Heap<D> {}
+impl<D: Declaration> RefUnwindSafe for Heap<D> {}
 
 // SAFETY: The heap's allocator and its blocks may be used from any thread, one at a time
 // (`LocalAllocator: Send`); the handle moves by moving, which orders what the threads do.
@@ -85,7 +90,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline]
     pub fn heap(&self) -> Result<Heap<D>, AllocError>
     where
-        <D::Tiers as TierSet>::Coroutine: LocalAllocator,
+        D: HasCoroutineTier,
     {
         self.heap_with_limit(usize::MAX)
     }
@@ -99,7 +104,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline]
     pub fn heap_with_limit(&self, limit: usize) -> Result<Heap<D>, AllocError>
     where
-        <D::Tiers as TierSet>::Coroutine: LocalAllocator,
+        D: HasCoroutineTier,
     {
         let heap = self.take_heap(limit)?;
         Ok(Heap { heap, not_sync: PhantomData })
@@ -107,6 +112,11 @@ impl<D: Declaration> SwitchableAllocator<D> {
 }
 
 impl<D: Declaration> Heap<D> {
+    /// The heap's control block.
+    pub(super) fn control(&self) -> ControlRef {
+        self.heap.control()
+    }
+
     /// Runs `f` in the heap; afterwards, even if `f` panics, what was current before is current
     /// again.
     ///
@@ -152,6 +162,7 @@ impl<D: Declaration> Heap<D> {
     }
 
     /// What the heap holds at this moment.
+    #[must_use]
     pub fn statistics(&self) -> HeapStatistics {
         let (live_blocks, remote_frees) = self.heap.control().blocks();
         HeapStatistics {
@@ -233,7 +244,7 @@ impl<D: Declaration> fmt::Debug for HeapGuard<'_, D> {
 /// Not inlined, as [`leave`]: the code around it may run on several threads.
 #[inline(never)]
 fn enter<D: Declaration>(heap: CoroutineHeap<D>) -> Result<Option<usize>, EnterError> {
-    let current = SwitchableAllocator::<D>::current();
+    let current = SwitchableAllocator::<D>::current_thread();
     let context = current.context();
     // SAFETY: The caller holds the handle, and this thread runs in the context.
     if !unsafe { heap.control().enter(context) } {
@@ -252,14 +263,14 @@ fn enter_again<D: Declaration>(
     if !context.is_in(heap.control()) {
         return Err(EnterError);
     }
-    SwitchableAllocator::<D>::current().set_context(context.with_tier(tier::COROUTINE));
+    SwitchableAllocator::<D>::current_thread().set_context(context.with_tier(tier::COROUTINE));
     Ok(Some(context.tier()))
 }
 
 /// Leaves a heap. Not inlined: the code before it may have run on another thread.
 #[inline(never)]
 fn leave<D: Declaration>(heap: CoroutineHeap<D>) {
-    let current = SwitchableAllocator::<D>::current();
+    let current = SwitchableAllocator::<D>::current_thread();
     let context = current.context();
     if !context.is_in(heap.control()) {
         leave_out_of_order(heap);
@@ -273,7 +284,7 @@ fn leave<D: Declaration>(heap: CoroutineHeap<D>) {
 #[cold]
 #[inline(never)]
 fn leave_inside<D: Declaration>(heap: CoroutineHeap<D>, tier: usize) {
-    let current = SwitchableAllocator::<D>::current();
+    let current = SwitchableAllocator::<D>::current_thread();
     let context = current.context();
     if context.is_in(heap.control()) {
         current.activate(context.with_tier(tier));
@@ -285,7 +296,7 @@ fn leave_inside<D: Declaration>(heap: CoroutineHeap<D>, tier: usize) {
 #[cold]
 #[inline(never)]
 fn leave_out_of_order<D: Declaration>(heap: CoroutineHeap<D>) {
-    let context = SwitchableAllocator::<D>::current().context();
+    let context = SwitchableAllocator::<D>::current_thread().context();
     // SAFETY: The context is this thread's, and a guard borrows the heap's handle.
     unsafe { context.leave_inner(heap.control()) };
 }

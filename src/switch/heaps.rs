@@ -43,7 +43,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Takes one that this thread keeps: an entry point, which is not inlined.
     #[inline(never)]
     fn take_cached_heap(limit: usize) -> Option<CoroutineHeap<D>> {
-        let current = Self::current();
+        let current = Self::current_thread();
         // SAFETY: The thread's free heaps are control blocks of the coroutine tier that stand for
         // no heap, and this thread's alone.
         let heap = unsafe { IdleHeap::of(current.free_heaps.pop()?) };
@@ -53,7 +53,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     fn take_heap_from_pool(&self, limit: usize) -> Result<CoroutineHeap<D>, SourceError> {
-        let current = Self::current();
+        let current = Self::current_thread();
         let most = if self.armed(current) { FreeHeaps::BATCH } else { 1 };
         let make = |control| LocalAllocator::new_in(TierSource::new(control));
         let (first, count) = self.coroutine_pool.take(most, HeapTier::Coroutine, make)?;
@@ -69,7 +69,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         heap.set_phase(Phase::Alive);
         heap.set_limit(limit);
         if PolicyOf::<D>::ACCOUNTING {
-            self.account(Self::current()).heap_made(&self.totals);
+            self.account(Self::current_thread()).heap_made(&self.totals);
         }
         if limit != usize::MAX && heap.held() > limit {
             // The region that the control block kept is more than this heap may hold.
@@ -90,7 +90,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     fn free_heap(&self, mut heap: IdleHeap<D, Coroutine>) {
         heap.recycle();
         heap.set_phase(Phase::Free);
-        let current = Self::current();
+        let current = Self::current_thread();
         if current.free_heaps.is_full() {
             self.free_heap_to_pool(heap);
             return;
@@ -102,7 +102,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     fn free_heap_to_pool(&self, heap: IdleHeap<D, Coroutine>) {
-        let current = Self::current();
+        let current = Self::current_thread();
         current.free_heaps.push(heap.into_ref().control());
         let keep = if self.armed(current) { FreeHeaps::BATCH } else { 0 };
         self.shrink_free_heaps(current, keep);

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   macros, declare/            how it is declared: builder, tiers, policy
-//!   heap, scope                 what users hold
+//!   owner                       what users ask
+//!   heap, heap_allocator, scope what users hold
 //!   global_alloc, statistics    what users call
 //!   allocate, free, resize      a block's life; fast path first, its slow path beneath
 //!   heaps, threads, count       the lives of heaps, and what is counted
@@ -33,11 +34,13 @@ pub(crate) mod fork;
 mod free;
 mod global_alloc;
 mod heap;
+mod heap_allocator;
 mod heap_ref;
 mod heaps;
 pub(crate) mod hooks;
 mod large;
 pub(crate) mod local;
+mod owner;
 pub(crate) mod parking;
 mod pool;
 pub(crate) mod remote_cache;
@@ -51,7 +54,7 @@ mod tier_source;
 pub use accounting::TierStatistics;
 #[doc(hidden)]
 pub use allocator::ThreadCacheOf;
-pub use allocator::{Declaration, SwitchableAllocator};
+pub use allocator::{Declaration, HasCoroutineTier, HasThreadTier, SwitchableAllocator};
 pub use declare::{
     Builder, ChosenGlobal, CountingPolicy, DefaultPolicy, NoTier, Orphan, OrphanAction, Policy,
     TierAllocator, TierSet, Tiers, Unchosen,
@@ -59,6 +62,7 @@ pub use declare::{
 #[doc(hidden)]
 pub use fork::register_fork_handlers;
 pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
+pub use owner::{HeapId, Owner};
 pub use scope::SavedContext;
 pub use statistics::{Statistics, Trimmed};
 #[doc(hidden)]
@@ -84,6 +88,7 @@ pub const RECOMMENDED_TIERS: RecommendedTiers = recommended_tiers();
 
 /// The value of [`RecommendedTiers`] with a policy of one's own.
 #[cfg(not(all(test, loom)))]
+#[must_use]
 pub const fn recommended_tiers<P: Policy>() -> RecommendedTiers<P> {
     Builder::new()
         .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))

@@ -27,7 +27,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ) -> *mut u8 {
         // SAFETY: The caller owns the block, and gives it up unless the answer is null.
         let block = unsafe { OwnedBlock::new(block, old) };
-        let current = Self::current();
+        let current = Self::current_thread();
         if let Some(heap) = current.coroutine_heap()
             && heap.allocator().owns_at_hand(block.address())
         {
@@ -89,7 +89,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         heap: UsedHeap<'_, D, Tier>,
         layout: NonZeroLayout,
     ) -> *mut u8 {
-        let current = Self::current();
+        let current = Self::current_thread();
         let block = self.allocate_in(heap, current, layout);
         // The heap has no memory, or may have no more, but another tier is current.
         if block.is_null() && !current.allocates_from(heap.control()) {
@@ -111,14 +111,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The object is alive, and so its record.
         let owner = unsafe { record.as_ref() }.control;
         // An object that grows though its heap is not in use here moves to the heap that is.
-        let may_grow = !matches!(Self::current().in_use(owner), InUse::Elsewhere);
+        let may_grow = !matches!(Self::current_thread().in_use(owner), InUse::Elsewhere);
         // SAFETY: The object is owned, and its old place is given up.
         let resized = unsafe { self.large.resize(&large_memory::<D>(), record, new, may_grow) };
         if let Some(object) = resized {
             self.count_resized(owner, block.layout(), new);
             return object.as_ptr();
         }
-        let to = match Self::current().in_use(owner) {
+        let to = match Self::current_thread().in_use(owner) {
             InUse::Coroutine(heap) => self.allocate_again(heap, new),
             InUse::Thread(heap) => self.allocate_again(heap, new),
             InUse::Elsewhere => self.allocate_block(new),
@@ -130,7 +130,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     fn resize_global(&self, block: OwnedBlock<D>, new: NonZeroLayout) -> *mut u8 {
         let (address, old) = (block.address(), block.layout());
         if old.align() != new.align() {
-            return self.move_block(block, self.allocate_global(Self::current(), new), new);
+            return self.move_block(block, self.allocate_global(Self::current_thread(), new), new);
         }
         // SAFETY: The global tier allocated the block with `old`; the size is one of a layout of
         // that alignment.

@@ -3,10 +3,8 @@
 use core::fmt;
 use core::marker::PhantomData;
 
-use super::allocator::{Declaration, SwitchableAllocator};
+use super::allocator::{Declaration, HasThreadTier, SwitchableAllocator};
 use super::context::{Context, tier};
-use super::declare::TierSet;
-use crate::alloc::LocalAllocator;
 
 impl<D: Declaration> SwitchableAllocator<D> {
     /// Runs `f` with the global tier current; afterwards, even if `f` panics, the tier from before
@@ -37,7 +35,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline]
     pub fn with_thread<R>(&self, f: impl FnOnce() -> R) -> R
     where
-        <D::Tiers as TierSet>::Thread: LocalAllocator,
+        D: HasThreadTier,
     {
         self.with_tier(tier::DEFAULT, f)
     }
@@ -72,7 +70,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// heap on another thread.
     #[inline(never)]
     pub fn switch(&self, context: SavedContext<D>) -> SavedContext<D> {
-        let current = Self::current();
+        let current = Self::current_thread();
         let saved = SavedContext { context: current.context(), declaration: PhantomData };
         current.activate(context.into_inner());
         saved
@@ -83,7 +81,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
 /// the code around it may have run on different threads.
 #[inline(never)]
 fn set_tier<D: Declaration>(wanted: usize) -> usize {
-    let current = SwitchableAllocator::<D>::current();
+    let current = SwitchableAllocator::<D>::current_thread();
     let context = current.context();
     current.activate(context.with_tier(wanted));
     context.tier()
@@ -93,6 +91,7 @@ fn set_tier<D: Declaration>(wanted: usize) -> usize {
 /// [`SwitchableAllocator::switch`].
 ///
 /// It can be sent to another thread. The default is the context of a thread that entered nothing.
+#[must_use = "dropping a saved context leaves all heaps that are entered in it"]
 pub struct SavedContext<D: Declaration> {
     context: Context,
     declaration: PhantomData<D>,

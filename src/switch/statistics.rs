@@ -90,7 +90,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// tests.
     #[inline(never)]
     pub fn statistics(&self) -> Statistics {
-        let current = Self::current();
+        let current = Self::current_thread();
         // The locks that are taken below must be known to the fork handlers.
         self.armed(current);
         self.flush_thread(current);
@@ -182,7 +182,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Begins the peaks of the tiers anew, at what is live now.
     #[inline(never)]
     pub fn reset_peaks(&self) {
-        Self::current().pending().flush(&self.totals);
+        Self::current_thread().pending().flush(&self.totals);
         self.totals.reset_peaks();
     }
 }

@@ -44,6 +44,7 @@ pub(crate) enum Stage {
 impl<C: ThreadCache> ThreadState<C> {
     /// The state of a new thread.
     #[allow(clippy::new_without_default, reason = "only the macro makes one, in const context")]
+    #[must_use]
     pub const fn new() -> Self {
         Self {
             thread_cache: C::EMPTY,

@@ -94,7 +94,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The first half of [`detach`](Self::detach): later allocations come from the global tier.
     #[inline(never)]
     fn give_up_heaps(&self) -> (Option<HeapRef<D, Thread>>, Context) {
-        let current = Self::current();
+        let current = Self::current_thread();
         // The heap goes first: what the policy allocates when a heap below becomes an orphan must
         // not make it current again.
         current.set_stage(Stage::Detached);
@@ -113,7 +113,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// The second half of [`detach`](Self::detach).
     #[inline(never)]
     fn park_heap(&self, own: Option<HeapRef<D, Thread>>) {
-        let current = Self::current();
+        let current = Self::current_thread();
         if let Some(own) = own {
             // SAFETY: The heap was this thread's until `give_up_heaps` took it, and no other thread
             // has it yet.
@@ -157,7 +157,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// The part of `trim` that is about heaps: their regions return to the tiers' sources.
     pub(super) fn trim_heaps(&self) {
-        let current = Self::current();
+        let current = Self::current_thread();
         // The fork handlers must know the locks that are taken below.
         self.armed(current);
         self.flush_thread(current);

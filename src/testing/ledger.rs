@@ -31,30 +31,37 @@ pub struct Held {
 // SAFETY: The bytes are the holder's alone; whether a block may be freed on another thread is the
 // allocator's to say, by being `Sync` or `Send`.
 unsafe impl Send for Held {}
+// SAFETY: What is shared is only read.
+unsafe impl Sync for Held {}
 
 impl Held {
     /// Where the block starts.
+    #[must_use]
     pub fn start(&self) -> NonNull<u8> {
         self.start
     }
 
     /// The address of the block.
+    #[must_use]
     pub fn address(&self) -> usize {
         self.start.addr().get()
     }
 
     /// The real length in bytes.
     #[expect(clippy::len_without_is_empty, reason = "no block is empty")]
+    #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
     /// What was asked for.
+    #[must_use]
     pub fn layout(&self) -> NonZeroLayout {
         self.layout
     }
 
     /// The whole block, each byte of which holds the pattern.
+    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: The block is allocated and filled, as in every `Held`, and only its holder writes
         // it.
@@ -127,21 +134,25 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
     }
 
     /// How many blocks it holds.
+    #[must_use]
     pub fn len(&self) -> usize {
         self.blocks.len()
     }
 
     /// Whether it holds no block.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty()
     }
 
     /// Bytes of the blocks, by real length.
+    #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The block at `address`, which must be there.
+    #[must_use]
     pub fn get(&self, address: usize) -> &Held {
         &self.blocks[&address]
     }

@@ -69,6 +69,7 @@ use crate::layout::NonZeroLayout;
 /// # Panics
 /// If there is no such layout.
 #[track_caller]
+#[must_use]
 pub fn layout(size: usize, align: usize) -> NonZeroLayout {
     NonZeroLayout::from_size_align(size, align).expect("a test asks for layouts that exist")
 }

@@ -57,16 +57,19 @@ impl Profile {
     };
 
     /// The same profile with another number of operations.
+    #[must_use]
     pub const fn operations(self, operations: usize) -> Self {
         Self { operations, ..self }
     }
 
     /// The same profile with another seed.
+    #[must_use]
     pub const fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
 
     /// The same profile for an allocator that may refuse.
+    #[must_use]
     pub const fn refusals(self) -> Self {
         Self { refusals: true, ..self }
     }

@@ -34,6 +34,7 @@ pub struct Pattern {
 impl Pattern {
     /// The pattern of `number`; numbers that follow each other differ from the first byte or soon
     /// after.
+    #[must_use]
     pub fn of(number: u64) -> Self {
         Self { phase: (number.wrapping_mul(2_654_435_761) % PERIOD as u64) as usize }
     }
@@ -66,6 +67,7 @@ impl Pattern {
     }
 
     /// Whether `bytes` are the pattern's first.
+    #[must_use]
     pub fn matches(self, bytes: &[u8]) -> bool {
         self.runs(bytes.len()).all(|(offset, run)| &bytes[offset..offset + run.len()] == run)
     }
@@ -75,6 +77,7 @@ impl Pattern {
 ///
 /// # Safety
 /// They are readable and initialised, and nobody writes them while `'a` lasts.
+#[must_use]
 pub unsafe fn bytes<'a>(start: NonNull<u8>, len: usize) -> &'a [u8] {
     // SAFETY: The caller's promises.
     unsafe { slice::from_raw_parts(start.as_ptr(), len) }

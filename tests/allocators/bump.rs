@@ -128,7 +128,7 @@ fn a_scope_ends_with_what_it_allocated() {
     let source = Source::new(MmapSource::new());
     let mut bump = BumpAllocator::new(&source);
     // The first scope begins before there is a region, and leaves one for the next.
-    bump.scope(|bump| assert!(Ledger::new(bump).allocate(layout(10, 1)).is_ok()));
+    bump.scope(|bump| assert!(Ledger::new(&*bump).allocate(layout(10, 1)).is_ok()));
     assert_eq!(source.counts().held, 1);
     let outer = Ledger::new(&bump).allocate(layout(8, 8)).expect("memory");
     let fill = |bump: &BumpAllocator<&Source>, blocks| {
@@ -140,7 +140,7 @@ fn a_scope_ends_with_what_it_allocated() {
     };
     let held = source.counts();
     for blocks in [1, 100, 3] {
-        assert_eq!(bump.scope(|bump| fill(bump, blocks)), outer + 8);
+        assert_eq!(bump.scope(|bump| fill(&bump, blocks)), outer + 8);
         source.assert_sound();
         let counts = source.counts();
         assert!(counts.held <= held.held + 1 && counts.bytes <= held.bytes + MOST_KEPT, "{counts:?}");
@@ -227,7 +227,7 @@ fn a_scope_ends_when_it_panics() {
     let reached = Cell::new(0);
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         bump.scope(|bump| {
-            let mut ledger = Ledger::new(bump);
+            let mut ledger = Ledger::new(&*bump);
             for _ in 0..100 {
                 ledger.allocate(layout(4000, 8)).expect("memory");
             }

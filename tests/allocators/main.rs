@@ -7,6 +7,7 @@ mod bit_set;
 mod bit_set_places;
 mod bit_set_zeroed;
 mod bump;
+mod bump_values;
 mod context;
 mod forwarding;
 mod held;

@@ -18,7 +18,7 @@ use context_allocator::{
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 
 type Source = CheckingSource<MmapSource>;
-type Map<K, V, A> = HashMap<K, V, DefaultHashBuilder, A>;
+type Map<K, V, A> = collections::HashMap<K, V, A>;
 
 /// Works with vectors, boxes and maps that borrow `allocator`, of elements with and without a size.
 /// Nothing in it needs more than `most` bytes at once.
@@ -59,7 +59,7 @@ fn use_collections<A: Allocator>(allocator: &A, most: usize) {
     assert!(map.iter().all(|(name, number)| *name == number.to_string()));
     assert_eq!(map.len(), (count / 8).div_ceil(2));
     assert!(!map.contains_key("1"));
-    let mut odd: collections::HashSet<u64, _> = HashSet::with_hasher_in(DefaultHashBuilder::default(), lent);
+    let mut odd: HashSet<u64, _, _> = HashSet::with_hasher_in(DefaultHashBuilder::default(), lent);
     odd.extend((0..count as u64 / 8).filter(|number| number % 2 == 1));
     assert_eq!(odd.len(), count / 16);
     let mut text = collections::String::new_in(allocator);
@@ -74,12 +74,13 @@ fn use_collections<A: Allocator>(allocator: &A, most: usize) {
 /// The same with what takes an allocator on nightly only.
 #[cfg(feature = "nightly")]
 fn use_the_standard_librarys<A: Allocator>(allocator: &A, count: u64) {
-    use context_allocator::collections::nightly;
+    use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+
     let lent = AllocatorAdaptor::new(allocator);
-    let mut sorted: nightly::BTreeMap<u64, std::string::String, _> = nightly::BTreeMap::new_in(lent);
+    let mut sorted = BTreeMap::new_in(lent);
     (0..count).rev().for_each(|number| _ = sorted.insert(number * 7 % 101, number.to_string()));
     assert!(sorted.keys().is_sorted());
-    let mut queue: nightly::VecDeque<u64, _> = nightly::VecDeque::new_in(lent);
+    let mut queue = VecDeque::new_in(lent);
     for number in 0..count {
         queue.push_back(number);
         if number % 3 == 2 {
@@ -87,16 +88,16 @@ fn use_the_standard_librarys<A: Allocator>(allocator: &A, count: u64) {
         }
     }
     assert_eq!(queue.front(), Some(&(count / 3)));
-    let mut heap: nightly::BinaryHeap<u64, _> = nightly::BinaryHeap::new_in(lent);
+    let mut heap = BinaryHeap::new_in(lent);
     heap.extend(queue.iter().copied());
     assert_eq!(heap.pop(), Some(count - 1));
-    let shared: nightly::Rc<_, _> = nightly::Rc::new_in([1_u8; 33], lent);
-    assert_eq!(nightly::Rc::strong_count(&shared.clone()), 2);
-    let shared: nightly::Arc<_, _> = nightly::Arc::new_in(7, lent);
+    let shared = std::rc::Rc::new_in([1_u8; 33], lent);
+    assert_eq!(std::rc::Rc::strong_count(&shared.clone()), 2);
+    let shared = std::sync::Arc::new_in(7, lent);
     assert_eq!(*shared.clone(), 7);
-    let mut numbers: nightly::Vec<u64, _> = nightly::Vec::new_in(lent);
+    let mut numbers = std::vec::Vec::new_in(lent);
     numbers.extend(queue.iter().copied());
-    let boxed: nightly::Box<u64, _> = nightly::Box::new_in(numbers.iter().sum(), lent);
+    let boxed = std::boxed::Box::new_in(numbers.iter().sum::<u64>(), lent);
     assert_eq!(*boxed, queue.iter().sum());
 }
 
@@ -173,7 +174,7 @@ fn an_allocator_is_reset_between_collections() {
 #[test]
 fn a_vector_alone_grows_in_place() {
     let bump = BumpAllocator::new(MmapSource::new());
-    let mut numbers = Vec::with_capacity_in(1, (&bump).adapt());
+    let mut numbers = Vec::with_capacity_in(1, &bump);
     numbers.push(0);
     let start = numbers.as_ptr();
     numbers.extend(1..1000);
@@ -185,7 +186,7 @@ fn a_vector_alone_grows_in_place() {
 fn a_collection_survives_a_refusal() {
     let mut memory = [std::mem::MaybeUninit::uninit(); 4096];
     let bump = BumpAllocator::new(context_allocator::RegionSource::new(&mut memory));
-    let mut numbers: Vec<u64, _> = Vec::new_in((&bump).adapt());
+    let mut numbers: Vec<u64, _> = Vec::new_in(&bump);
     let mut reached = 0;
     while numbers.try_reserve(1).is_ok() {
         numbers.push(reached);
@@ -194,6 +195,6 @@ fn a_collection_survives_a_refusal() {
     assert!((200..=512).contains(&reached), "{reached} numbers of 8 bytes in 4096");
     assert!(numbers.iter().copied().eq(0..reached));
     assert!(numbers.try_reserve(isize::MAX as usize / 8 - 1000).is_err());
-    let lent: &dyn ForeignAllocator = &(&bump).adapt();
+    let lent: &dyn ForeignAllocator = &&bump;
     assert!(Box::try_new_in([0_u8; 8192], lent).is_err());
 }

@@ -244,7 +244,7 @@ fn owners_on_many_threads() {
 fn owners_inside_of_collections() {
     let bump = BumpAllocator::new(MmapSource::new());
     let shared = Rc::new_in(RefCell::new(0), &bump);
-    let mut owners = Vec::new_in((&bump).adapt());
+    let mut owners = Vec::new_in(&bump);
     owners.resize(100, shared.clone());
     owners.iter().for_each(|owner| *owner.borrow_mut() += 1);
     assert_eq!((*shared.borrow(), Rc::strong_count(&shared)), (100, 101));

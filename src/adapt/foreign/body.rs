@@ -1,5 +1,88 @@
 //! One body for every copy of the standard library's unstable `Allocator` trait.
 
+/// The methods of a foreign trait, for a type whose allocator of this library is `$inner`.
+macro_rules! foreign_methods {
+    ($error:path, |$this:ident| $inner:expr) => {
+        #[inline(always)]
+        fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
+            let $this = self;
+            $crate::adapt::zero_size::allocate($inner, layout, false).map_err(|_| $error)
+        }
+
+        #[inline(always)]
+        fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
+            let $this = self;
+            $crate::adapt::zero_size::allocate($inner, layout, true).map_err(|_| $error)
+        }
+
+        #[inline(always)]
+        unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+            let $this = self;
+            // SAFETY: The foreign trait asks the caller for the same.
+            unsafe { $crate::adapt::zero_size::deallocate($inner, block, layout) };
+        }
+
+        #[inline(always)]
+        unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, $error> {
+            let $this = self;
+            // SAFETY: The foreign trait asks the caller for the same.
+            unsafe {
+                $crate::adapt::zero_size::resize(
+                    $inner,
+                    block,
+                    old,
+                    new,
+                    $crate::adapt::zero_size::Resize::Grow,
+                )
+            }
+            .map_err(|_| $error)
+        }
+
+        #[inline(always)]
+        unsafe fn grow_zeroed(
+            &self,
+            block: NonNull<u8>,
+            old: Layout,
+            new: Layout,
+        ) -> Result<NonNull<[u8]>, $error> {
+            let $this = self;
+            // SAFETY: The foreign trait asks the caller for the same.
+            unsafe {
+                $crate::adapt::zero_size::resize(
+                    $inner,
+                    block,
+                    old,
+                    new,
+                    $crate::adapt::zero_size::Resize::GrowZeroed,
+                )
+            }
+            .map_err(|_| $error)
+        }
+
+        #[inline(always)]
+        unsafe fn shrink(
+            &self,
+            block: NonNull<u8>,
+            old: Layout,
+            new: Layout,
+        ) -> Result<NonNull<[u8]>, $error> {
+            let $this = self;
+            // SAFETY: The foreign trait asks the caller for the same.
+            unsafe {
+                $crate::adapt::zero_size::resize(
+                    $inner,
+                    block,
+                    old,
+                    new,
+                    $crate::adapt::zero_size::Resize::Shrink,
+                )
+            }
+            .map_err(|_| $error)
+        }
+    };
+}
+pub(crate) use foreign_methods;
+
 /// Implements the trait `$foreign` for `AllocatorAdaptor`, and our `Allocator` for
 /// `AllocToAllocatorAdaptor<_, $marker>`.
 macro_rules! foreign_allocator {
@@ -8,57 +91,7 @@ macro_rules! foreign_allocator {
         // does not move its blocks; it is not `Clone` unless the allocator inside is, which then
         // promises that clones share blocks.
         unsafe impl<A: crate::alloc::Allocator> $foreign for AllocatorAdaptor<A> {
-            #[inline(always)]
-            fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
-                zero_size::allocate(&self.allocator, layout, false).map_err(|_| $error)
-            }
-
-            #[inline(always)]
-            fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, $error> {
-                zero_size::allocate(&self.allocator, layout, true).map_err(|_| $error)
-            }
-
-            #[inline(always)]
-            unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
-                // SAFETY: The caller's promises.
-                unsafe { zero_size::deallocate(&self.allocator, block, layout) };
-            }
-
-            #[inline(always)]
-            unsafe fn grow(
-                &self,
-                block: NonNull<u8>,
-                old: Layout,
-                new: Layout,
-            ) -> Result<NonNull<[u8]>, $error> {
-                // SAFETY: The caller's promises.
-                unsafe { zero_size::resize(&self.allocator, block, old, new, Resize::Grow) }
-                    .map_err(|_| $error)
-            }
-
-            #[inline(always)]
-            unsafe fn grow_zeroed(
-                &self,
-                block: NonNull<u8>,
-                old: Layout,
-                new: Layout,
-            ) -> Result<NonNull<[u8]>, $error> {
-                // SAFETY: The caller's promises.
-                unsafe { zero_size::resize(&self.allocator, block, old, new, Resize::GrowZeroed) }
-                    .map_err(|_| $error)
-            }
-
-            #[inline(always)]
-            unsafe fn shrink(
-                &self,
-                block: NonNull<u8>,
-                old: Layout,
-                new: Layout,
-            ) -> Result<NonNull<[u8]>, $error> {
-                // SAFETY: The caller's promises.
-                unsafe { zero_size::resize(&self.allocator, block, old, new, Resize::Shrink) }
-                    .map_err(|_| $error)
-            }
+            crate::adapt::foreign_methods!($error, |this| &this.allocator);
         }
 
         // SAFETY: The foreign trait promises the same, and defines "currently allocated" and "fits"

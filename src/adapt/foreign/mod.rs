@@ -1,9 +1,12 @@
 //! The standard library's unstable `Allocator` trait, and the copies of it for stable Rust.
 
 mod body;
-mod zero_size;
+mod references;
+pub(crate) mod zero_size;
 
 use body::foreign_allocator;
+pub(crate) use body::foreign_methods;
+pub(crate) use references::foreign_references;
 
 /// A module for one copy of the trait, since the names in them are the same.
 macro_rules! copies {
@@ -17,7 +20,6 @@ macro_rules! copies {
                 use $source::{AllocError, Allocator};
 
                 use super::super::{AllocToAllocatorAdaptor, AllocatorAdaptor};
-                use super::zero_size::{self, Resize};
                 use crate::unwind::no_unwind;
 
                 super::foreign_allocator!(Allocator, AllocError, crate::$marker);

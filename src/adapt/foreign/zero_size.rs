@@ -1,4 +1,4 @@
-//! Requests for no bytes, settled once for every trait that allows them.
+//! Requests for no bytes, answered once for every trait that allows them.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -17,7 +17,7 @@ fn nothing(align: usize) -> NonNull<[u8]> {
 
 /// Allocates a block of any size, none included.
 #[inline(always)]
-pub(super) fn allocate<A: Allocator>(
+pub(crate) fn allocate<A: Allocator>(
     allocator: &A,
     layout: Layout,
     zeroed: bool,
@@ -34,7 +34,7 @@ pub(super) fn allocate<A: Allocator>(
 /// # Safety
 /// As [`Allocator::deallocate`], for a block that [`allocate`] or [`resize`] returned.
 #[inline(always)]
-pub(super) unsafe fn deallocate<A: Allocator>(allocator: &A, block: NonNull<u8>, layout: Layout) {
+pub(crate) unsafe fn deallocate<A: Allocator>(allocator: &A, block: NonNull<u8>, layout: Layout) {
     if let Some(layout) = NonZeroLayout::new(layout) {
         // SAFETY: The layout has a size and fits, so the block is the allocator's.
         unsafe { allocator.deallocate(block, layout) };
@@ -43,7 +43,7 @@ pub(super) unsafe fn deallocate<A: Allocator>(allocator: &A, block: NonNull<u8>,
 
 /// Which way [`resize`] goes.
 #[derive(Clone, Copy)]
-pub(super) enum Resize {
+pub(crate) enum Resize {
     Grow,
     GrowZeroed,
     Shrink,
@@ -55,7 +55,7 @@ pub(super) enum Resize {
 /// As [`Allocator::grow`] or [`Allocator::shrink`], for a block that [`allocate`] or [`resize`]
 /// returned.
 #[inline(always)]
-pub(super) unsafe fn resize<A: Allocator>(
+pub(crate) unsafe fn resize<A: Allocator>(
     allocator: &A,
     block: NonNull<u8>,
     old: Layout,

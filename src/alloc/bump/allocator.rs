@@ -118,36 +118,6 @@ impl<S: MemorySource> BumpAllocator<S> {
         }
     }
 
-    /// Runs `f`, and then, even if it panics, frees what was allocated meanwhile.
-    ///
-    /// `f` can't keep a block that borrows the allocator: the borrow ends with it.
-    ///
-    /// # Examples
-    /// ```
-    /// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout};
-    ///
-    /// let mut bump = BumpAllocator::new(MmapSource::new());
-    /// let layout = NonZeroLayout::of::<u64>().unwrap();
-    /// let first = bump.scope(|bump| bump.allocate(layout).map(|block| block.addr()));
-    /// let second = bump.scope(|bump| bump.allocate(layout).map(|block| block.addr()));
-    /// assert_eq!(first, second);
-    /// ```
-    pub fn scope<R>(&mut self, f: impl for<'a> FnOnce(&'a Self) -> R) -> R {
-        struct Rewind<'a, S: MemorySource>(&'a BumpAllocator<S>, Checkpoint);
-        impl<S: MemorySource> Drop for Rewind<'_, S> {
-            fn drop(&mut self) {
-                // SAFETY: The checkpoint is this allocator's. The allocator was borrowed mutably
-                // when it was made, so nothing that borrows it held an older block; and whatever
-                // `f` made that borrows it is gone. `f` has only a shared reference, so there was
-                // no `reset`, and nested scopes are impossible; who calls `rewind` promises not to
-                // go back beyond a scope that is running.
-                unsafe { self.0.rewind(self.1) };
-            }
-        }
-        let rewind = Rewind(self, self.checkpoint());
-        f(rewind.0)
-    }
-
     /// Whether the block at `block` ends where the next one would begin.
     #[inline(always)]
     fn is_last(&self, block: NonNull<u8>, size: usize) -> bool {

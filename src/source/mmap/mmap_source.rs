@@ -93,6 +93,7 @@ impl<O: sealed::Settings> MmapSettings for O {}
 
 impl MmapSource {
     /// A source of plain pages.
+    #[must_use]
     pub const fn new() -> Self {
         Self { settings: PlainPages }
     }

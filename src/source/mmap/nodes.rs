@@ -35,6 +35,7 @@ impl NodeSet {
     ///
     /// # Panics
     /// Where a number is 1,024 or more; in a constant, when the program is compiled.
+    #[must_use]
     pub const fn of(nodes: &[u16]) -> Self {
         let mut set = Self::EMPTY;
         let mut index = 0;
@@ -57,16 +58,19 @@ impl NodeSet {
     }
 
     /// Whether the node is in the set.
+    #[must_use]
     pub const fn contains(&self, node: u16) -> bool {
         (node as usize) < sys::MOST_NODES && self.bits[node as usize / 64] & (1 << (node % 64)) != 0
     }
 
     /// Whether the set has no nodes.
+    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The number of nodes in the set.
+    #[must_use]
     pub const fn len(&self) -> usize {
         let (mut count, mut word) = (0, 0);
         while word < self.bits.len() {
@@ -152,6 +156,7 @@ impl NumaPolicy {
 
     /// These nodes and no others. A process that touches a page when they are full is killed by the
     /// kernel.
+    #[must_use]
     pub const fn bind(nodes: NodeSet) -> Self {
         Self::new(BIND, nodes)
     }
@@ -160,22 +165,26 @@ impl NumaPolicy {
     ///
     /// # Panics
     /// Where the number is 1,024 or more; in a constant, when the program is compiled.
+    #[must_use]
     pub const fn preferred(node: u16) -> Self {
         Self::new(PREFERRED, NodeSet::EMPTY.with(node))
     }
 
     /// Any of these nodes, the nearest first, and others when they are full.
+    #[must_use]
     pub const fn preferred_many(nodes: NodeSet) -> Self {
         Self::new(PREFERRED_MANY, nodes)
     }
 
     /// These nodes in turn, page by page.
+    #[must_use]
     pub const fn interleave(nodes: NodeSet) -> Self {
         Self::new(INTERLEAVE, nodes)
     }
 
     /// These nodes in turn, on each as many pages in a row as its weight in
     /// `/sys/kernel/mm/mempolicy/weighted_interleave` says.
+    #[must_use]
     pub const fn weighted_interleave(nodes: NodeSet) -> Self {
         Self::new(WEIGHTED_INTERLEAVE, nodes)
     }

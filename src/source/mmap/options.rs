@@ -95,6 +95,7 @@ impl MmapOptions {
     }
 
     /// The source with these options.
+    #[must_use]
     pub const fn build(self) -> MmapSource<Self> {
         MmapSource { settings: self }
     }

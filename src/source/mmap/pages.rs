@@ -84,6 +84,7 @@ impl PageLadder {
     pub const LADDER: Self = Self::only(PageKind::Huge2MiB).or(PageKind::Transparent).or(PageKind::Base);
 
     /// Pages of this kind; where there are none, an error.
+    #[must_use]
     pub const fn only(kind: PageKind) -> Self {
         Self { kinds: kind.bit() }
     }
@@ -95,6 +96,7 @@ impl PageLadder {
     }
 
     /// Whether pages of this kind may be had.
+    #[must_use]
     pub const fn has(self, kind: PageKind) -> bool {
         self.kinds & kind.bit() != 0
     }

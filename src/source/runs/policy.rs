@@ -37,17 +37,20 @@ pub struct Purge {
 
 impl Purge {
     /// The default, to be changed by the methods below.
+    #[must_use]
     pub const fn new() -> Self {
         Self { delay: 500, keep: 512 * 1024, most: 64 * 1024 * 1024, thread: true }
     }
 
     /// Memory stays until somebody calls [`purge`](crate::RunSource::purge).
+    #[must_use]
     pub const fn never() -> Self {
         Self { delay: u64::MAX, keep: usize::MAX, most: usize::MAX, thread: false }
     }
 
     /// Memory goes as soon as it is free, on the thread that frees it: a system call for each
     /// release.
+    #[must_use]
     pub const fn at_once() -> Self {
         Self { delay: 0, keep: 0, most: 0, thread: false }
     }

@@ -50,6 +50,7 @@ impl<G: GlobalAlloc + Sync> ChosenGlobal for G {}
 /// let heap = ALLOC.heap().expect("memory for a heap");
 /// assert_eq!(heap.enter(|| vec![1, 2, 3]), [1, 2, 3]);
 /// ```
+#[must_use = "a builder does nothing: `.build()` gives the tiers, for the macro"]
 pub struct Builder<C = Unchosen, T = Unchosen, G = Unchosen, P = DefaultPolicy> {
     // Const functions can't drop what they move out of; nothing is dropped here.
     coroutine: ManuallyDrop<C>,

@@ -42,6 +42,7 @@ pub trait Policy: 'static {
     /// It runs where the handle is dropped or, if the heap was entered then, where it is left,
     /// which may be the end of a thread. It may allocate. If it panics, the heap's memory stays for
     /// ever; at the end of a thread that aborts the process.
+    #[must_use]
     fn orphaned(orphan: Orphan) -> OrphanAction {
         let _ = orphan;
         OrphanAction::Retain
