@@ -237,7 +237,7 @@ fn zeros_are_zero_whatever_came_before() {
         let mut tree = Tree::<_>::new(MmapSource::new());
         for round in 0..20 {
             zeros_among_others(&bump, seed * 100 + round, 30);
-            bump.scope(|bump| zeros_among_others(bump, seed * 100 + round, 30));
+            bump.scope(|bump| zeros_among_others(&*bump, seed * 100 + round, 30));
             bump.reset();
             zeros_among_others(&tree, seed * 100 + round, 60);
             tree.reset();

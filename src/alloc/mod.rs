@@ -65,6 +65,12 @@ use crate::layout::NonZeroLayout;
 /// - Each method that returns an error has changed nothing.
 /// - No method unwinds, or allocates through Rust's global allocator (the adaptor for one
 ///   excepted).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an `Allocator` of context-allocator",
+    label = "not an allocator of this library",
+    note = "for a `GlobalAlloc` write `GlobalAllocToAllocatorAdaptor::new(&allocator)`, for an allocator of \
+            allocator-api2 `AllocToAllocatorAdaptor::new(allocator)`"
+)]
 pub unsafe trait Allocator {
     /// Allocates a block of at least `layout.size()` bytes at a multiple of `layout.align()`; its
     /// real length is returned, its bytes are uninitialised.

@@ -139,6 +139,13 @@ impl IdleMemory {
 /// - A clone, where the type has them, is the same source: what one gave, the other may take back.
 /// - No method uses an allocator that is made over this source: it may be in the middle of a call.
 /// - No method unwinds or allocates through Rust's global allocator.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a memory source",
+    label = "not a memory source",
+    note = "allocators take memory from a `MemorySource`, such as `MmapSource::new()` or \
+            `ArenaSource::new(MmapSource::new())`",
+    note = "to take it from an allocator of this library, write `AllocatorSource::new(allocator)`"
+)]
 pub unsafe trait MemorySource {
     /// Whether each region is all zero bytes when it is obtained.
     const ZEROED: bool = false;

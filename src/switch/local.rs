@@ -8,7 +8,7 @@ use crate::sync::cell::Cell;
 /// The part of a control block that the heap's user touches.
 #[derive(Debug)]
 pub(crate) struct Local {
-    /// Whether the heap is entered, and whether its handle was dropped; see [`control`](super::control).
+    /// Whether the heap is entered, and whether its handle was dropped: see `control.rs`.
     pub(super) state: AtomicU8,
     /// While the heap is entered: the context that it was entered from.
     pub(super) outer: Cell<Context>,

@@ -87,7 +87,7 @@ macro_rules! switchable_allocator {
         $(#[$cfg])*
         $(#[$meta])*
         $vis static $name: $crate::SwitchableAllocator<$name> = {
-            let tiers: $tiers = $value;
+            let tiers: $tiers = $value.into_tiers();
             // SAFETY: This is the static that the declaration's `allocator` gives.
             unsafe { $crate::SwitchableAllocator::declare(tiers) }
         };

@@ -2,7 +2,7 @@
 
 // says: `*mut ()` cannot be sent between threads safely
 // says: within `HeapGuard<'_, ALLOC>`, the trait `Send` is not implemented
-// says: within `Heap<ALLOC>`, the trait `Sync` is not implemented
+// says: Heap<ALLOC>`, the trait `Sync` is not implemented
 
 use context_allocator::HeapGuard;
 

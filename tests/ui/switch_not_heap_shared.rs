@@ -1,6 +1,6 @@
 //! A heap is used by one thread at a time.
 
-// says: within `Heap<ALLOC>`, the trait `Sync` is not implemented
+// says: Heap<ALLOC>`, the trait `Sync` is not implemented
 
 use context_allocator::Heap;
 

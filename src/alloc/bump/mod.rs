@@ -16,8 +16,8 @@
 //! a region that is not known to be zero, `limit` is the end. So `limit` moves up 64 KiB at a
 //! time, and what is asked for zeroed beyond it need not be written.
 //!
-//! `arithmetic` has the numbers, `regions` the list, `values` references in place of blocks, `scope`
-//! what is freed together.
+//! `arithmetic` has the numbers, `regions` the list, `values` references in place of blocks,
+//! `scope` what is freed together.
 
 mod allocator;
 mod arithmetic;

@@ -155,7 +155,19 @@ impl<C, T, G> Builder<C, T, G, DefaultPolicy> {
 }
 
 impl<C, T, G, P> Builder<C, T, G, P> {
-    /// The tiers, for the macro.
+    /// What the macros call, so that `.build()` may be left out.
+    #[doc(hidden)]
+    pub const fn into_tiers(self) -> Tiers<C, T, G, P>
+    where
+        C: TierAllocator,
+        T: TierAllocator,
+        G: ChosenGlobal,
+        P: Policy,
+    {
+        self.build()
+    }
+
+    /// The tiers, for the macro, which calls this itself where it was left out.
     pub const fn build(self) -> Tiers<C, T, G, P>
     where
         C: TierAllocator,
@@ -170,6 +182,15 @@ impl<C, T, G, P> Builder<C, T, G, P> {
             fork: self.fork,
             policy: PhantomData,
         }
+    }
+}
+
+impl<C, T, G, P> Tiers<C, T, G, P> {
+    /// What the macros call: see [`Builder::into_tiers`].
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn into_tiers(self) -> Self {
+        self
     }
 }
 

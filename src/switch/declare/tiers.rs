@@ -11,6 +11,12 @@ use crate::layout::NonZeroLayout;
 use crate::source::MemorySource;
 
 /// Three tiers and what they share: [`Tiers`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the tiers of a switchable allocator",
+    label = "not `Tiers<..>`",
+    note = "declare `static ALLOC: Tiers<C, T, G> = Builder::new().coroutine_tier(c).thread_tier(t).global_tier(g).build()`, \
+            or `static ALLOC` alone for the recommended tiers"
+)]
 pub trait TierSet: sealed::Sealed + Sync + 'static {
     /// The allocator of the coroutine tier.
     type Coroutine: TierAllocator;

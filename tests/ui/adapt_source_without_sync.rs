@@ -1,0 +1,11 @@
+//! A `#[global_allocator]` is shared by all threads, so it is behind a lock.
+
+// says: cannot be shared between threads safely
+
+use context_allocator::{AllocatorAdaptor, BumpAllocator, MmapSource};
+
+#[global_allocator]
+static GLOBAL: AllocatorAdaptor<BumpAllocator<MmapSource>> =
+    AllocatorAdaptor::new(BumpAllocator::new(MmapSource::new()));
+
+fn main() {}
