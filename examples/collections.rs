@@ -14,10 +14,12 @@ use std::time::Instant;
 use std::{env, fs};
 
 use comfy_table::{Table, presets};
+use context_allocator::alloc::Lifetime;
 use context_allocator::collections::{Arc, Box, HashMap, HashSet, Rc, String, Vec};
+use context_allocator::source::CountingSource;
 use context_allocator::{
-    Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, CountingSource, Lifetime, Locked,
-    MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator,
+    Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, Locked, MmapAllocator, MmapSource,
+    MultipleBinarySearchTreeAllocator,
 };
 
 /// What is known of a text.

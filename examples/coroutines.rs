@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use context_allocator::SavedContext;
+use context_allocator::switch::SavedContext;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);

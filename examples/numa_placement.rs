@@ -9,10 +9,9 @@ use std::fs;
 use std::process::ExitCode;
 use std::ptr::NonNull;
 
-use context_allocator::{
-    Allocator, MemorySource, MmapAllocator, MmapOptions, MmapSource, NodeSet, NonZeroLayout, NumaPolicy,
-    PageKind, PageLadder, PageLock, SourceError,
-};
+use context_allocator::error::SourceError;
+use context_allocator::source::{MmapOptions, NodeSet, NumaPolicy, PageKind, PageLadder, PageLock};
+use context_allocator::{Allocator, MemorySource, MmapAllocator, MmapSource, NonZeroLayout};
 
 /// Pages of a region: a multiple of the sums of weights that the guests use.
 const PAGES: usize = 240;

@@ -1,7 +1,7 @@
 //! Why memory could not be had.
 //!
-//! Both types are `Copy`, hold no memory of their own, and fit beside the niche of a
-//! `NonNull<[u8]>`, so that a `Result` of either is two words.
+//! The types are `Copy`, hold no memory of their own, and fit beside the niche of a
+//! `NonNull<[u8]>`, so that a `Result` of one is two words.
 
 #![forbid(unsafe_code)]
 
@@ -85,6 +85,33 @@ impl core::error::Error for AllocError {
             Self::Source(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+/// Why there is no [`NonZeroLayout`](crate::NonZeroLayout): the size is zero, the alignment is no
+/// power of two, or both together pass `isize::MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayoutError;
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "not a layout: the size is zero, the alignment no power of two, or both pass isize::MAX bytes",
+        )
+    }
+}
+
+impl core::error::Error for LayoutError {}
+
+impl From<LayoutError> for AllocError {
+    fn from(_: LayoutError) -> Self {
+        Self::TooLarge
+    }
+}
+
+impl From<LayoutError> for SourceError {
+    fn from(_: LayoutError) -> Self {
+        Self::TooLarge
     }
 }
 

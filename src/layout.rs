@@ -9,6 +9,8 @@
 
 use core::alloc::Layout;
 
+use crate::error::LayoutError;
+
 /// Size (at least one byte) and alignment (a power of two) of a block or region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NonZeroLayout(Layout);
@@ -112,32 +114,6 @@ impl NonZeroLayout {
 impl From<NonZeroLayout> for Layout {
     fn from(layout: NonZeroLayout) -> Self {
         layout.0
-    }
-}
-
-/// The size is zero, the alignment is no power of two, or both together pass `isize::MAX`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LayoutError;
-
-impl core::fmt::Display for LayoutError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(
-            "not a layout: the size is zero, the alignment no power of two, or both pass isize::MAX bytes",
-        )
-    }
-}
-
-impl core::error::Error for LayoutError {}
-
-impl From<LayoutError> for crate::error::AllocError {
-    fn from(_: LayoutError) -> Self {
-        Self::TooLarge
-    }
-}
-
-impl From<LayoutError> for crate::error::SourceError {
-    fn from(_: LayoutError) -> Self {
-        Self::TooLarge
     }
 }
 

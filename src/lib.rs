@@ -22,11 +22,11 @@ macro_rules! cfg_if {
 
 cfg_if! { if #[cfg(any(not(feature = "std"), target_os = "linux"))] {
 
-mod adapt;
+pub mod adapt;
 pub mod alloc;
 #[cfg(feature = "collections")]
 pub mod collections;
-mod error;
+pub mod error;
 mod layout;
 mod list;
 mod misuse;
@@ -49,49 +49,31 @@ pub mod testing;
 ))]
 mod unwind;
 
-pub use adapt::{
-    AllocToAllocatorAdaptor, AllocatorAdaptor, AllocatorSource, Api02, Api03, Api04, GlobalAllocToAllocatorAdaptor, Nightly,
-};
+/// Locks, for allocators that threads share.
+pub mod lock {
+    pub use crate::sync::{RawLock, SpinFutexLock};
+}
+
 #[cfg(feature = "std")]
+#[doc(inline)]
 pub use alloc::MmapAllocator;
+#[doc(inline)]
 pub use alloc::{
-    AdjoiningSource, Allocator, BitSetAllocator, BlockCount, BumpAllocator, Checkpoint, FixedBitSetAllocator,
-    KeepApart, LocalAllocator, Locked, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, Owns,
-    Reset, ResizeInPlace, SizeClassAllocator, SlabAllocator, TreeCount,
+    Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, Locked, MultipleBinarySearchTreeAllocator,
+    SlabAllocator,
 };
-pub use alloc::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
-pub use alloc::{NoThreadCache, Pushed, ThreadCache, ThreadCacheFor};
+#[doc(inline)]
+pub use error::AllocError;
+#[doc(inline)]
+pub use layout::NonZeroLayout;
 #[cfg(feature = "std")]
-pub use alloc::{ShardCount, Sharded};
-pub use error::{AllocError, SourceError};
-pub use layout::{LayoutError, NonZeroLayout};
-pub use size::BlockSize;
-pub use source::{
-    ArenaSource, ArenaUsage, CachingSource, CountingSource, Decommit, FallbackSource, IdleMemory,
-    InlineRegion, LimitSource, MemorySource, Obtained, OwnsRegions, RecordingSource,
-    RegionSource, Remapped, SourceCounts,
-};
+#[doc(inline)]
+pub use source::MmapSource;
+#[doc(inline)]
+pub use source::{ArenaSource, MemorySource};
 #[cfg(feature = "std")]
-pub use source::{FileSource, MemfdSource};
-#[cfg(feature = "std")]
-pub use source::{
-    MapReport, MmapOptions, MmapSettings, MmapSource, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder,
-    PageLock, PlainPages,
-};
-#[cfg(feature = "std")]
-pub use source::{PooledSource, Purge, RunSource, RunUsage};
-#[cfg(feature = "std")]
-pub use switch::{
-    Builder, CountingPolicy, Declaration, DefaultPolicy, EnterError, HasCoroutineTier, HasThreadTier, ThreadCacheOf, Heap, HeapGuard,
-    HeapStatistics, NoTier, Orphan, OrphanAction, Policy, RecommendedTiers, SavedContext,
-    Statistics, SwitchableAllocator, ThreadState, Trimmed, TierStatistics, Tiers,
-};
-#[cfg(all(feature = "std", not(all(test, loom))))]
-pub use switch::{RECOMMENDED_TIERS, recommended_tiers};
-#[cfg(feature = "std")]
-#[doc(hidden)]
-pub use page_map::PageMap;
-pub use sync::{RawLock, SpinFutexLock};
+#[doc(inline)]
+pub use switch::{Builder, HasCoroutineTier, Heap, SwitchableAllocator, Tiers};
 
 } else {
     compile_error!("the feature `std` of context-allocator needs Linux; on other systems, and without one, write `default-features = false`");

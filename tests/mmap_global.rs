@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use context_allocator::adapt::AllocatorAdaptor;
 use context_allocator::size::U16384;
-use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapAllocator, MmapSource, NoTier, Tiers,
-};
+use context_allocator::switch::NoTier;
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapAllocator, MmapSource, Tiers};
 
 #[global_allocator]
 static GLOBAL: AllocatorAdaptor<MmapAllocator> = AllocatorAdaptor::new(MmapAllocator::new());

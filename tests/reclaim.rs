@@ -10,10 +10,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use context_allocator::size::{U64, U4096, U65536};
-use context_allocator::{
-    ArenaSource, CachingSource, CountingSource, LimitSource, MemorySource, MmapSource, PooledSource,
-    RunSource,
-};
+use context_allocator::source::{CachingSource, CountingSource, LimitSource, PooledSource, RunSource};
+use context_allocator::{ArenaSource, MemorySource, MmapSource};
 use support::layout;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);

@@ -7,9 +7,10 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
-use context_allocator::{
-    Allocator, AllocatorAdaptor, CachingSource, MmapAllocator, MmapSource, Sharded, SizeClassAllocator,
-};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::{Sharded, SizeClassAllocator};
+use context_allocator::source::CachingSource;
+use context_allocator::{Allocator, MmapAllocator, MmapSource};
 use support::forking::{Slots, check, count_words, in_a_child, while_busy, words};
 use typenum::U8;
 

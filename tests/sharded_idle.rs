@@ -9,10 +9,11 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use context_allocator::{
-    Allocator, AllocatorAdaptor, Builder, NoTier, PooledSource, Sharded, SlabAllocator, Tiers,
-    switchable_allocator,
-};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::Sharded;
+use context_allocator::source::PooledSource;
+use context_allocator::switch::NoTier;
+use context_allocator::{Allocator, Builder, SlabAllocator, Tiers, switchable_allocator};
 
 type Shards = Sharded<SlabAllocator<PooledSource>>;
 

@@ -9,7 +9,8 @@
 use std::hint::black_box;
 use std::sync::Mutex;
 
-use context_allocator::{Allocator, EnterError, Heap, SavedContext};
+use context_allocator::switch::{EnterError, SavedContext};
+use context_allocator::{Allocator, Heap};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);

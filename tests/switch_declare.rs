@@ -8,7 +8,8 @@
 
 use std::hint::black_box;
 
-use context_allocator::{Allocator, Heap, NonZeroLayout, RECOMMENDED_TIERS, RecommendedTiers};
+use context_allocator::switch::{RECOMMENDED_TIERS, RecommendedTiers};
+use context_allocator::{Allocator, Heap, NonZeroLayout};
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     #[cfg(any())]

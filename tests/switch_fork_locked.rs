@@ -5,10 +5,10 @@
 
 mod support;
 
-use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource, NoTier, SizeClassAllocator,
-    Tiers,
-};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::switch::NoTier;
+use context_allocator::{ArenaSource, Builder, BumpAllocator, Locked, MmapSource, Tiers};
 use support::forking::{Slots, fork_while_busy, words};
 
 type Global = AllocatorAdaptor<Locked<SizeClassAllocator<MmapSource>>>;

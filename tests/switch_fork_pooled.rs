@@ -7,7 +7,11 @@ mod support;
 
 use std::hint::black_box;
 
-use context_allocator::{AllocatorAdaptor, Builder, NoTier, PooledSource, Sharded, SlabAllocator, Tiers};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::Sharded;
+use context_allocator::source::PooledSource;
+use context_allocator::switch::NoTier;
+use context_allocator::{Builder, SlabAllocator, Tiers};
 use support::forking::{Slots, check, in_a_child, while_busy, words};
 
 type Pooled = SlabAllocator<PooledSource>;

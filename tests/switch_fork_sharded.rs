@@ -5,10 +5,10 @@
 
 mod support;
 
-use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, Sharded, SizeClassAllocator,
-    Tiers,
-};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::{Sharded, SizeClassAllocator};
+use context_allocator::switch::NoTier;
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, Tiers};
 use support::forking::{Slots, fork_while_busy, words};
 
 /// Two shards for six threads, over a source with a lock of its own.

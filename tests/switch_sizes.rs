@@ -9,11 +9,11 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use context_allocator::LocalAllocator;
+use context_allocator::adapt::{AllocatorAdaptor, GlobalAllocToAllocatorAdaptor};
+use context_allocator::alloc::LocalAllocator;
+use context_allocator::switch::Declaration;
 use context_allocator::switch::TierSet;
-use context_allocator::{
-    Allocator, AllocatorAdaptor, Declaration, GlobalAllocToAllocatorAdaptor, Heap, SwitchableAllocator,
-};
+use context_allocator::{Allocator, Heap, SwitchableAllocator};
 use support::layout;
 use support::ledger::{Ledger, Way};
 use support::stress::Block;

@@ -6,7 +6,7 @@
 use std::hint::black_box;
 use std::sync::Barrier;
 
-use context_allocator::{CountingPolicy, RecommendedTiers, Statistics, recommended_tiers};
+use context_allocator::switch::{CountingPolicy, RecommendedTiers, Statistics, recommended_tiers};
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: RecommendedTiers<CountingPolicy> = recommended_tiers::<CountingPolicy>()

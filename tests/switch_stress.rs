@@ -10,8 +10,9 @@ mod support;
 
 use std::alloc::System;
 
+use context_allocator::alloc::SizeClassAllocator;
 use context_allocator::size::{U65536, U262144, U1048576, U4194304};
-use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, SizeClassAllocator, Tiers};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, Tiers};
 use support::CheckingSource;
 use support::stress::{Plan, run};
 

@@ -6,8 +6,9 @@ mod support;
 
 use std::alloc::System;
 
+use context_allocator::alloc::Lifetime;
 use context_allocator::size::U65536;
-use context_allocator::{ArenaSource, Builder, ContextAllocator, Lifetime, MmapSource, Tiers};
+use context_allocator::{ArenaSource, Builder, ContextAllocator, MmapSource, Tiers};
 use support::CheckingSource;
 use support::stress::{Plan, run};
 

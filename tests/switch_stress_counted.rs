@@ -8,9 +8,8 @@ mod support;
 use std::alloc::System;
 
 use context_allocator::size::{U16384, U65536, U1048576};
-use context_allocator::{
-    ArenaSource, Builder, BumpAllocator, CountingPolicy, MmapSource, SlabAllocator, Tiers,
-};
+use context_allocator::switch::CountingPolicy;
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, SlabAllocator, Tiers};
 use support::CheckingSource;
 use support::stress::{Plan, run};
 

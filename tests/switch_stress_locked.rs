@@ -4,10 +4,11 @@
 
 mod support;
 
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::SizeClassAllocator;
 use context_allocator::size::{U65536, U262144, U1048576, U4194304};
 use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource,
-    MultipleBinarySearchTreeAllocator, SizeClassAllocator, Tiers,
+    ArenaSource, Builder, BumpAllocator, Locked, MmapSource, MultipleBinarySearchTreeAllocator, Tiers,
 };
 use support::CheckingSource;
 use support::stress::{Plan, run};

@@ -7,7 +7,8 @@ mod support;
 
 use std::alloc::System;
 
-use context_allocator::{Builder, MmapSource, SizeClassAllocator, Tiers};
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::{Builder, MmapSource, Tiers};
 use support::CheckingSource;
 use support::stress::{Plan, run};
 

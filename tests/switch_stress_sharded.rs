@@ -4,10 +4,10 @@
 
 mod support;
 
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::{Sharded, SizeClassAllocator};
 use context_allocator::size::{U65536, U262144, U1048576, U4194304};
-use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, Sharded, SizeClassAllocator, Tiers,
-};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, Tiers};
 use support::CheckingSource;
 use support::stress::{Plan, run};
 

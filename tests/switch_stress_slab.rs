@@ -8,7 +8,8 @@ mod support;
 use std::alloc::System;
 
 use context_allocator::size::U16384;
-use context_allocator::{ArenaSource, Builder, CountingPolicy, MmapSource, SlabAllocator, Tiers};
+use context_allocator::switch::CountingPolicy;
+use context_allocator::{ArenaSource, Builder, MmapSource, SlabAllocator, Tiers};
 use support::CheckingSource;
 use support::stress::{Plan, run};
 

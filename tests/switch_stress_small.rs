@@ -8,7 +8,8 @@ mod support;
 use std::alloc::System;
 
 use context_allocator::size::U4096;
-use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, Tiers};
+use context_allocator::switch::NoTier;
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, Tiers};
 use support::CheckingSource;
 use support::stress::{Plan, run};
 

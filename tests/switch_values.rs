@@ -10,7 +10,8 @@ use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-use context_allocator::{EnterError, Heap};
+use context_allocator::Heap;
+use context_allocator::switch::EnterError;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 
@@ -358,9 +359,11 @@ fn destructors_of_thread_locals_allocate_and_free() {
 
 /// One switchable allocator as the global tier of another: each knows its own heaps by its own map.
 mod behind_another {
+    use context_allocator::adapt::AllocatorAdaptor;
+    use context_allocator::switch::NoTier;
     use context_allocator::{
-        Allocator, AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, NonZeroLayout,
-        SwitchableAllocator, Tiers, switchable_allocator,
+        Allocator, ArenaSource, Builder, BumpAllocator, MmapSource, NonZeroLayout, SwitchableAllocator,
+        Tiers, switchable_allocator,
     };
 
     switchable_allocator!(static INNER);

@@ -5,7 +5,8 @@
 
 use std::hint::black_box;
 
-use context_allocator::{Builder, BumpAllocator, MmapSource, NoTier, Tiers};
+use context_allocator::switch::NoTier;
+use context_allocator::{Builder, BumpAllocator, MmapSource, Tiers};
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: Tiers<BumpAllocator<MmapSource>, NoTier, std::alloc::System> = Builder::new()

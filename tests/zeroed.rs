@@ -9,12 +9,16 @@ use std::alloc::GlobalAlloc;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use context_allocator::alloc::{KeepApart, Lifetime, MergeAdjacent, Reset};
 use context_allocator::size::U32;
+use context_allocator::source::{
+    CachingSource, CountingSource, FallbackSource, LimitSource, PooledSource, RecordingSource, RegionSource,
+    RunSource,
+};
 use context_allocator::testing::RefusingSource;
 use context_allocator::{
-    Allocator, ArenaSource, BumpAllocator, CachingSource, ContextAllocator, CountingSource, FallbackSource,
-    KeepApart, Lifetime, LimitSource, Locked, MergeAdjacent, MmapAllocator, MmapSource,
-    MultipleBinarySearchTreeAllocator, PooledSource, RecordingSource, RegionSource, Reset, RunSource,
+    Allocator, ArenaSource, BumpAllocator, ContextAllocator, Locked, MmapAllocator, MmapSource,
+    MultipleBinarySearchTreeAllocator,
 };
 use support::forking::in_a_child;
 use support::layout;

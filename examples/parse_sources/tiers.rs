@@ -1,7 +1,9 @@
 //! The allocator under measurement: the only file of this program that knows the switch.
 
 use crate::app::{Figures, Tier};
-use context_allocator::{CountingPolicy, RecommendedTiers, Statistics, TierStatistics, recommended_tiers};
+use context_allocator::switch::{
+    CountingPolicy, RecommendedTiers, Statistics, TierStatistics, recommended_tiers,
+};
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(
     static ALLOC: RecommendedTiers<CountingPolicy> = recommended_tiers();

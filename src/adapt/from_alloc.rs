@@ -14,7 +14,8 @@ use core::marker::PhantomData;
 /// ```
 /// # #[cfg(feature = "allocator-api2-02")] {
 /// use allocator_api2_02::alloc::Global;
-/// use context_allocator::{AllocToAllocatorAdaptor, Allocator, NonZeroLayout};
+/// use context_allocator::{Allocator, NonZeroLayout};
+/// use context_allocator::adapt::AllocToAllocatorAdaptor;
 ///
 /// let allocator = AllocToAllocatorAdaptor::new(Global);
 /// let layout = NonZeroLayout::of::<u64>().unwrap();

@@ -16,7 +16,8 @@ use crate::ptr;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, GlobalAllocToAllocatorAdaptor, NonZeroLayout};
+/// use context_allocator::{Allocator, NonZeroLayout};
+/// use context_allocator::adapt::GlobalAllocToAllocatorAdaptor;
 /// use std::alloc::System;
 ///
 /// let allocator = GlobalAllocToAllocatorAdaptor::new(&System);

@@ -17,7 +17,8 @@ use crate::source::{MemorySource, OwnsRegions};
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, AllocatorSource, BumpAllocator, NonZeroLayout};
+/// use context_allocator::{Allocator, BumpAllocator, NonZeroLayout};
+/// use context_allocator::adapt::AllocatorSource;
 /// use std::alloc::System;
 ///
 /// let allocator = BumpAllocator::new(AllocatorSource::of_global(&System));

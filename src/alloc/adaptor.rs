@@ -14,7 +14,8 @@
 /// # Examples
 /// As the global allocator:
 /// ```
-/// use context_allocator::{AllocatorAdaptor, BumpAllocator, Locked, MmapSource};
+/// use context_allocator::{BumpAllocator, Locked, MmapSource};
+/// use context_allocator::adapt::AllocatorAdaptor;
 ///
 /// #[global_allocator]
 /// static GLOBAL: AllocatorAdaptor<Locked<BumpAllocator<MmapSource>>> =

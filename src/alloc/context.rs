@@ -73,9 +73,8 @@ impl LivedAs for LongLived {
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{
-///     Allocator, AllocatorFor, LocalAllocator, MmapSource, NonZeroLayout, ShortLived,
-/// };
+/// use context_allocator::{Allocator, MmapSource, NonZeroLayout};
+/// use context_allocator::alloc::{AllocatorFor, LocalAllocator, ShortLived};
 ///
 /// let allocator = AllocatorFor::<ShortLived, MmapSource>::new_in(MmapSource::new());
 /// assert!(allocator.allocate(NonZeroLayout::of::<u64>().unwrap()).is_ok());
@@ -96,7 +95,8 @@ pub type AllocatorFor<L, S> = <L as LivedAs>::Allocator<S>;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, ContextAllocator, Lifetime, MmapSource, NonZeroLayout};
+/// use context_allocator::{Allocator, ContextAllocator, MmapSource, NonZeroLayout};
+/// use context_allocator::alloc::Lifetime;
 ///
 /// let expected = if std::env::args().count() > 1 { Lifetime::Long } else { Lifetime::Short };
 /// let allocator = ContextAllocator::new(MmapSource::new(), expected);

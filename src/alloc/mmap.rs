@@ -32,8 +32,8 @@ use crate::source::{Obtained, Remapped};
 ///
 /// It keeps no list of its blocks, so it is [`Sync`] where its source is, `Copy` likewise, and lets
 /// go of nothing when it is dropped. For the same reason it is no
-/// [`LocalAllocator`](crate::LocalAllocator), which must give back every region however many blocks
-/// are alive: in the switchable allocator it can be the global tier
+/// [`LocalAllocator`](crate::alloc::LocalAllocator), which must give back every region however many
+/// blocks are alive: in the switchable allocator it can be the global tier
 /// (`.global_tier_allocator(MmapAllocator::new())`), and large blocks of the other tiers have maps
 /// of their own already.
 ///
@@ -61,7 +61,8 @@ use crate::source::{Obtained, Remapped};
 /// by `GlobalAlloc`):
 /// ```
 /// use std::alloc::{GlobalAlloc, Layout};
-/// use context_allocator::{Allocator, MmapAllocator, MmapSource, NodeSet, NumaPolicy};
+/// use context_allocator::{Allocator, MmapAllocator, MmapSource};
+/// use context_allocator::source::{NodeSet, NumaPolicy};
 ///
 /// let near = NodeSet::current().map_or(NumaPolicy::LOCAL, NumaPolicy::bind);
 /// let source = MmapSource::builder().numa(near.or_default()).build();

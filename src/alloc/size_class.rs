@@ -78,7 +78,8 @@ struct FreeBlock {
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, MmapSource, NonZeroLayout, SizeClassAllocator};
+/// use context_allocator::{Allocator, MmapSource, NonZeroLayout};
+/// use context_allocator::alloc::SizeClassAllocator;
 ///
 /// let allocator = SizeClassAllocator::new(MmapSource::new());
 /// let layout = NonZeroLayout::from_size_align(100, 8)?;

@@ -26,12 +26,13 @@ use crate::sync::{Guarded, const_fn};
 /// that refuses a request, the whole cache does, and it is asked again.
 ///
 /// A region is as long as was asked for, rounded up to the other source's least alignment: what a
-/// [`RegionSource`](crate::RegionSource) gives beyond goes unused. Alignments up to that least one
-/// are the same. Regions out of the cache still hold what was written to them.
+/// [`RegionSource`](crate::source::RegionSource) gives beyond goes unused. Alignments up to that
+/// least one are the same. Regions out of the cache still hold what was written to them.
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, BumpAllocator, CachingSource, MmapSource, NonZeroLayout};
+/// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout};
+/// use context_allocator::source::CachingSource;
 ///
 /// let source = CachingSource::new(MmapSource::new());
 /// for _ in 0..1000 {

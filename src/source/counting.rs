@@ -16,11 +16,12 @@ use crate::sync::const_fn;
 ///
 /// It costs an atomic addition or two for each region, not for each block. A region is as long as
 /// was asked for, rounded up to the other source's least alignment or block: what a
-/// [`RegionSource`](crate::RegionSource) gives beyond goes unused.
+/// [`RegionSource`](crate::source::RegionSource) gives beyond goes unused.
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, BumpAllocator, CountingSource, MmapSource, NonZeroLayout};
+/// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout};
+/// use context_allocator::source::CountingSource;
 ///
 /// let source = CountingSource::new(MmapSource::new());
 /// let allocator = BumpAllocator::new(&source);

@@ -10,7 +10,8 @@ use crate::layout::NonZeroLayout;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Decommit, MemorySource, MmapSource, NonZeroLayout};
+/// use context_allocator::{MemorySource, MmapSource, NonZeroLayout};
+/// use context_allocator::source::Decommit;
 ///
 /// let source = MmapSource::new();
 /// let layout = NonZeroLayout::from_size_align(1 << 20, 8)?;

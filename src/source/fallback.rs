@@ -10,9 +10,9 @@ use crate::misuse::check;
 /// A source that asks a first one, and a second where that refuses.
 ///
 /// The first must know its own regions ([`OwnsRegions`]), as a
-/// [`RegionSource`](crate::RegionSource) does, so that each region goes back to where it came from;
-/// a [`RecordingSource`](crate::RecordingSource) knows those of any other. The first is used up, in
-/// whatever lengths it has, before the second is asked.
+/// [`RegionSource`](crate::source::RegionSource) does, so that each region goes back to where it
+/// came from; a [`RecordingSource`](crate::source::RecordingSource) knows those of any other. The
+/// first is used up, in whatever lengths it has, before the second is asked.
 ///
 /// The second should not take its memory from regions of the first: such a region is refused, and
 /// one that is remapped there ends the process.
@@ -20,9 +20,8 @@ use crate::misuse::check;
 /// # Examples
 /// ```
 /// use core::mem::MaybeUninit;
-/// use context_allocator::{
-///     Allocator, BumpAllocator, FallbackSource, MmapSource, NonZeroLayout, RegionSource,
-/// };
+/// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout};
+/// use context_allocator::source::{FallbackSource, RegionSource};
 ///
 /// let mut bytes = [MaybeUninit::uninit(); 4096];
 /// let source = FallbackSource::new(RegionSource::new(&mut bytes), MmapSource::new());

@@ -22,7 +22,9 @@ use crate::sync::const_fn;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, BumpAllocator, InlineRegion, NonZeroLayout, size::U4096};
+/// use context_allocator::{Allocator, BumpAllocator, NonZeroLayout};
+/// use context_allocator::size::U4096;
+/// use context_allocator::source::InlineRegion;
 ///
 /// static MEMORY: InlineRegion<U4096> = InlineRegion::new();
 ///

@@ -16,21 +16,21 @@ use crate::sync::const_fn;
 ///
 /// What counts is the length of the regions, whole pages of an `MmapSource` for instance; a region
 /// is as long as was asked for, rounded up to the other source's least alignment or block: what a
-/// [`RegionSource`](crate::RegionSource) gives beyond goes unused. A request that would pass the
-/// limit is refused with [`SourceError::LimitReached`].
+/// [`RegionSource`](crate::source::RegionSource) gives beyond goes unused. A request that would
+/// pass the limit is refused with [`SourceError::LimitReached`].
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{
-///     AllocError, Allocator, BumpAllocator, LimitSource, MmapSource, NonZeroLayout, SourceError,
-/// };
+/// use context_allocator::{AllocError, Allocator, BumpAllocator, MmapSource, NonZeroLayout};
+/// use context_allocator::error::SourceError;
+/// use context_allocator::source::LimitSource;
 ///
 /// let allocator = BumpAllocator::new(LimitSource::new(MmapSource::new(), 1 << 20));
 /// let half_a_mebibyte = NonZeroLayout::from_size_align(1 << 19, 8)?;
 /// assert!(allocator.allocate(half_a_mebibyte).is_ok());
 /// let refused = Err(AllocError::Source(SourceError::LimitReached));
 /// assert_eq!(allocator.allocate(half_a_mebibyte), refused);
-/// # Ok::<(), context_allocator::LayoutError>(())
+/// # Ok::<(), context_allocator::error::LayoutError>(())
 /// ```
 #[derive(Debug)]
 pub struct LimitSource<S> {

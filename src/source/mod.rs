@@ -187,9 +187,8 @@ pub unsafe trait MemorySource {
     /// # Examples
     /// ```
     /// use core::mem::MaybeUninit;
-    /// use context_allocator::{
-    ///     FallbackSource, MemorySource, MmapSource, NonZeroLayout, RegionSource,
-    /// };
+    /// use context_allocator::{MemorySource, MmapSource, NonZeroLayout};
+    /// use context_allocator::source::{FallbackSource, RegionSource};
     ///
     /// let mut bytes = [MaybeUninit::uninit(); 3000];
     /// let source = FallbackSource::new(RegionSource::new(&mut bytes), MmapSource::new());

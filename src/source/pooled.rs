@@ -20,7 +20,8 @@ static POOL: RunSource = RunSource::for_static(&POOL, MmapSource::new(), Purge::
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{MemorySource, NonZeroLayout, PooledSource};
+/// use context_allocator::{MemorySource, NonZeroLayout};
+/// use context_allocator::source::PooledSource;
 ///
 /// let layout = NonZeroLayout::from_size_align(100_000, 8)?;
 /// let region = PooledSource::new().obtain(layout)?;

@@ -25,8 +25,8 @@ use crate::sync::{Guarded, const_fn};
 /// A source that records the regions of another, so that it [knows](OwnsRegions) them.
 ///
 /// For near memory first, and memory from anywhere when that is used up: the first source of a
-/// [`FallbackSource`](crate::FallbackSource) must know its regions, which a source of memory maps
-/// alone does not.
+/// [`FallbackSource`](crate::source::FallbackSource) must know its regions, which a source of
+/// memory maps alone does not.
 ///
 /// The regions are recorded in a table that is itself a region of the source, of whole KiB; it
 /// doubles when it is full. To obtain and to release take a lock, steps in proportion to the
@@ -38,10 +38,8 @@ use crate::sync::{Guarded, const_fn};
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{
-///     Allocator, BumpAllocator, FallbackSource, LimitSource, MmapSource, NonZeroLayout,
-///     NumaPolicy, RecordingSource,
-/// };
+/// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout};
+/// use context_allocator::source::{FallbackSource, LimitSource, NumaPolicy, RecordingSource};
 ///
 /// let policy = NumaPolicy::preferred(MmapSource::current_node()?).or_default();
 /// let near = LimitSource::new(MmapSource::builder().numa(policy).build(), 1 << 20);

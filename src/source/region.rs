@@ -19,7 +19,8 @@ use crate::sync::const_fn;
 /// # Examples
 /// ```
 /// use core::mem::MaybeUninit;
-/// use context_allocator::{Allocator, BumpAllocator, NonZeroLayout, RegionSource};
+/// use context_allocator::{Allocator, BumpAllocator, NonZeroLayout};
+/// use context_allocator::source::RegionSource;
 ///
 /// let mut bytes = [MaybeUninit::uninit(); 1024];
 /// let allocator = BumpAllocator::new(RegionSource::new(&mut bytes));

@@ -225,11 +225,12 @@ macro_rules! source_of_maps {
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, BumpAllocator, MemfdSource, NonZeroLayout};
+/// use context_allocator::{Allocator, BumpAllocator, NonZeroLayout};
+/// use context_allocator::source::MemfdSource;
 ///
 /// let allocator = BumpAllocator::new(MemfdSource::new(c"messages")?);
 /// assert!(allocator.allocate(NonZeroLayout::of::<[u64; 100]>().unwrap()).is_ok());
-/// # Ok::<(), context_allocator::SourceError>(())
+/// # Ok::<(), context_allocator::error::SourceError>(())
 /// ```
 pub struct MemfdSource {
     maps: Maps,
@@ -265,7 +266,8 @@ source_of_maps!(MemfdSource);
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, BumpAllocator, FileSource, NonZeroLayout};
+/// use context_allocator::{Allocator, BumpAllocator, NonZeroLayout};
+/// use context_allocator::source::FileSource;
 /// use std::fs::File;
 ///
 /// # let folder = tempfile::tempdir()?;

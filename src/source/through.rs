@@ -35,7 +35,7 @@ macro_rules! pass_on_kept {
             self.$field.purge()
         }
 
-        fn idle(&self, report: &mut dyn FnMut($crate::IdleMemory)) {
+        fn idle(&self, report: &mut dyn FnMut($crate::source::IdleMemory)) {
             self.$field.idle(report);
         }
 

@@ -6,7 +6,7 @@
 /// Declares a [`SwitchableAllocator`](crate::SwitchableAllocator) and installs it as the
 /// `#[global_allocator]`.
 ///
-/// The short form installs the [recommended tiers](crate::RecommendedTiers): bump heaps for
+/// The short form installs the [recommended tiers](crate::switch::RecommendedTiers): bump heaps for
 /// contexts, slabs for threads, the system's allocator behind them. The full form takes
 /// the type and the value that the [`Builder`](crate::Builder) gives. Documentation and visibility
 /// are passed on, and so are attributes: `#[cfg(..)]` to all that is declared, others to the
@@ -62,7 +62,7 @@ macro_rules! global_thread_and_coroutine_switchable_allocator {
 macro_rules! switchable_allocator {
     ($(#[$($meta:tt)*])* $vis:vis static $name:ident $(;)?) => {
         $crate::switchable_allocator!(
-            $(#[$($meta)*])* $vis static $name: $crate::RecommendedTiers = $crate::RECOMMENDED_TIERS
+            $(#[$($meta)*])* $vis static $name: $crate::switch::RecommendedTiers = $crate::switch::RECOMMENDED_TIERS
         );
     };
     ($(#[$($meta:tt)*])* $vis:vis static $name:ident: $tiers:ty = $value:expr $(;)?) => {
@@ -95,7 +95,7 @@ macro_rules! switchable_allocator {
         $(#[$cfg])*
         // SAFETY: The statics and the thread-local are this declaration's own; the latter is
         // const-initialised and has no destructor.
-        unsafe impl $crate::Declaration for $name {
+        unsafe impl $crate::switch::Declaration for $name {
             type Tiers = $tiers;
 
             #[inline(always)]
@@ -104,16 +104,16 @@ macro_rules! switchable_allocator {
             }
 
             #[inline(always)]
-            fn page_map() -> &'static $crate::PageMap {
-                static PAGE_MAP: $crate::PageMap = $crate::PageMap::new();
+            fn page_map() -> &'static $crate::switch::PageMap {
+                static PAGE_MAP: $crate::switch::PageMap = $crate::switch::PageMap::new();
                 &PAGE_MAP
             }
 
             #[inline(always)]
-            fn thread_state() -> *const $crate::ThreadState<$crate::ThreadCacheOf<Self>> {
+            fn thread_state() -> *const $crate::switch::ThreadState<$crate::switch::ThreadCacheOf<Self>> {
                 ::std::thread_local! {
-                    static STATE: $crate::ThreadState<$crate::ThreadCacheOf<$name>> =
-                        const { $crate::ThreadState::new() };
+                    static STATE: $crate::switch::ThreadState<$crate::switch::ThreadCacheOf<$name>> =
+                        const { $crate::switch::ThreadState::new() };
                 }
                 STATE.with(|state| ::core::ptr::from_ref(state))
             }

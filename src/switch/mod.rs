@@ -68,6 +68,9 @@ pub use statistics::{Statistics, Trimmed};
 #[doc(hidden)]
 pub use thread_state::ThreadState;
 
+#[doc(hidden)]
+pub use crate::page_map::PageMap;
+
 use crate::alloc::{BumpAllocator, SlabAllocator};
 use crate::size::{U65536, U1048576};
 use crate::source::{ArenaSource, MmapSource, PooledSource};

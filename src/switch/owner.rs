@@ -86,8 +86,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let address = NonNull::from(value).cast::<u8>();
         let entry = D::page_map().get(address.addr().get());
         let owner = match entry.tag() {
-            // SAFETY: The map gave the entry, for the slice in which the value lies. It is borrowed,
-            // so its block is allocated.
+            // SAFETY: The map gave the entry, for the slice in which the value lies. It is
+            // borrowed, so its block is allocated.
             tag::MASKED => unsafe { header_owner(entry, address) },
             tag::DIRECT => match NonNull::new(entry.pointer()) {
                 // SAFETY: A direct entry was made of the pointer of a control block.

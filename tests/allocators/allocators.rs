@@ -9,11 +9,10 @@ use crate::support::conformance;
 use crate::support::ledger::{Held, Ledger, Way};
 use crate::support::model::{self, Profile};
 use crate::support::{fault, layout};
+use context_allocator::alloc::{LocalAllocator, Reset, SizeClassAllocator};
 use context_allocator::size::{U65536, U262144};
-use context_allocator::{
-    Allocator, ArenaSource, BumpAllocator, LocalAllocator, Locked, MmapSource, RegionSource, Reset,
-    SizeClassAllocator,
-};
+use context_allocator::source::RegionSource;
+use context_allocator::{Allocator, ArenaSource, BumpAllocator, Locked, MmapSource};
 
 type Shared<A> = Locked<A>;
 

@@ -8,11 +8,11 @@ use crate::support::conformance;
 use crate::support::ledger::{Ledger, Way};
 use crate::support::model::{self, Profile};
 use crate::support::{fault, layout};
+use context_allocator::alloc::{BlockCount, FixedBitSetAllocator, LocalAllocator, Owns, Reset};
+use context_allocator::size::BlockSize;
 use context_allocator::size::{U8, U16, U32, U64, U256, U4096, U16384, U65536, U262144};
-use context_allocator::{
-    Allocator, ArenaSource, BitSetAllocator, BlockCount, BlockSize, FixedBitSetAllocator, LocalAllocator,
-    Locked, MemorySource, MmapSource, Owns, RegionSource, Reset,
-};
+use context_allocator::source::RegionSource;
+use context_allocator::{Allocator, ArenaSource, BitSetAllocator, Locked, MemorySource, MmapSource};
 use fastrand::Rng;
 
 fn over_maps<B: BlockSize>() -> BitSetAllocator<MmapSource, B> {

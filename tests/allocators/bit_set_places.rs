@@ -7,11 +7,11 @@ use crate::support::CheckingSource;
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Way};
 use crate::support::model::{self, Profile};
+use context_allocator::alloc::{FixedBitSetAllocator, Owns, Reset};
+use context_allocator::error::SourceError;
+use context_allocator::size::BlockSize;
 use context_allocator::size::{U8, U64, U256, U4096, U65536};
-use context_allocator::{
-    Allocator, BitSetAllocator, BlockSize, FixedBitSetAllocator, MemorySource, MmapSource, NonZeroLayout,
-    Owns, Reset, SourceError,
-};
+use context_allocator::{Allocator, BitSetAllocator, MemorySource, MmapSource, NonZeroLayout};
 use fastrand::Rng;
 
 /// More than any window.

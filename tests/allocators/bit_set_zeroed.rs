@@ -6,11 +6,14 @@ use std::ptr::NonNull;
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Way};
 use crate::support::model::{self, Profile};
+use context_allocator::alloc::Lifetime;
+use context_allocator::error::SourceError;
+use context_allocator::size::BlockSize;
 use context_allocator::size::{U16, U64, U4096};
 use context_allocator::source::Obtained;
 use context_allocator::{
-    Allocator, ArenaSource, BitSetAllocator, BlockSize, ContextAllocator, Lifetime, Locked, MemorySource,
-    MmapSource, NonZeroLayout, SourceError,
+    Allocator, ArenaSource, BitSetAllocator, ContextAllocator, Locked, MemorySource, MmapSource,
+    NonZeroLayout,
 };
 
 const PAGE: usize = 4096;
@@ -112,7 +115,7 @@ fn used_memory_is_zero_again() {
                 ledger.allocate_zeroed(layout(size, 8)).expect("maps");
             }
             ledger.free_all();
-            context_allocator::Reset::reset(&mut ledger_of);
+            context_allocator::alloc::Reset::reset(&mut ledger_of);
         }
     }
     over::<U16>();

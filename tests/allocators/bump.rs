@@ -8,7 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::support::CheckingSource;
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Way};
-use context_allocator::{Allocator, BumpAllocator, LimitSource, MmapSource, RegionSource, Reset};
+use context_allocator::alloc::Reset;
+use context_allocator::source::{LimitSource, RegionSource};
+use context_allocator::{Allocator, BumpAllocator, MmapSource};
 
 type Source = CheckingSource<MmapSource>;
 

@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::support::CheckingSource;
+use context_allocator::source::{LimitSource, RegionSource};
 use context_allocator::testing::RefusingSource;
-use context_allocator::{AllocError, BumpAllocator, LimitSource, MmapSource, RegionSource};
+use context_allocator::{AllocError, BumpAllocator, MmapSource};
 
 type Bump = BumpAllocator<MmapSource>;
 

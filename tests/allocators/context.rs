@@ -6,10 +6,11 @@ use crate::support::CheckingSource;
 use crate::support::ledger::Ledger;
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, fault, layout};
-use context_allocator::{
-    Allocator, AllocatorFor, ArenaSource, ContextAllocator, Lifetime, LivedAs, LocalAllocator, LongLived,
-    MediumLived, MmapSource, RegionSource, Reset, ShortLived,
+use context_allocator::alloc::{
+    AllocatorFor, Lifetime, LivedAs, LocalAllocator, LongLived, MediumLived, Reset, ShortLived,
 };
+use context_allocator::source::RegionSource;
+use context_allocator::{Allocator, ArenaSource, ContextAllocator, MmapSource};
 
 const LIFETIMES: [Lifetime; 3] = [Lifetime::Short, Lifetime::Medium, Lifetime::Long];
 

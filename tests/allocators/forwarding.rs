@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Way};
-use context_allocator::{AllocError, Allocator, GlobalAllocToAllocatorAdaptor, NonZeroLayout};
+use context_allocator::adapt::GlobalAllocToAllocatorAdaptor;
+use context_allocator::{AllocError, Allocator, NonZeroLayout};
 
 type Block = Result<NonNull<[u8]>, AllocError>;
 

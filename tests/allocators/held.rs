@@ -7,11 +7,12 @@ use crate::support::held::{self, Promise};
 use crate::support::layout;
 use crate::support::ledger::Ledger;
 use crate::support::model::{self, Profile};
+use context_allocator::alloc::{FixedBitSetAllocator, Lifetime, Sharded, SizeClassAllocator};
 use context_allocator::size::{U16, U64, U4096, U65536};
+use context_allocator::switch::NoTier;
 use context_allocator::{
-    Allocator, ArenaSource, BitSetAllocator, Builder, BumpAllocator, ContextAllocator, FixedBitSetAllocator,
-    Lifetime, Locked, MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator, NoTier, Sharded,
-    SizeClassAllocator, SlabAllocator, Tiers,
+    Allocator, ArenaSource, BitSetAllocator, Builder, BumpAllocator, ContextAllocator, Locked, MmapAllocator,
+    MmapSource, MultipleBinarySearchTreeAllocator, SlabAllocator, Tiers,
 };
 use typenum::U4;
 

@@ -4,10 +4,11 @@
 use crate::support::CheckingSource;
 use crate::support::held::{Meter, Promise};
 use crate::support::model::{self, Profile};
+use context_allocator::alloc::{FixedBitSetAllocator, Lifetime, Reset, SizeClassAllocator};
 use context_allocator::size::{U16, U64, U4096};
 use context_allocator::{
-    Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, FixedBitSetAllocator, Lifetime, Locked,
-    MmapAllocator, MmapSource, Reset, SizeClassAllocator, SlabAllocator,
+    Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, Locked, MmapAllocator, MmapSource,
+    SlabAllocator,
 };
 
 const OPERATIONS: usize = 10_000_000;

@@ -9,11 +9,9 @@ use std::ptr::NonNull;
 
 use crate::support::layout;
 use crate::support::misuse::ends_the_process;
+use context_allocator::alloc::{FixedBitSetAllocator, LocalAllocator};
 use context_allocator::size::{U64, U65536};
-use context_allocator::{
-    Allocator, BitSetAllocator, FixedBitSetAllocator, LocalAllocator, MmapSource, NonZeroLayout,
-    SlabAllocator,
-};
+use context_allocator::{Allocator, BitSetAllocator, MmapSource, NonZeroLayout, SlabAllocator};
 
 type BitSet = BitSetAllocator<MmapSource, U64>;
 type Fixed = FixedBitSetAllocator<MmapSource, U64, typenum::U100>;
@@ -222,7 +220,7 @@ fn a_block_of_another_slab_allocator() {
 #[test]
 fn a_piece_of_a_block_of_a_slab() {
     ends_the_process(module_path!(), "a_piece_of_a_block_of_a_slab", FOREIGN, || {
-        use context_allocator::{ThreadCache, ThreadCacheFor};
+        use context_allocator::alloc::{ThreadCache, ThreadCacheFor};
         static CACHE: Shared = Shared(<Slab as LocalAllocator>::Cache::EMPTY);
         let allocator = slab();
         let small = layout(1024, 8);

@@ -12,11 +12,10 @@ use crate::support::ledger::{Held, Ledger, Way};
 use crate::support::maps::{Map, Pool, policy_at};
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, fault, layout};
+use context_allocator::error::SourceError;
 use context_allocator::size::{U65536, U262144};
-use context_allocator::{
-    AllocError, Allocator, ArenaSource, MemorySource, MmapAllocator, MmapOptions, MmapSource, NodeSet,
-    NumaPolicy, PageKind, PageLadder, PageLock, SourceError,
-};
+use context_allocator::source::{MmapOptions, NodeSet, NumaPolicy, PageKind, PageLadder, PageLock};
+use context_allocator::{AllocError, Allocator, ArenaSource, MemorySource, MmapAllocator, MmapSource};
 
 const MIB: usize = 1 << 20;
 

@@ -12,12 +12,14 @@ use crate::support::conformance;
 use crate::support::ledger::{Held, Ledger, Way};
 use crate::support::model::{self, Profile};
 use crate::support::{fault, layout};
+use context_allocator::alloc::{LocalAllocator, ShardCount, Sharded, SizeClassAllocator};
+use context_allocator::error::SourceError;
+use context_allocator::lock::{RawLock, SpinFutexLock};
 use context_allocator::size::U262144;
+use context_allocator::source::{CachingSource, LimitSource, PooledSource};
 use context_allocator::{
-    AllocError, Allocator, ArenaSource, BitSetAllocator, BumpAllocator, CachingSource, LimitSource,
-    LocalAllocator, MemorySource, MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator,
-    NonZeroLayout, PooledSource, RawLock, ShardCount, Sharded, SizeClassAllocator, SlabAllocator,
-    SourceError, SpinFutexLock,
+    AllocError, Allocator, ArenaSource, BitSetAllocator, BumpAllocator, MemorySource, MmapAllocator,
+    MmapSource, MultipleBinarySearchTreeAllocator, NonZeroLayout, SlabAllocator,
 };
 use typenum::{U1, U2, U4, U64};
 
@@ -413,7 +415,7 @@ fn it_may_be_moved_and_begins_with_nothing() {
 /// Two of them know their own blocks, also where one stands on the other's memory.
 #[test]
 fn a_sharded_on_the_memory_of_another() {
-    use context_allocator::AllocatorSource;
+    use context_allocator::adapt::AllocatorSource;
     let outer = Sharded::<_, U2>::new_in(SizeClassAllocator::new(MmapSource::new()));
     let arena = ArenaSource::new(AllocatorSource::new(&outer));
     let inner = Sharded::<_, U2>::new_in(SizeClassAllocator::new(arena));

@@ -4,7 +4,9 @@
 use std::ptr::NonNull;
 use std::sync::Barrier;
 
-use context_allocator::{Allocator, CountingSource, MmapSource, NonZeroLayout, Sharded, SlabAllocator};
+use context_allocator::alloc::Sharded;
+use context_allocator::source::CountingSource;
+use context_allocator::{Allocator, MmapSource, NonZeroLayout, SlabAllocator};
 use typenum::U8;
 
 static SHARDED: Sharded<SlabAllocator<CountingSource<MmapSource>>, U8> =

@@ -11,7 +11,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use context_allocator::{AllocatorAdaptor, PooledSource, Sharded, SizeClassAllocator, SlabAllocator};
+use context_allocator::SlabAllocator;
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::{Sharded, SizeClassAllocator};
+use context_allocator::source::PooledSource;
 
 type Slabs = AllocatorAdaptor<Sharded<SlabAllocator<PooledSource>>>;
 type Classes = AllocatorAdaptor<Sharded<SizeClassAllocator<PooledSource>, typenum::U1>>;

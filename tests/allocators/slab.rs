@@ -9,10 +9,10 @@ use crate::support::CheckingSource;
 use crate::support::ledger::{Held, Ledger};
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, fault, layout};
+use context_allocator::alloc::{LocalAllocator, Reset};
 use context_allocator::size::{U4096, U65536, U262144, U4194304};
-use context_allocator::{
-    Allocator, ArenaSource, LocalAllocator, Locked, MmapSource, RegionSource, Reset, SlabAllocator,
-};
+use context_allocator::source::RegionSource;
+use context_allocator::{Allocator, ArenaSource, Locked, MmapSource, SlabAllocator};
 
 type Slabs<S = MmapSource> = SlabAllocator<S>;
 type Counting = CheckingSource<MmapSource>;
@@ -58,7 +58,7 @@ fn aligned_blocks_are_aligned() {
     assert_eq!(allocator.live_blocks(), 0);
 }
 
-fn model_of<B: context_allocator::BlockSize>(profile: Profile) {
+fn model_of<B: context_allocator::size::BlockSize>(profile: Profile) {
     let source = CheckingSource::new(MmapSource::new());
     let mut allocator = SlabAllocator::<_, B>::new_in(&source);
     for seed in 1..=2 {
@@ -113,7 +113,7 @@ fn every_refusal_is_survived() {
 #[test]
 fn a_source_that_refuses_makes_classes_share() {
     let source = CheckingSource::new(MmapSource::new());
-    let limited = context_allocator::LimitSource::new(&source, 4 * 65536);
+    let limited = context_allocator::source::LimitSource::new(&source, 4 * 65536);
     let allocator = Slabs::new(&limited);
     let mut ledger = Ledger::new(&allocator);
     for size in (16..=1024).step_by(16) {

@@ -9,11 +9,11 @@ use crate::support::CheckingSource;
 use crate::support::ledger::{Ledger, Way};
 use crate::support::model::{self, Profile};
 use crate::support::{fault, layout};
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::error::SourceError;
+use context_allocator::source::RegionSource;
 use context_allocator::testing::RefusingSource;
-use context_allocator::{
-    AllocError, Allocator, BumpAllocator, MemorySource, MmapSource, NonZeroLayout, RegionSource,
-    SizeClassAllocator, SourceError,
-};
+use context_allocator::{AllocError, Allocator, BumpAllocator, MemorySource, MmapSource, NonZeroLayout};
 
 /// What [`Broken`] does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,10 +9,12 @@ use crate::support::conformance;
 use crate::support::ledger::{Ledger, Way};
 use crate::support::model::{self, Profile};
 use crate::support::{fault, layout};
+use context_allocator::alloc::{KeepApart, LocalAllocator, MergeAdjacent, Reset};
 use context_allocator::size::{U4096, U65536, U262144, U1048576};
+use context_allocator::source::RegionSource;
 use context_allocator::{
-    Allocator, ArenaSource, KeepApart, LocalAllocator, Locked, MemorySource, MergeAdjacent, MmapSource,
-    MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource, Reset,
+    Allocator, ArenaSource, Locked, MemorySource, MmapSource, MultipleBinarySearchTreeAllocator,
+    NonZeroLayout,
 };
 use fastrand::Rng;
 use typenum::{U1, U32};
@@ -83,7 +85,7 @@ fn it_conforms_in_a_fixed_region() {
 /// Runs the model and checks that every region comes back.
 fn model_over<S: MemorySource, M>(source: S, profile: Profile)
 where
-    M: for<'a> context_allocator::Merging<&'a CheckingSource<S>>,
+    M: for<'a> context_allocator::alloc::Merging<&'a CheckingSource<S>>,
 {
     let source = CheckingSource::new(source);
     let mut allocator = MultipleBinarySearchTreeAllocator::<&CheckingSource<S>, U32, M>::new_in(&source);

@@ -1,10 +1,11 @@
 //! What the library's description names is at the root, and complete as it is written there.
 
+use context_allocator::alloc::{LocalAllocator, SizeClassAllocator};
 use context_allocator::size::U64;
+use context_allocator::source::{CachingSource, LimitSource};
 use context_allocator::{
-    Allocator, ArenaSource, BitSetAllocator, BumpAllocator, CachingSource, ContextAllocator, LimitSource,
-    LocalAllocator, MemorySource, MmapAllocator, MmapSource, MultipleBinarySearchTreeAllocator,
-    SizeClassAllocator,
+    Allocator, ArenaSource, BitSetAllocator, BumpAllocator, ContextAllocator, MemorySource, MmapAllocator,
+    MmapSource, MultipleBinarySearchTreeAllocator,
 };
 
 const fn allocators<A: Allocator + Send>() {}

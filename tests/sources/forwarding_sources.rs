@@ -7,13 +7,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::support::layout;
+use context_allocator::adapt::AllocatorSource;
+use context_allocator::alloc::AdjoiningSource;
+use context_allocator::error::SourceError;
 use context_allocator::size::{U4096, U65536};
-use context_allocator::testing::RefusingSource;
-use context_allocator::{
-    AdjoiningSource, AllocatorSource, ArenaSource, BumpAllocator, CachingSource, CountingSource, Decommit,
-    FallbackSource, LimitSource, MemorySource, MmapSource, NonZeroLayout, Obtained, OwnsRegions,
-    PooledSource, RecordingSource, RegionSource, Remapped, RunSource, SourceError,
+use context_allocator::source::{
+    CachingSource, CountingSource, Decommit, FallbackSource, LimitSource, Obtained, OwnsRegions,
+    PooledSource, RecordingSource, RegionSource, Remapped, RunSource,
 };
+use context_allocator::testing::RefusingSource;
+use context_allocator::{ArenaSource, BumpAllocator, MemorySource, MmapSource, NonZeroLayout};
 
 /// A source of maps that writes down which methods are called.
 #[derive(Default)]

@@ -11,9 +11,8 @@ use std::ptr::NonNull;
 use std::time::{Duration, Instant};
 
 use crate::support::layout;
-use context_allocator::{
-    Allocator, MemorySource, MmapSource, MultipleBinarySearchTreeAllocator, RecordingSource, RunSource,
-};
+use context_allocator::source::{RecordingSource, RunSource};
+use context_allocator::{Allocator, MemorySource, MmapSource, MultipleBinarySearchTreeAllocator};
 
 const CASE: &str = "MISUSE_CASE";
 const LIMIT: Duration = Duration::from_secs(30);

@@ -9,10 +9,11 @@ use crate::support::forking::{in_a_child, signal_in_a_child};
 use crate::support::mapped::{Region, Source, nodes, options, refusal};
 use crate::support::maps::{Map, policy_at};
 use crate::support::{conformance, layout};
-use context_allocator::{
-    Decommit, MemorySource, MmapOptions, MmapSource, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder,
-    PageLock, SourceError,
+use context_allocator::error::SourceError;
+use context_allocator::source::{
+    Decommit, MmapOptions, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder, PageLock,
 };
+use context_allocator::{MemorySource, MmapSource};
 
 const MIB: usize = 1 << 20;
 const NODE_0: NodeSet = NodeSet::of(&[0]);

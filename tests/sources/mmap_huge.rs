@@ -4,9 +4,9 @@ use crate::support::conformance;
 use crate::support::forking::signal_in_a_child;
 use crate::support::mapped::{Region, options, refusal};
 use crate::support::maps::{Map, Pool};
-use context_allocator::{
-    Decommit, MmapSource, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder, PageLock, SourceError,
-};
+use context_allocator::MmapSource;
+use context_allocator::error::SourceError;
+use context_allocator::source::{Decommit, NodeSet, NumaPolicy, OnFork, PageKind, PageLadder, PageLock};
 
 const MIB: usize = 1 << 20;
 const NODE_0: NodeSet = NodeSet::of(&[0]);

@@ -8,9 +8,12 @@ use std::time::Duration;
 use crate::support::forking::in_a_child;
 use crate::support::pools::{Checked, Run, alone, purgers, resident, until, use_slices};
 use crate::support::{conformance, layout};
+use context_allocator::error::SourceError;
+use context_allocator::size::BlockSize;
 use context_allocator::size::{U65536, U131072, U524288, U4194304};
 use context_allocator::source::SLICE;
-use context_allocator::{BlockSize, MemorySource, MmapSource, Purge, RunSource, SourceError};
+use context_allocator::source::{Purge, RunSource};
+use context_allocator::{MemorySource, MmapSource};
 
 const MIB: usize = 1 << 20;
 

@@ -11,10 +11,11 @@ use crate::support::CheckingSource;
 use crate::support::forking::in_a_child;
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, layout};
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::error::SourceError;
 use context_allocator::size::{U65536, U1048576};
-use context_allocator::{
-    ArenaSource, FileSource, MemfdSource, MemorySource, SizeClassAllocator, SourceError,
-};
+use context_allocator::source::{FileSource, MemfdSource};
+use context_allocator::{ArenaSource, MemorySource};
 
 fn memory() -> MemfdSource {
     MemfdSource::new(c"tests").expect("a file in memory")

@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::support::forking::{in_a_child, signal_in_a_child};
 use crate::support::layout;
-use context_allocator::{
-    Allocator, FileSource, MemfdSource, MemorySource, MmapAllocator, MultipleBinarySearchTreeAllocator,
-    SourceError,
-};
+use context_allocator::error::SourceError;
+use context_allocator::source::{FileSource, MemfdSource};
+use context_allocator::{Allocator, MemorySource, MmapAllocator, MultipleBinarySearchTreeAllocator};
 
 const MIB: usize = 1 << 20;
 

@@ -7,12 +7,17 @@ use std::thread;
 
 use crate::support::CheckingSource;
 use crate::support::{conformance, layout};
+use context_allocator::adapt::AllocatorSource;
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::error::SourceError;
 use context_allocator::size::{U2048, U4096, U8192, U65536, U131072};
+use context_allocator::source::{
+    CachingSource, CountingSource as Counting, FallbackSource, InlineRegion, LimitSource, OwnsRegions,
+    RegionSource,
+};
 use context_allocator::testing::RefusingSource;
 use context_allocator::{
-    AllocError, Allocator, AllocatorSource, ArenaSource, BumpAllocator, CachingSource,
-    CountingSource as Counting, FallbackSource, InlineRegion, LimitSource, Locked, MemorySource, MmapSource,
-    OwnsRegions, RegionSource, SizeClassAllocator, SourceError,
+    AllocError, Allocator, ArenaSource, BumpAllocator, Locked, MemorySource, MmapSource,
 };
 use typenum::{U0, U2};
 

@@ -7,12 +7,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::support::layout;
+use context_allocator::alloc::{LocalAllocator, Sharded};
+use context_allocator::error::SourceError;
 use context_allocator::size::{U32, U4096};
+use context_allocator::source::{
+    CachingSource, CountingSource, FallbackSource, LimitSource, Obtained, PooledSource, RecordingSource,
+    RegionSource,
+};
+use context_allocator::switch::NoTier;
 use context_allocator::testing::RefusingSource;
 use context_allocator::{
-    Allocator, ArenaSource, Builder, BumpAllocator, CachingSource, CountingSource, FallbackSource,
-    LimitSource, LocalAllocator, MemorySource, MmapSource, MultipleBinarySearchTreeAllocator, NoTier,
-    NonZeroLayout, Obtained, PooledSource, RecordingSource, RegionSource, Sharded, SourceError, Tiers,
+    Allocator, ArenaSource, Builder, BumpAllocator, MemorySource, MmapSource,
+    MultipleBinarySearchTreeAllocator, NonZeroLayout, Tiers,
 };
 use typenum::U1;
 
@@ -39,7 +45,10 @@ where
     let mut inside = 0;
     while allocator.source().second().counts().obtained == 0 {
         let block = allocator.allocate(asked).expect("memory");
-        inside += usize::from(context_allocator::OwnsRegions::owns(allocator.source().first(), block.cast()));
+        inside += usize::from(context_allocator::source::OwnsRegions::owns(
+            allocator.source().first(),
+            block.cast(),
+        ));
     }
     assert!(inside * 1000 >= len - len / 4, "{inside} blocks of 800 bytes lie in {len} bytes");
 }

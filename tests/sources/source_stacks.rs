@@ -9,13 +9,17 @@ use crate::support::CheckingSource;
 use crate::support::ledger::Ledger;
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, layout};
+use context_allocator::adapt::{AllocatorSource, GlobalAllocToAllocatorAdaptor};
+use context_allocator::alloc::{Lifetime, SizeClassAllocator};
+use context_allocator::error::SourceError;
 use context_allocator::size::{U512, U4096};
+use context_allocator::source::{
+    CachingSource, CountingSource as Counting, FallbackSource, InlineRegion, LimitSource, RegionSource,
+};
 use context_allocator::testing::RefusingSource;
 use context_allocator::{
-    Allocator, AllocatorSource, BitSetAllocator, BumpAllocator, CachingSource, ContextAllocator,
-    CountingSource as Counting, FallbackSource, GlobalAllocToAllocatorAdaptor, InlineRegion, Lifetime,
-    LimitSource, MemorySource, MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource,
-    SizeClassAllocator, SourceError,
+    Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, MemorySource,
+    MultipleBinarySearchTreeAllocator, NonZeroLayout,
 };
 
 /// What regions are long: a multiple of this, so that most ends are at odd addresses.

@@ -10,11 +10,12 @@ use std::thread;
 use crate::support::CheckingSource;
 use crate::support::pattern::{Pattern, bytes};
 use crate::support::{conformance, layout};
+use context_allocator::error::SourceError;
+use context_allocator::size::BlockSize;
 use context_allocator::size::{U8, U64, U512, U4096, U8192, U65536, U262144, U1048576, U2097152};
+use context_allocator::source::RegionSource;
 use context_allocator::testing::RefusingSource;
-use context_allocator::{
-    ArenaSource, BlockSize, MemorySource, MmapSource, NonZeroLayout, RegionSource, SourceError,
-};
+use context_allocator::{ArenaSource, MemorySource, MmapSource, NonZeroLayout};
 
 /// A source over `len` bytes that nobody else will use, `skew` bytes beyond a multiple of 64.
 fn region(len: usize, skew: usize) -> RegionSource<'static> {

@@ -2,7 +2,9 @@
 
 use std::ptr::NonNull;
 
-use context_allocator::{MapReport, MemorySource, MmapOptions, MmapSource, NonZeroLayout, SourceError};
+use context_allocator::error::SourceError;
+use context_allocator::source::{MapReport, MmapOptions};
+use context_allocator::{MemorySource, MmapSource, NonZeroLayout};
 
 use super::layout;
 

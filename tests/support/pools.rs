@@ -9,10 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use context_allocator::error::SourceError;
+use context_allocator::size::BlockSize;
 use context_allocator::source::SLICE;
-use context_allocator::{
-    BlockSize, Decommit, MemorySource, MmapSource, NonZeroLayout, Obtained, Remapped, RunSource, SourceError,
-};
+use context_allocator::source::{Decommit, Obtained, Remapped, RunSource};
+use context_allocator::{MemorySource, MmapSource, NonZeroLayout};
 
 use super::layout;
 use super::pattern::bytes;

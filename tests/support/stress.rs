@@ -13,9 +13,10 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use context_allocator::LocalAllocator;
+use context_allocator::alloc::LocalAllocator;
 use context_allocator::switch::TierSet;
-use context_allocator::{Declaration, Heap, Statistics, SwitchableAllocator};
+use context_allocator::switch::{Declaration, Statistics};
+use context_allocator::{Heap, SwitchableAllocator};
 
 use super::CheckingSource;
 use super::pattern::{Pattern, bytes};

@@ -12,12 +12,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::support::CheckingSource;
 use crate::support::layout;
 use crate::support::ledger::{Held, Ledger, Way};
-use context_allocator::LocalAllocator;
+use context_allocator::alloc::LocalAllocator;
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::error::SourceError;
 use context_allocator::size::{U16384, U65536};
 use context_allocator::switch::TierSet;
+use context_allocator::switch::{Declaration, Policy};
 use context_allocator::{
-    ArenaSource, Builder, BumpAllocator, Declaration, MemorySource, MmapSource, NonZeroLayout, Policy,
-    SizeClassAllocator, SlabAllocator, SourceError, SwitchableAllocator, Tiers,
+    ArenaSource, Builder, BumpAllocator, MemorySource, MmapSource, NonZeroLayout, SlabAllocator,
+    SwitchableAllocator, Tiers,
 };
 
 /// Memory maps, of which the requests from `FIRST` on and before `BEHIND` are refused.

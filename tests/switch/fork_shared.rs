@@ -6,11 +6,10 @@ use std::alloc::System;
 
 use crate::support::forking::in_a_child;
 use crate::support::layout;
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::SizeClassAllocator;
 use context_allocator::size::{U65536, U262144, U1048576, U4194304};
-use context_allocator::{
-    Allocator, AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource, SizeClassAllocator,
-    Tiers,
-};
+use context_allocator::{Allocator, ArenaSource, Builder, BumpAllocator, Locked, MmapSource, Tiers};
 
 type Chunks = ArenaSource<MmapSource, U4194304, U4194304>;
 type CoroutineTier = BumpAllocator<ArenaSource<&'static Chunks, U65536, U1048576>>;

@@ -8,11 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Way};
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::error::SourceError;
 use context_allocator::size::U65536;
 use context_allocator::source::SLICE;
+use context_allocator::source::{Decommit, Purge, Remapped, RunSource};
+use context_allocator::switch::Policy;
 use context_allocator::{
-    ArenaSource, Builder, BumpAllocator, Decommit, Heap, MemorySource, MmapSource, NonZeroLayout, Policy,
-    Purge, Remapped, RunSource, SizeClassAllocator, SourceError, Tiers,
+    ArenaSource, Builder, BumpAllocator, Heap, MemorySource, MmapSource, NonZeroLayout, Tiers,
 };
 
 /// A pool of which all is the tests'.

@@ -4,10 +4,9 @@ use std::thread;
 
 use crate::support::layout;
 use crate::support::ledger::{Held, Ledger, Way};
-use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, LocalAllocator, Locked, MmapSource,
-    SizeClassAllocator, Tiers,
-};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::{LocalAllocator, SizeClassAllocator};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, Locked, MmapSource, Tiers};
 
 type CoroutineTier = BumpAllocator<ArenaSource<MmapSource>>;
 type ThreadTier = SizeClassAllocator<ArenaSource<MmapSource>>;

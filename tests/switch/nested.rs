@@ -5,10 +5,12 @@ use std::sync::Mutex;
 
 use crate::support::layout;
 use crate::support::ledger::{Held, Ledger, Way};
+use context_allocator::adapt::AllocatorAdaptor;
 use context_allocator::size::U16384;
+use context_allocator::source::PooledSource;
+use context_allocator::switch::NoTier;
 use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, PooledSource, SlabAllocator,
-    SwitchableAllocator, Tiers,
+    ArenaSource, Builder, BumpAllocator, MmapSource, SlabAllocator, SwitchableAllocator, Tiers,
 };
 
 context_allocator::switchable_allocator!(static INNER);

@@ -10,10 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Way};
-use context_allocator::{
-    ArenaSource, Builder, BumpAllocator, CountingPolicy, MmapSource, Orphan, OrphanAction, Policy,
-    SizeClassAllocator, Tiers,
-};
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::switch::{CountingPolicy, Orphan, OrphanAction, Policy};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, Tiers};
 
 macro_rules! policy {
     ($name:ident, $accounting:expr, $orphaned:expr) => {

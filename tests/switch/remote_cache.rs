@@ -6,9 +6,10 @@ use std::thread;
 
 use crate::support::layout;
 use crate::support::ledger::Ledger;
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::switch::Declaration;
 use context_allocator::{
-    ArenaSource, Builder, BumpAllocator, Declaration, MmapSource, SizeClassAllocator, SlabAllocator,
-    SwitchableAllocator, Tiers,
+    ArenaSource, Builder, BumpAllocator, MmapSource, SlabAllocator, SwitchableAllocator, Tiers,
 };
 
 type Contexts = BumpAllocator<ArenaSource<MmapSource>>;

@@ -12,9 +12,9 @@ use crate::support::layout;
 use crate::support::ledger::{Held, Ledger, Way};
 use crate::support::model::{self, Profile};
 use context_allocator::size::{U4096, U65536, U1048576};
+use context_allocator::switch::{CountingPolicy, Declaration};
 use context_allocator::{
-    ArenaSource, Builder, BumpAllocator, CountingPolicy, Declaration, MmapSource, SlabAllocator,
-    SwitchableAllocator, Tiers,
+    ArenaSource, Builder, BumpAllocator, MmapSource, SlabAllocator, SwitchableAllocator, Tiers,
 };
 
 type Counting = CheckingSource<MmapSource>;

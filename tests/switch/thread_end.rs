@@ -2,9 +2,8 @@
 //! without a heap afterwards.
 
 use context_allocator::Allocator;
-use context_allocator::{
-    MmapSource, NonZeroLayout, Orphan, OrphanAction, Policy, RecommendedTiers, recommended_tiers,
-};
+use context_allocator::switch::{Orphan, OrphanAction, Policy, RecommendedTiers, recommended_tiers};
+use context_allocator::{MmapSource, NonZeroLayout};
 
 const LAYOUT: NonZeroLayout = NonZeroLayout::of::<u64>().unwrap();
 

@@ -2,7 +2,8 @@
 
 // says: cannot be shared between threads safely
 
-use context_allocator::{AllocatorAdaptor, BumpAllocator, MmapSource};
+use context_allocator::{BumpAllocator, MmapSource};
+use context_allocator::adapt::AllocatorAdaptor;
 
 #[global_allocator]
 static GLOBAL: AllocatorAdaptor<BumpAllocator<MmapSource>> =

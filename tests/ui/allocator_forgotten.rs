@@ -3,7 +3,7 @@
 // says: `std::alloc::System` is not an `Allocator` of context-allocator
 // says: for a `GlobalAlloc` write `GlobalAllocToAllocatorAdaptor::new(&allocator)`, for an allocator of allocator-api2 `AllocToAllocatorAdaptor::new(allocator)`
 
-use context_allocator::AllocatorSource;
+use context_allocator::adapt::AllocatorSource;
 use context_allocator::{Allocator, BumpAllocator};
 use std::alloc::System;
 

@@ -3,7 +3,8 @@
 // says: BitSetAllocator<S, U8> cannot serve a tier, because a block that another thread frees holds a link of 16 bytes: write `BitSetAllocator<S, U16>`, or larger blocks
 
 use context_allocator::size::U8;
-use context_allocator::{ArenaSource, BitSetAllocator, Builder, MmapSource, NoTier, Tiers};
+use context_allocator::{ArenaSource, BitSetAllocator, Builder, MmapSource, Tiers};
+use context_allocator::switch::NoTier;
 use std::alloc::System;
 
 context_allocator::switchable_allocator!(

@@ -3,7 +3,8 @@
 // says: this source cannot stand in a tier, because it may share 64 KiB slices with memory of others: use an ArenaSource by value, whose chunks are at least U65536, or a source of whole regions
 
 use context_allocator::size::U4096;
-use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, Tiers};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, Tiers};
+use context_allocator::switch::NoTier;
 use std::alloc::System;
 
 context_allocator::switchable_allocator!(

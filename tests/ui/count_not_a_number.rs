@@ -2,7 +2,8 @@
 // says: a number of blocks is a `typenum` number from 1 to 4,096, such as `typenum::U100` or `context_allocator::size::U1024`
 
 use context_allocator::size::U64;
-use context_allocator::{FixedBitSetAllocator, MmapSource};
+use context_allocator::MmapSource;
+use context_allocator::alloc::FixedBitSetAllocator;
 
 struct Hundred;
 

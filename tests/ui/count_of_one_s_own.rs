@@ -3,7 +3,7 @@
 // says: the trait `Unsigned` is not implemented for `Mine`
 // says: required by a bound in `BlockCount`
 
-use context_allocator::BlockCount;
+use context_allocator::alloc::BlockCount;
 
 struct Mine;
 

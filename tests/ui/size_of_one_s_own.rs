@@ -1,7 +1,7 @@
 // says: the trait bound `SixtyFour: size::sealed::Sealed` is not satisfied
 // says: `BlockSize` is a "sealed trait"
 
-use context_allocator::BlockSize;
+use context_allocator::size::BlockSize;
 
 struct SixtyFour;
 

@@ -4,7 +4,7 @@
 // says: within `HeapGuard<'_, ALLOC>`, the trait `Send` is not implemented
 // says: Heap<ALLOC>`, the trait `Sync` is not implemented
 
-use context_allocator::HeapGuard;
+use context_allocator::switch::HeapGuard;
 
 context_allocator::switchable_allocator!(static ALLOC);
 

@@ -5,7 +5,8 @@
 use std::cell::Cell;
 use std::ptr::NonNull;
 
-use context_allocator::{Builder, BumpAllocator, MemorySource, MmapSource, NonZeroLayout, SourceError};
+use context_allocator::{Builder, BumpAllocator, MemorySource, MmapSource, NonZeroLayout};
+use context_allocator::error::SourceError;
 
 struct OneThread(MmapSource, Cell<usize>);
 

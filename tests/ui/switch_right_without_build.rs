@@ -1,6 +1,7 @@
 //! The macros build what was not built.
 
-use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, NoTier, Tiers};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, Tiers};
+use context_allocator::switch::NoTier;
 use std::alloc::System;
 
 context_allocator::switchable_allocator!(

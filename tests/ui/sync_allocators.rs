@@ -7,10 +7,8 @@
 // says: within `SlabAllocator<MmapSource>`, the trait `Sync` is not implemented
 // says: within `BitSetAllocator<MmapSource>`, the trait `Sync` is not implemented
 
-use context_allocator::{
-    BitSetAllocator, BumpAllocator, ContextAllocator, MmapSource, MultipleBinarySearchTreeAllocator, SizeClassAllocator,
-    SlabAllocator,
-};
+use context_allocator::{BitSetAllocator, BumpAllocator, ContextAllocator, MmapSource, MultipleBinarySearchTreeAllocator, SlabAllocator};
+use context_allocator::alloc::SizeClassAllocator;
 
 fn share<T: Sync>() {}
 

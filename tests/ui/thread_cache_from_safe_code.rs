@@ -1,10 +1,11 @@
 //! Only a caller who knows that the allocator still exists may reach a thread cache.
 
 // says: call to unsafe function `fill` is unsafe
-// says: call to unsafe function `context_allocator::ThreadCacheFor::flush` is unsafe
+// says: call to unsafe function `context_allocator::alloc::ThreadCacheFor::flush` is unsafe
 // says: call to unsafe function `pop` is unsafe
 
-use context_allocator::{LocalAllocator, MmapSource, NonZeroLayout, SlabAllocator, ThreadCache, ThreadCacheFor};
+use context_allocator::{MmapSource, NonZeroLayout, SlabAllocator};
+use context_allocator::alloc::{LocalAllocator, ThreadCache, ThreadCacheFor};
 
 type Slabs = SlabAllocator<MmapSource>;
 

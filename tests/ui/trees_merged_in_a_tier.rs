@@ -4,7 +4,8 @@
 // says: not a `LocalAllocator`
 
 use context_allocator::size::U8;
-use context_allocator::{LocalAllocator, MergeAdjacent, MmapSource, MultipleBinarySearchTreeAllocator};
+use context_allocator::{MmapSource, MultipleBinarySearchTreeAllocator};
+use context_allocator::alloc::{LocalAllocator, MergeAdjacent};
 
 fn serve<A: LocalAllocator>() {}
 

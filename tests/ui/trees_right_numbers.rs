@@ -1,7 +1,8 @@
 //! Every number of trees from one to as many as the bitmap holds, and the bare name.
 
 use context_allocator::size::U8;
-use context_allocator::{MergeAdjacent, MmapSource, MultipleBinarySearchTreeAllocator};
+use context_allocator::{MmapSource, MultipleBinarySearchTreeAllocator};
+use context_allocator::alloc::MergeAdjacent;
 
 static OF_DEFAULT: std::sync::Mutex<MultipleBinarySearchTreeAllocator<MmapSource>> =
     std::sync::Mutex::new(MultipleBinarySearchTreeAllocator::new(MmapSource::new()));

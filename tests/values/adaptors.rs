@@ -7,10 +7,9 @@ use crate::support::CheckingSource;
 use crate::support::conformance;
 use crate::support::model::{self, Profile};
 use crate::support::pattern::{Pattern, bytes};
-use context_allocator::{
-    Allocator, AllocatorAdaptor, BumpAllocator, GlobalAllocToAllocatorAdaptor, Locked, MmapSource,
-    SizeClassAllocator,
-};
+use context_allocator::adapt::{AllocatorAdaptor, GlobalAllocToAllocatorAdaptor};
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::{Allocator, BumpAllocator, Locked, MmapSource};
 
 fn system() -> GlobalAllocToAllocatorAdaptor<'static, System> {
     GlobalAllocToAllocatorAdaptor::new(&System)
@@ -190,10 +189,9 @@ macro_rules! through_the_trait {
             use super::{conformance, layout, system};
             use crate::support::CheckingSource;
             use crate::support::model::{self, Profile};
-            use context_allocator::{
-                AllocToAllocatorAdaptor, Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout,
-                SizeClassAllocator,
-            };
+            use context_allocator::adapt::AllocToAllocatorAdaptor;
+            use context_allocator::alloc::SizeClassAllocator;
+            use context_allocator::{Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout};
             use std::alloc::Layout;
             use std::hint::black_box;
             use std::os::unix::process::ExitStatusExt;
@@ -202,7 +200,7 @@ macro_rules! through_the_trait {
             use std::ptr::NonNull;
             use $source::alloc::{Allocator as ForeignAllocator, Global as ForeignGlobal};
 
-            type Adaptor<A> = AllocToAllocatorAdaptor<A, context_allocator::$marker>;
+            type Adaptor<A> = AllocToAllocatorAdaptor<A, context_allocator::adapt::$marker>;
 
             fn global() -> Adaptor<ForeignGlobal> {
                 Adaptor::through(ForeignGlobal)

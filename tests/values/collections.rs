@@ -10,10 +10,11 @@ use crate::support::CheckingSource;
 use allocator_api2_02::alloc::{Allocator as ForeignAllocator, Global};
 use allocator_api2_02::boxed::Box;
 use allocator_api2_02::vec::Vec;
+use context_allocator::adapt::{AllocToAllocatorAdaptor, AllocatorAdaptor, GlobalAllocToAllocatorAdaptor};
+use context_allocator::alloc::{Lifetime, Reset, SizeClassAllocator};
 use context_allocator::{
-    AllocToAllocatorAdaptor, Allocator, AllocatorAdaptor, BitSetAllocator, BumpAllocator, ContextAllocator,
-    GlobalAllocToAllocatorAdaptor, Lifetime, Locked, MmapAllocator, MmapSource,
-    MultipleBinarySearchTreeAllocator, Reset, SizeClassAllocator, collections,
+    Allocator, BitSetAllocator, BumpAllocator, ContextAllocator, Locked, MmapAllocator, MmapSource,
+    MultipleBinarySearchTreeAllocator, collections,
 };
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 
@@ -185,7 +186,7 @@ fn a_vector_alone_grows_in_place() {
 #[test]
 fn a_collection_survives_a_refusal() {
     let mut memory = [std::mem::MaybeUninit::uninit(); 4096];
-    let bump = BumpAllocator::new(context_allocator::RegionSource::new(&mut memory));
+    let bump = BumpAllocator::new(context_allocator::source::RegionSource::new(&mut memory));
     let mut numbers: Vec<u64, _> = Vec::new_in(&bump);
     let mut reached = 0;
     while numbers.try_reserve(1).is_ok() {

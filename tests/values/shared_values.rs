@@ -8,12 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::thread;
 
+use context_allocator::adapt::GlobalAllocToAllocatorAdaptor;
+use context_allocator::alloc::SizeClassAllocator;
 use context_allocator::collections::{Arc, Rc, RcWeak, Vec};
+use context_allocator::error::SourceError;
 use context_allocator::testing::RefusingSource;
-use context_allocator::{
-    AllocError, Allocator, BumpAllocator, GlobalAllocToAllocatorAdaptor, Locked, MmapSource, NonZeroLayout,
-    SizeClassAllocator, SourceError,
-};
+use context_allocator::{AllocError, Allocator, BumpAllocator, Locked, MmapSource, NonZeroLayout};
 use std::alloc::System;
 use std::ptr::NonNull;
 

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use context_allocator::alloc::SizeClassAllocator;
 use context_allocator::collections::String;
 use context_allocator::testing::RefusingSource;
-use context_allocator::{Allocator, BumpAllocator, MmapSource, SizeClassAllocator};
+use context_allocator::{Allocator, BumpAllocator, MmapSource};
 
 const CHARACTERS: [char; 8] = ['a', 'ß', '€', '😀', '\u{0}', 'Z', '\u{7ff}', '\u{10ffff}'];
 

@@ -17,10 +17,10 @@ use core::panic::PanicInfo;
 use core::ptr::NonNull;
 
 use context_allocator::size::{U64, U128, U4096, U8192, U16384};
-use context_allocator::{
-    Allocator, AllocatorAdaptor, FixedBitSetAllocator, InlineRegion, Locked,
-    MultipleBinarySearchTreeAllocator, NonZeroLayout,
-};
+use context_allocator::{Allocator, Locked, MultipleBinarySearchTreeAllocator, NonZeroLayout};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::FixedBitSetAllocator;
+use context_allocator::source::InlineRegion;
 use typenum::U8;
 
 static PACKETS: InlineRegion<U8192> = InlineRegion::new();

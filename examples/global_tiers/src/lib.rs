@@ -9,9 +9,9 @@ use std::sync::mpsc;
 use std::thread;
 
 use context_allocator::switch::{PresentTier, TierSet};
-use context_allocator::{
-    ArenaSource, BumpAllocator, Declaration, MmapSource, SizeClassAllocator, SwitchableAllocator, Tiers,
-};
+use context_allocator::{ArenaSource, BumpAllocator, MmapSource, SwitchableAllocator, Tiers};
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::switch::Declaration;
 
 /// The tiers of each program: what differs is the global one.
 pub type With<G> =

@@ -22,7 +22,7 @@ macro_rules! copies {
                 use super::super::{AllocToAllocatorAdaptor, AllocatorAdaptor};
                 use crate::unwind::no_unwind;
 
-                super::foreign_allocator!(Allocator, AllocError, crate::$marker);
+                super::foreign_allocator!(Allocator, AllocError, crate::adapt::$marker);
             }
         )*
     };

@@ -80,7 +80,8 @@ where
 /// # Examples
 /// ```
 /// use context_allocator::size::U256;
-/// use context_allocator::{Allocator, FixedBitSetAllocator, Locked, MmapSource, NonZeroLayout};
+/// use context_allocator::{Allocator, Locked, MmapSource, NonZeroLayout};
+/// use context_allocator::alloc::FixedBitSetAllocator;
 ///
 /// static BUFFERS: Locked<FixedBitSetAllocator<MmapSource, U256, typenum::U100>> =
 ///     Locked::new(FixedBitSetAllocator::new(MmapSource::new()));

@@ -27,7 +27,7 @@ use crate::source::MemorySource;
 /// Regions come from `S` when they are needed: the first is 64 KiB, each later one twice the last
 /// up to 4 MiB, or as large as a block that would not fit; smaller if the source has no more, as
 /// large as its blocks if it has blocks. A source that gives only one region, such as
-/// [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
+/// [`RegionSource`](crate::source::RegionSource), makes an allocator of fixed size.
 ///
 /// # Held memory
 /// Twice what was allocated since the last reset, freed or not, and one region of 64 KiB to 4 MiB,
@@ -43,7 +43,8 @@ use crate::source::MemorySource;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout, Reset};
+/// use context_allocator::{Allocator, BumpAllocator, MmapSource, NonZeroLayout};
+/// use context_allocator::alloc::Reset;
 ///
 /// let mut bump = BumpAllocator::new(MmapSource::new());
 /// let layout = NonZeroLayout::of::<[u64; 4]>().unwrap();

@@ -20,9 +20,12 @@ use crate::source::MemorySource;
 /// let mut bump = BumpAllocator::new(MmapSource::new());
 /// let longest = bump.scope(|mut outer| {
 ///     let words = outer.alloc_iter("the words of a line".split(' '));
-///     let lengths = outer.scope(|inner| inner.alloc_iter(words.iter().map(|word| word.len())).to_vec());
+///     let longest = outer.scope(|inner| {
+///         let lengths = inner.alloc_iter(words.iter().map(|word| word.len()));
+///         lengths.iter().copied().max()
+///     });
 ///     // The inner scope is gone, the words are not.
-///     words.iter().zip(lengths).max_by_key(|(_, len)| *len).map(|(word, _)| word.to_string())
+///     words.iter().find(|word| Some(word.len()) == longest).map(|word| word.to_string())
 /// });
 /// assert_eq!(longest.as_deref(), Some("words"));
 /// ```

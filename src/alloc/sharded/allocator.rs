@@ -67,9 +67,8 @@ fn foreign(block: usize) -> ! {
 /// ```
 /// use std::ptr::NonNull;
 /// use std::sync::atomic::AtomicPtr;
-/// use context_allocator::{
-///     AllocError, Allocator, MmapSource, NonZeroLayout, Sharded, SizeClassAllocator,
-/// };
+/// use context_allocator::{AllocError, Allocator, MmapSource, NonZeroLayout};
+/// use context_allocator::alloc::{Sharded, SizeClassAllocator};
 ///
 /// static SHARED: Sharded<SizeClassAllocator<MmapSource>> =
 ///     Sharded::new(SizeClassAllocator::new(MmapSource::new()));
@@ -87,7 +86,9 @@ fn foreign(block: usize) -> ! {
 ///
 /// As the global allocator, with four shards:
 /// ```
-/// use context_allocator::{Allocator, AllocatorAdaptor, MmapSource, Sharded, SizeClassAllocator};
+/// use context_allocator::{Allocator, MmapSource};
+/// use context_allocator::adapt::AllocatorAdaptor;
+/// use context_allocator::alloc::{Sharded, SizeClassAllocator};
 ///
 /// #[global_allocator]
 /// static ALLOC: AllocatorAdaptor<Sharded<SizeClassAllocator<MmapSource>, typenum::U4>> =

@@ -6,7 +6,8 @@ use generic_array::ArrayLength;
 
 use crate::size::typenum_counts;
 
-/// The number of shards of a [`Sharded`](crate::Sharded): a `typenum` power of two from 1 to 64.
+/// The number of shards of a [`Sharded`](crate::alloc::Sharded): a `typenum` power of two from 1 to
+/// 64.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a number of shards",
     label = "not a number of shards",

@@ -33,7 +33,7 @@ use crate::source::MemorySource;
 /// that is kept if it is at most 1 MiB or half of what is held, or if the source gave far more than
 /// it was asked for; never if it was obtained for a single large block. Regions need no alignment,
 /// and any length will do: a source that gives only one, such as
-/// [`RegionSource`](crate::RegionSource), makes an allocator of fixed size.
+/// [`RegionSource`](crate::source::RegionSource), makes an allocator of fixed size.
 ///
 /// A request beyond an alignment of 16 takes the best block, or one that has room at any address;
 /// failing both, it looks through the free blocks between, 64 of them before a region is obtained
@@ -55,7 +55,7 @@ use crate::source::MemorySource;
 /// counts with its alignment, if that is more than its size and no other block fits beside it.
 ///
 /// `T` is a number from `U1` to `U64`. `M` says what becomes of regions that lie one behind the
-/// other: [`KeepApart`] or [`MergeAdjacent`](crate::MergeAdjacent).
+/// other: [`KeepApart`] or [`MergeAdjacent`](crate::alloc::MergeAdjacent).
 ///
 /// It is for one thread at a time: it can be sent, not shared.
 ///
@@ -83,9 +83,8 @@ use crate::source::MemorySource;
 /// ```
 /// use core::mem::MaybeUninit;
 /// use context_allocator::size::U8;
-/// use context_allocator::{
-///     Allocator, MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource,
-/// };
+/// use context_allocator::{Allocator, MultipleBinarySearchTreeAllocator, NonZeroLayout};
+/// use context_allocator::source::RegionSource;
 ///
 /// let mut bytes = [MaybeUninit::uninit(); 4096];
 /// let source = RegionSource::new(&mut bytes);

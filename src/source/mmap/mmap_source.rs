@@ -141,7 +141,8 @@ impl MmapSource {
     ///
     /// # Examples
     /// ```
-    /// use context_allocator::{MemorySource, MmapSource, NonZeroLayout, NumaPolicy};
+    /// use context_allocator::{MemorySource, MmapSource, NonZeroLayout};
+    /// use context_allocator::source::NumaPolicy;
     ///
     /// let node = MmapSource::current_node()?;
     /// let policy = NumaPolicy::preferred(node).or_default();

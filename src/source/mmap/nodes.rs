@@ -14,7 +14,7 @@ use crate::sys;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::NodeSet;
+/// use context_allocator::source::NodeSet;
 ///
 /// const NEAR: NodeSet = NodeSet::of(&[0, 1]);
 /// assert!(NEAR.contains(1) && !NEAR.contains(2));

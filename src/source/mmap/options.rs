@@ -31,14 +31,15 @@ pub enum PageLock {
 /// time.
 ///
 /// What the kernel cannot do is an error when a region is obtained,
-/// [`SourceError::Unsupported`](crate::SourceError::Unsupported) or the kernel's own error number;
-/// nothing is left out in silence. Where a method's name ends in `_if_possible`, or the policy says
-/// [`or_default`](NumaPolicy::or_default), it is left out, and [`MapReport`](super::MapReport)
-/// tells.
+/// [`SourceError::Unsupported`](crate::error::SourceError::Unsupported) or the kernel's own error
+/// number; nothing is left out in silence. Where a method's name ends in `_if_possible`, or the
+/// policy says [`or_default`](NumaPolicy::or_default), it is left out, and
+/// [`MapReport`](super::MapReport) tells.
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{BumpAllocator, MmapOptions, MmapSource, NodeSet, NumaPolicy, OnFork};
+/// use context_allocator::{BumpAllocator, MmapSource};
+/// use context_allocator::source::{MmapOptions, NodeSet, NumaPolicy, OnFork};
 ///
 /// static NEAR: MmapSource<MmapOptions> = MmapSource::builder()
 ///     .numa(NumaPolicy::bind(NodeSet::of(&[0])).or_default())
@@ -103,9 +104,9 @@ impl MmapOptions {
     /// On which NUMA nodes pages lie; set before the first of them is touched.
     ///
     /// Needs what [`NumaPolicy`]'s table says.
-    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) where the kernel does not know
-    /// the policy or has no NUMA; `EINVAL` where a node does not exist or the process may not use
-    /// it; `EPERM` where a sandbox forbids it.
+    /// [`SourceError::Unsupported`](crate::error::SourceError::Unsupported) where the kernel does
+    /// not know the policy or has no NUMA; `EINVAL` where a node does not exist or the process may
+    /// not use it; `EPERM` where a sandbox forbids it.
     ///
     /// With huge pages of the pool and [`NumaPolicy::bind`] pages are touched when the region is
     /// obtained, because the kernel reserves them without regard to nodes and would kill the
@@ -138,8 +139,8 @@ impl MmapOptions {
     /// Keeps pages from being swapped out.
     ///
     /// `ENOMEM`, `EAGAIN` or `EPERM` beyond what the process may lock (`ulimit -l`);
-    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) for [`PageLock::OnTouch`]
-    /// before Linux 4.4. Pages of the pool are never swapped, locked or not.
+    /// [`SourceError::Unsupported`](crate::error::SourceError::Unsupported) for
+    /// [`PageLock::OnTouch`] before Linux 4.4. Pages of the pool are never swapped, locked or not.
     pub const fn lock(mut self, lock: PageLock) -> Self {
         self.lock = Some((lock, Need::Required));
         self
@@ -179,9 +180,9 @@ impl MmapOptions {
 
     /// Shows regions as `[anon:name]` in `/proc/self/maps`.
     ///
-    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) before Linux 5.17 and in a
-    /// kernel that is configured without (`CONFIG_ANON_VMA_NAME`); `EBADF` for huge pages of the
-    /// pool, which have no names.
+    /// [`SourceError::Unsupported`](crate::error::SourceError::Unsupported) before Linux 5.17 and
+    /// in a kernel that is configured without (`CONFIG_ANON_VMA_NAME`); `EBADF` for huge pages of
+    /// the pool, which have no names.
     ///
     /// # Panics
     /// Where the name is empty, longer than 79 bytes, or has a byte that is not printable ASCII or
@@ -208,8 +209,8 @@ impl MmapOptions {
     /// nor free its blocks: the allocators keep their index in the regions, and at the addresses of
     /// absent ones the child may have mapped something else by then.
     ///
-    /// [`SourceError::Unsupported`](crate::SourceError::Unsupported) for [`OnFork::Zeroed`] before
-    /// Linux 4.14 and on huge pages of the pool.
+    /// [`SourceError::Unsupported`](crate::error::SourceError::Unsupported) for [`OnFork::Zeroed`]
+    /// before Linux 4.14 and on huge pages of the pool.
     pub const fn on_fork(mut self, on_fork: OnFork) -> Self {
         self.on_fork = on_fork;
         self

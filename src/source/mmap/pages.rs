@@ -63,7 +63,8 @@ impl PageKind {
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{MmapSource, NonZeroLayout, PageKind, PageLadder};
+/// use context_allocator::{MmapSource, NonZeroLayout};
+/// use context_allocator::source::{PageKind, PageLadder};
 ///
 /// let source = MmapSource::builder().pages(PageLadder::LADDER).build();
 /// let layout = NonZeroLayout::from_size_align(3 << 20, 8)?;

@@ -67,7 +67,7 @@ pub(super) unsafe fn remap(
 /// that part is zero then.
 ///
 /// # Safety
-/// As [`Decommit::take_out`](crate::Decommit::take_out), for a region without options.
+/// As [`Decommit::take_out`](crate::source::Decommit::take_out), for a region without options.
 pub(super) unsafe fn take_out(
     range: NonNull<[u8]>,
     new: NonZeroLayout,

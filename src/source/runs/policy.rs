@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-/// What a [`RunSource`](crate::RunSource) does with the memory of slices that are free: how
+/// What a [`RunSource`](crate::source::RunSource) does with the memory of slices that are free: how
 /// long it stays for the next user, how much of it, and who sees to that.
 ///
 /// A free slice whose memory stays costs resident memory; one whose memory was given up costs its
@@ -20,7 +20,8 @@ use core::time::Duration;
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use context_allocator::{MmapSource, Purge, RunSource};
+/// use context_allocator::MmapSource;
+/// use context_allocator::source::{Purge, RunSource};
 ///
 /// let purge = Purge::new().delay(Duration::from_secs(5)).keep(8 << 20).by_traffic();
 /// let slices = RunSource::<MmapSource>::with_purge(MmapSource::new(), purge);
@@ -42,7 +43,7 @@ impl Purge {
         Self { delay: 500, keep: 512 * 1024, most: 64 * 1024 * 1024, thread: true }
     }
 
-    /// Memory stays until somebody calls [`purge`](crate::RunSource::purge).
+    /// Memory stays until somebody calls [`purge`](crate::source::RunSource::purge).
     #[must_use]
     pub const fn never() -> Self {
         Self { delay: u64::MAX, keep: usize::MAX, most: usize::MAX, thread: false }

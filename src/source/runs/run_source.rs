@@ -37,7 +37,8 @@ use crate::sync::{Guarded, const_fn};
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{MemorySource, MmapSource, NonZeroLayout, Purge, RunSource};
+/// use context_allocator::{MemorySource, MmapSource, NonZeroLayout};
+/// use context_allocator::source::{Purge, RunSource};
 ///
 /// static SLICES: RunSource = RunSource::for_static(&SLICES, MmapSource::new(), Purge::new());
 ///

@@ -35,7 +35,8 @@ impl<G: GlobalAlloc + Sync> ChosenGlobal for G {}
 /// # Examples
 /// ```
 /// use context_allocator::size::U16384;
-/// use context_allocator::{ArenaSource, BumpAllocator, Builder, MmapSource, NoTier, Tiers};
+/// use context_allocator::{ArenaSource, BumpAllocator, Builder, MmapSource, Tiers};
+/// use context_allocator::switch::NoTier;
 /// use std::alloc::System;
 ///
 /// context_allocator::global_thread_and_coroutine_switchable_allocator!(

@@ -10,7 +10,8 @@ use crate::source::PooledSource as SharedSource;
 ///
 /// # Examples
 /// ```
-/// use context_allocator::{MmapSource, Orphan, OrphanAction, Policy};
+/// use context_allocator::MmapSource;
+/// use context_allocator::switch::{Orphan, OrphanAction, Policy};
 ///
 /// /// Counts blocks and bytes, and does not tolerate what escapes from a heap.
 /// struct Strict;
@@ -72,11 +73,11 @@ pub enum OrphanAction {
 }
 
 /// Nothing is counted by tier, orphans are retained, large objects lie in the process's pool of
-/// slices, [`PooledSource`](crate::PooledSource).
+/// slices, [`PooledSource`](crate::source::PooledSource).
 ///
 /// What they leave serves the next ones and the slabs of threads, or is given up after half a
-/// second. A program that wants another [`Purge`](crate::Purge) declares a policy with a pool of
-/// its own.
+/// second. A program that wants another [`Purge`](crate::source::Purge) declares a policy with a
+/// pool of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct DefaultPolicy;
 

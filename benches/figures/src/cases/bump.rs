@@ -53,7 +53,7 @@ impl Bump for BumpAllocator<MmapSource> {
 
     #[inline]
     fn reset(&mut self) {
-        context_allocator::Reset::reset(self);
+        context_allocator::alloc::Reset::reset(self);
     }
 }
 
@@ -198,9 +198,9 @@ pub trait Lend<'a> {
 }
 
 impl<'a> Lend<'a> for &'a BumpAllocator<MmapSource> {
-    type Lent = context_allocator::AllocatorAdaptor<Self>;
+    type Lent = context_allocator::adapt::AllocatorAdaptor<Self>;
     fn lend(self) -> Self::Lent {
-        context_allocator::AllocatorAdaptor::new(self)
+        context_allocator::adapt::AllocatorAdaptor::new(self)
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::ptr::NonNull;
 
-use context_allocator::{Allocator, ArenaSource, MmapSource, NonZeroLayout, SizeClassAllocator, size};
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::{Allocator, ArenaSource, MmapSource, NonZeroLayout, size};
 
 use super::{Case, Role};
 use crate::block::{check, layout, mark};

@@ -4,7 +4,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 
-use context_allocator::{AllocatorAdaptor, MmapAllocator, MmapOptions, MmapSource, PageKind, PageLadder};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::source::{MmapOptions, PageKind, PageLadder};
+use context_allocator::{MmapAllocator, MmapSource};
 
 use super::{Case, Role, Tier};
 use crate::block::layout_of;

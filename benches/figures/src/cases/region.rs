@@ -3,9 +3,10 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use context_allocator::LocalAllocator;
+use context_allocator::alloc::LocalAllocator;
+use context_allocator::switch::Declaration;
 use context_allocator::switch::TierSet;
-use context_allocator::{BumpAllocator, Declaration, Heap, MmapSource, SwitchableAllocator};
+use context_allocator::{BumpAllocator, Heap, MmapSource, SwitchableAllocator};
 
 use super::bump::Bump;
 use super::{Case, Role, Tier};

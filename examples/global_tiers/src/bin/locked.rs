@@ -1,10 +1,9 @@
 //! One allocator of this library behind a lock in the global tier: no other allocator in the
 //! program.
 
-use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, Locked, MmapSource,
-    MultipleBinarySearchTreeAllocator, SizeClassAllocator,
-};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, Locked, MmapSource, MultipleBinarySearchTreeAllocator};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::SizeClassAllocator;
 use global_tiers::{With, run};
 
 type Global = AllocatorAdaptor<Locked<MultipleBinarySearchTreeAllocator<MmapSource>>>;

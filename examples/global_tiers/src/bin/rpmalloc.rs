@@ -14,7 +14,8 @@ use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, SizeClassAllocator};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource};
+use context_allocator::alloc::SizeClassAllocator;
 use global_tiers::{With, run};
 
 unsafe extern "C" {

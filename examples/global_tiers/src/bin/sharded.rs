@@ -1,9 +1,9 @@
 //! This library's shards in the global tier: no other allocator in the program.
 
-use context_allocator::{
-    AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, MmapSource, PooledSource, Sharded,
-    SizeClassAllocator, SlabAllocator,
-};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, SlabAllocator};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::{Sharded, SizeClassAllocator};
+use context_allocator::source::PooledSource;
 use global_tiers::{With, run};
 
 type Global = AllocatorAdaptor<Sharded<SlabAllocator<PooledSource>>>;

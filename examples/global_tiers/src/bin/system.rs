@@ -1,6 +1,7 @@
 //! The system's allocator in the global tier.
 
-use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource, SizeClassAllocator};
+use context_allocator::{ArenaSource, Builder, BumpAllocator, MmapSource};
+use context_allocator::alloc::SizeClassAllocator;
 use global_tiers::{With, run};
 use std::alloc::System;
 

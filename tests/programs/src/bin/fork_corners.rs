@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed, O
 use std::time::Duration;
 
 use context_allocator::size::U65536;
-use context_allocator::{
-    Allocator, ArenaSource, Builder, BumpAllocator, CountingPolicy, MemorySource, MmapSource, NoTier,
-    NonZeroLayout, Obtained, RecommendedTiers, SourceError, Tiers, recommended_tiers,
-};
+use context_allocator::{Allocator, ArenaSource, Builder, BumpAllocator, MemorySource, MmapSource, NonZeroLayout, Tiers};
+use context_allocator::error::SourceError;
+use context_allocator::source::Obtained;
+use context_allocator::switch::{CountingPolicy, NoTier, RecommendedTiers, recommended_tiers};
 
 context_allocator::switchable_allocator!(static FIRST);
 context_allocator::switchable_allocator!(static SECOND);
@@ -290,7 +290,7 @@ fn namespaces() {
             assert_eq!(std::process::id(), 1);
             allocate_and_free(&COUNTING, 2 << 20, 16);
             std::thread::sleep(Duration::from_millis(1500));
-            let pool = context_allocator::PooledSource::new().usage();
+            let pool = context_allocator::source::PooledSource::new().usage();
             assert!(pool.resident <= 1 << 20, "the pool of the child has no thread: {pool:?}");
             assert_eq!(COUNTING.statistics().thread.blocks_allocated, 30 + 32);
         });

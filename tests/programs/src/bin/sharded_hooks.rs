@@ -5,10 +5,11 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use context_allocator::size::U65536;
-use context_allocator::{
-    Allocator, AllocatorAdaptor, ArenaSource, Builder, BumpAllocator, NoTier, NonZeroLayout, PooledSource,
-    Sharded, SlabAllocator, Tiers,
-};
+use context_allocator::{Allocator, ArenaSource, Builder, BumpAllocator, NonZeroLayout, SlabAllocator, Tiers};
+use context_allocator::adapt::AllocatorAdaptor;
+use context_allocator::alloc::Sharded;
+use context_allocator::source::PooledSource;
+use context_allocator::switch::NoTier;
 
 #[global_allocator]
 static GLOBAL: AllocatorAdaptor<Sharded<SlabAllocator<PooledSource>>> =

@@ -13,7 +13,7 @@ use std::hint::black_box;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use context_allocator::SavedContext;
+use context_allocator::switch::SavedContext;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 

@@ -6,10 +6,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use context_allocator::size::U65536;
-use context_allocator::{
-    Allocator, ArenaSource, Builder, BumpAllocator, MultipleBinarySearchTreeAllocator, NonZeroLayout,
-    PooledSource, Tiers,
-};
+use context_allocator::{Allocator, ArenaSource, Builder, BumpAllocator, MultipleBinarySearchTreeAllocator, NonZeroLayout, Tiers};
+use context_allocator::source::PooledSource;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 

@@ -3,10 +3,9 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-use context_allocator::{
-    Allocator, BitSetAllocator, MultipleBinarySearchTreeAllocator, NonZeroLayout, RegionSource,
-    SizeClassAllocator,
-};
+use context_allocator::alloc::SizeClassAllocator;
+use context_allocator::source::RegionSource;
+use context_allocator::{Allocator, BitSetAllocator, MultipleBinarySearchTreeAllocator, NonZeroLayout};
 
 use super::efficiency::{self, Share};
 use super::{Case, Direct, Role, of_any_size, of_blocks, of_little};
