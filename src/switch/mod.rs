@@ -4,7 +4,8 @@
 //! ```text
 //!   macros, declare/            how it is declared: builder, tiers, policy
 //!   owner                       what users ask
-//!   heap, heap_allocator, scope what users hold
+//!   heap, heap_allocator,       what users hold
+//!   scope, future
 //!   global_alloc, statistics    what users call
 //!   allocate, free, resize      a block's life; fast path first, its slow path beneath
 //!   heaps, threads, count       the lives of heaps, and what is counted
@@ -32,6 +33,7 @@ mod current;
 mod declare;
 pub(crate) mod fork;
 mod free;
+mod future;
 mod global_alloc;
 mod heap;
 mod heap_allocator;
@@ -61,6 +63,7 @@ pub use declare::{
 };
 #[doc(hidden)]
 pub use fork::register_fork_handlers;
+pub use future::{FutureExt, InHeap};
 pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
 pub use owner::{HeapId, Owner};
 pub use scope::SavedContext;

@@ -5,6 +5,7 @@
 
 mod faults;
 mod fork_shared;
+mod future;
 mod heap_allocator;
 mod large;
 mod locked;
