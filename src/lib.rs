@@ -79,6 +79,15 @@ pub use switch::{Builder, HasCoroutineTier, Heap, SwitchableAllocator, Tiers};
     compile_error!("the feature `std` of context-allocator needs Linux; on other systems, and without one, write `default-features = false`");
 }}
 
+/// The pages of docs/ whose programs are tests.
+#[cfg(all(doctest, feature = "collections", feature = "testing"))]
+mod pages {
+    #[doc = include_str!("../docs/choosing.md")]
+    struct Choosing;
+    #[doc = include_str!("../docs/extending.md")]
+    struct Extending;
+}
+
 // Here, since the crate cannot name exported macros by path that another macro's expansion
 // declares.
 #[cfg(all(feature = "std", target_os = "linux"))]

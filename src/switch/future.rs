@@ -9,9 +9,9 @@ use super::heap::Heap;
 
 /// Adds [`in_heap`](Self::in_heap) to every future.
 pub trait FutureExt: Future + Sized {
-    /// Returns a future that runs this one in `heap`: each poll enters the heap and leaves it at its
-    /// end, even if the poll panics. So the future may be polled by any executor and move between
-    /// threads, and other tasks do not allocate from its heap.
+    /// Returns a future that runs this one in `heap`: each poll enters the heap and leaves it at
+    /// its end, even if the poll panics. So the future may be polled by any executor and move
+    /// between threads, and other tasks do not allocate from its heap.
     ///
     /// The future is dropped in the heap, and the heap's handle with it. The output is made in the
     /// heap: what it owns keeps memory of the heap until it is dropped.

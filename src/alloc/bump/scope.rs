@@ -3,6 +3,7 @@
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
+use core::ptr::NonNull;
 
 use super::{BumpAllocator, Checkpoint};
 use crate::source::MemorySource;
@@ -40,11 +41,18 @@ use crate::source::MemorySource;
 ///     *escaped += 1;
 /// });
 /// ```
-pub struct Scope<'a, S: MemorySource> {
-    bump: &'a BumpAllocator<S>,
+///
+/// `'scope` is the scope itself, and `'env` what is around it: values in the scope may borrow from
+/// there, as in [`std::thread::scope`](https://doc.rust-lang.org/std/thread/fn.scope.html).
+pub struct Scope<'scope, 'env: 'scope, S: MemorySource> {
+    /// Borrowed for `'scope`. As a reference it would tell the compiler that `S` outlives the
+    /// scope, which it then asks of what the values borrow too.
+    bump: NonNull<BumpAllocator<S>>,
     /// Invariant, so that the references from one scope are not taken for those of another.
-    life: PhantomData<fn(&'a ()) -> &'a ()>,
+    life: PhantomData<(Invariant<'scope>, Invariant<'env>)>,
 }
+
+type Invariant<'a> = fn(&'a ()) -> &'a ();
 
 impl<S: MemorySource> BumpAllocator<S> {
     /// Runs `f` in a scope; at its end, even if `f` panics, frees what was allocated meanwhile.
@@ -61,21 +69,24 @@ impl<S: MemorySource> BumpAllocator<S> {
     /// let second = bump.scope(|bump| bump.allocate(layout).map(|block| block.addr()));
     /// assert_eq!(first, second);
     /// ```
-    pub fn scope<R>(&mut self, f: impl for<'a> FnOnce(Scope<'a, S>) -> R) -> R {
+    pub fn scope<'env, R>(&'env mut self, f: impl for<'scope> FnOnce(Scope<'scope, 'env, S>) -> R) -> R {
         run(self, f)
     }
 }
 
-impl<S: MemorySource> Scope<'_, S> {
+impl<S: MemorySource> Scope<'_, '_, S> {
     /// Runs `f` in an inner scope, as [`BumpAllocator::scope`].
-    pub fn scope<R>(&mut self, f: impl for<'b> FnOnce(Scope<'b, S>) -> R) -> R {
-        run(self.bump, f)
+    pub fn scope<'env, R>(&'env mut self, f: impl for<'scope> FnOnce(Scope<'scope, 'env, S>) -> R) -> R {
+        run(&**self, f)
     }
 }
 
 /// Runs `f` in a new scope of `bump`, which the caller has borrowed for itself: directly, or as the
 /// innermost scope.
-fn run<S: MemorySource, R>(bump: &BumpAllocator<S>, f: impl for<'b> FnOnce(Scope<'b, S>) -> R) -> R {
+fn run<'env, S: MemorySource, R>(
+    bump: &'env BumpAllocator<S>,
+    f: impl for<'scope> FnOnce(Scope<'scope, 'env, S>) -> R,
+) -> R {
     struct Rewind<'a, S: MemorySource>(&'a BumpAllocator<S>, Checkpoint);
     impl<S: MemorySource> Drop for Rewind<'_, S> {
         fn drop(&mut self) {
@@ -90,19 +101,20 @@ fn run<S: MemorySource, R>(bump: &BumpAllocator<S>, f: impl for<'b> FnOnce(Scope
         }
     }
     let rewind = Rewind(bump, bump.checkpoint());
-    f(Scope { bump: rewind.0, life: PhantomData })
+    f(Scope { bump: NonNull::from(rewind.0), life: PhantomData })
 }
 
 /// The allocator, for collections; they borrow the scope.
-impl<S: MemorySource> Deref for Scope<'_, S> {
+impl<S: MemorySource> Deref for Scope<'_, '_, S> {
     type Target = BumpAllocator<S>;
 
     fn deref(&self) -> &BumpAllocator<S> {
-        self.bump
+        // SAFETY: `run` has borrowed the allocator until the scope's end.
+        unsafe { self.bump.as_ref() }
     }
 }
 
-impl<S: MemorySource> fmt::Debug for Scope<'_, S> {
+impl<S: MemorySource> fmt::Debug for Scope<'_, '_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope").finish_non_exhaustive()
     }

@@ -248,6 +248,6 @@ impl<S: MemorySource> BumpAllocator<S> {
     value_methods!(, |self| self);
 }
 
-impl<'a, S: MemorySource> Scope<'a, S> {
-    value_methods!('a, |self| self);
+impl<'scope, S: MemorySource> Scope<'scope, '_, S> {
+    value_methods!('scope, |self| self);
 }
