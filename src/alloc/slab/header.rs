@@ -124,7 +124,7 @@ const LINE: usize = 64;
 const _: () = assert!(HEADER == 2 * LINE);
 // Where pointers are shorter, so are processors' caches, and what a free touches begins within a
 // line.
-const _: () = assert!(size_of::<usize>() < 8 || core::mem::offset_of!(Slab, free) == LINE);
+const _: () = assert!(size_of::<usize>() < 8 || memoffset::offset_of!(Slab, free) == LINE);
 /// Slabs of at least this many bytes have colours.
 const COLOURED: usize = 64 * 1024;
 const COLOURS: usize = 16;
@@ -395,7 +395,7 @@ const fn small(number: usize) -> u32 {
 /// # Safety
 /// A header can be written at `at`.
 unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
-    let skip = core::mem::offset_of!(Slab, queue_links);
+    let skip = memoffset::offset_of!(Slab, queue_links);
     let from = core::ptr::from_ref(slab).cast::<u8>();
     // SAFETY: Both have as many bytes, and the new one is a local variable of the caller, apart
     // from the slab.
