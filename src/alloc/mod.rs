@@ -39,7 +39,9 @@ pub(crate) use resize::{grow_or_move, in_place_or_elsewhere, relocate, relocate_
 pub use sharded::{ShardCount, Sharded};
 pub use size_class::SizeClassAllocator;
 pub use slab::SlabAllocator;
-pub use thread_cache::{NoThreadCache, Pushed, ThreadCache, ThreadCacheFor};
+pub use thread_cache::NoThreadCache;
+#[doc(hidden)]
+pub use thread_cache::{Pushed, ThreadCache, ThreadCacheFor};
 pub use tree::{
     AdjoiningSource, KeepApart, MergeAdjacent, Merging, MultipleBinarySearchTreeAllocator, TreeCount,
 };

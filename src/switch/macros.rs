@@ -7,7 +7,9 @@
 /// `#[global_allocator]`.
 ///
 /// The short form installs the [recommended tiers](crate::switch::RecommendedTiers): bump heaps for
-/// contexts, slabs for threads, the system's allocator behind them. The full form takes
+/// contexts, slabs for threads, the system's allocator behind them. `static ALLOC from POOL:
+/// RunSource` installs them over a pool of your own, a static that is named once
+/// ([`TiersFrom`](crate::switch::TiersFrom)). The full form takes
 /// the type and the value that the [`Builder`](crate::Builder) gives. Documentation and visibility
 /// are passed on, and so are attributes: `#[cfg(..)]` to all that is declared, others to the
 /// static. A type of the same name as the static is declared too, so that types can name the
@@ -27,10 +29,29 @@
 /// let heap = ALLOC.heap().expect("memory for a heap");
 /// assert_eq!(handle("GET / HTTP/1.1", &heap), 3);
 /// ```
+///
+/// Over a pool that gives free memory back at once:
+/// ```
+/// use context_allocator::MmapSource;
+/// use context_allocator::source::{Purge, RunSource};
+///
+/// static POOL: RunSource = RunSource::for_static(&POOL, MmapSource::new(), Purge::at_once());
+///
+/// context_allocator::global_thread_and_coroutine_switchable_allocator!(
+///     static ALLOC from POOL: RunSource
+/// );
+///
+/// let heap = ALLOC.heap().expect("memory for a heap");
+/// let large = heap.enter(|| vec![1_u8; 1 << 20]);
+/// assert!(POOL.usage().obtained - POOL.usage().unused > large.len());
+/// ```
 #[macro_export]
 macro_rules! global_thread_and_coroutine_switchable_allocator {
     ($(#[$($meta:tt)*])* $vis:vis static $name:ident $(;)?) => {
         $crate::switchable_allocator!($(#[$($meta)*])* #[global_allocator] $vis static $name);
+    };
+    ($(#[$($meta:tt)*])* $vis:vis static $name:ident from $pool:ident: $source:ty $(;)?) => {
+        $crate::switchable_allocator!($(#[$($meta)*])* #[global_allocator] $vis static $name from $pool: $source);
     };
     ($(#[$($meta:tt)*])* $vis:vis static $name:ident: $tiers:ty = $value:expr $(;)?) => {
         $crate::switchable_allocator!($(#[$($meta)*])* #[global_allocator] $vis static $name: $tiers = $value);
@@ -64,6 +85,27 @@ macro_rules! switchable_allocator {
         $crate::switchable_allocator!(
             $(#[$($meta)*])* $vis static $name: $crate::switch::RecommendedTiers = $crate::switch::RECOMMENDED_TIERS
         );
+    };
+    ($(#[$($meta:tt)*])* $vis:vis static $name:ident from $pool:ident: $source:ty $(;)?) => {
+        $crate::switchable_allocator!(@pool [] [$(#[$($meta)*])*] $name $pool: $source);
+        $crate::switchable_allocator!(
+            $(#[$($meta)*])* $vis static $name: $crate::switch::TiersFrom<$source, $name> =
+                $crate::switch::tiers_from::<$name>()
+        );
+    };
+    // Of the attributes only `#[cfg(..)]` goes to the pool's implementation.
+    (@pool [$($cfg:tt)*] [#[cfg($($when:tt)*)] $($rest:tt)*] $($item:tt)*) => {
+        $crate::switchable_allocator!(@pool [$($cfg)* #[cfg($($when)*)]] [$($rest)*] $($item)*);
+    };
+    (@pool [$($cfg:tt)*] [#[$($other:tt)*] $($rest:tt)*] $($item:tt)*) => {
+        $crate::switchable_allocator!(@pool [$($cfg)*] [$($rest)*] $($item)*);
+    };
+    (@pool [$(#[$cfg:meta])*] [] $name:ident $pool:ident: $source:ty) => {
+        $(#[$cfg])*
+        impl $crate::switch::HasPool for $name {
+            type Pool = $source;
+            const POOL: &'static $source = &$pool;
+        }
     };
     ($(#[$($meta:tt)*])* $vis:vis static $name:ident: $tiers:ty = $value:expr $(;)?) => {
         $crate::switchable_allocator!(@sort [] [] [$(#[$($meta)*])*] $vis static $name: $tiers = $value);

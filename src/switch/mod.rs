@@ -58,8 +58,8 @@ pub use accounting::TierStatistics;
 pub use allocator::ThreadCacheOf;
 pub use allocator::{Declaration, HasCoroutineTier, HasThreadTier, SwitchableAllocator};
 pub use declare::{
-    Builder, ChosenGlobal, CountingPolicy, DefaultPolicy, NoTier, Orphan, OrphanAction, Policy,
-    TierAllocator, TierSet, Tiers, Unchosen,
+    Builder, ChosenGlobal, CountingPolicy, DefaultPolicy, HasPool, NoTier, Orphan, OrphanAction, Policy,
+    PoolPolicy, TierAllocator, TierSet, Tiers, Unchosen,
 };
 #[doc(hidden)]
 pub use fork::register_fork_handlers;
@@ -86,6 +86,30 @@ pub type RecommendedTiers<P = DefaultPolicy> = Tiers<
     std::alloc::System,
     P,
 >;
+
+/// The recommended tiers over a pool of one's own, `&'static P`: what the macros' form
+/// `static ALLOC from POOL: P` installs.
+///
+/// Heaps of contexts take chunks of 1 MiB from the pool, threads their slabs, and large objects lie
+/// in it, so that one limit and one [`Purge`](crate::source::Purge) hold for all of them.
+pub type TiersFrom<P, D> = Tiers<
+    BumpAllocator<ArenaSource<&'static P, U65536, U1048576>>,
+    SlabAllocator<&'static P>,
+    std::alloc::System,
+    PoolPolicy<D>,
+>;
+
+/// The value of [`TiersFrom`].
+#[cfg(not(all(test, loom)))]
+#[must_use]
+pub const fn tiers_from<D: HasPool>() -> TiersFrom<D::Pool, D> {
+    Builder::new()
+        .coroutine_tier(BumpAllocator::new(ArenaSource::new(D::POOL)))
+        .thread_tier(SlabAllocator::new(D::POOL))
+        .global_tier(std::alloc::System)
+        .policy::<PoolPolicy<D>>()
+        .build()
+}
 
 /// The value of [`RecommendedTiers`].
 #[cfg(not(all(test, loom)))]

@@ -170,3 +170,42 @@ fn every_block_and_byte_is_counted() {
     assert_eq!(ALLOC.statistics().coroutine.peak_live_bytes, 0);
     assert_eq!((statistics.heaps_alive, statistics.orphans, statistics.orphans_made), (0, 0, 1));
 }
+
+/// A pool that is named once serves all that the declaration takes from the operating system, but
+/// control blocks and the page map.
+#[test]
+fn a_pool_that_is_named_once() {
+    use context_allocator::source::{OwnsRegions, Purge, RecordingSource, RunSource};
+    use context_allocator::{Allocator, MmapSource};
+    use std::ptr::NonNull;
+
+    type Pool = RunSource<RecordingSource<MmapSource>>;
+    static POOL: Pool =
+        RunSource::for_static(&POOL, RecordingSource::new(MmapSource::new()), Purge::at_once());
+    context_allocator::switchable_allocator!(
+        /// With an attribute for both.
+        #[cfg(all())]
+        static POOLED from POOL: Pool
+    );
+
+    const SIZES: [usize; 5] = [1, 100, 5000, 100_000, 3 << 20];
+    let blocks = |ledger: &mut Ledger<'_>| {
+        for size in SIZES {
+            let address = ledger.allocate(layout(size, 8)).expect("memory");
+            assert!(POOL.source().owns(NonNull::from(&ledger.get(address).bytes()[0])), "{size}");
+        }
+    };
+    std::thread::spawn(move || {
+        let heap = POOLED.heap().expect("memory for a heap");
+        let mut ledger = Ledger::new(&POOLED);
+        blocks(&mut ledger);
+        heap.enter(|| blocks(&mut ledger));
+        ledger.free_all();
+    })
+    .join()
+    .expect("no check failed");
+    let global = POOLED.with_global(|| POOLED.allocate(layout(100, 8))).expect("memory");
+    assert!(!POOL.source().owns(global.cast()), "the global tier is the system's");
+    // SAFETY: Just allocated with this layout, and not used again.
+    unsafe { POOLED.deallocate(global.cast(), layout(100, 8)) };
+}

@@ -5,5 +5,5 @@ mod policy;
 mod tiers;
 
 pub use builder::{Builder, ChosenGlobal, Unchosen};
-pub use policy::{CountingPolicy, DefaultPolicy, Orphan, OrphanAction, Policy};
+pub use policy::{CountingPolicy, DefaultPolicy, HasPool, Orphan, OrphanAction, Policy, PoolPolicy};
 pub use tiers::{NoTier, TierAllocator, TierSet, Tiers};

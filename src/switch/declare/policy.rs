@@ -1,5 +1,7 @@
 //! What is chosen beyond the tiers, at compile time.
 
+use core::marker::PhantomData;
+
 use crate::source::MemorySource;
 #[cfg(all(test, loom))]
 use crate::source::MmapSource as SharedSource;
@@ -84,6 +86,25 @@ pub struct DefaultPolicy;
 impl Policy for DefaultPolicy {
     type Large = SharedSource;
     const LARGE: &'static SharedSource = &SharedSource::new();
+}
+
+/// A declaration over a pool of its own: the macros' form `static ALLOC from POOL: RunSource`
+/// implements it.
+pub trait HasPool: 'static {
+    /// What the pool is.
+    type Pool: MemorySource + Sync + 'static;
+
+    /// The pool.
+    const POOL: &'static Self::Pool;
+}
+
+/// As [`DefaultPolicy`], with large objects from the pool of the declaration `D`.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolPolicy<D>(PhantomData<D>);
+
+impl<D: HasPool> Policy for PoolPolicy<D> {
+    type Large = D::Pool;
+    const LARGE: &'static D::Pool = D::POOL;
 }
 
 /// As [`DefaultPolicy`], and blocks and bytes are counted by tier.
