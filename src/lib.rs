@@ -1,6 +1,27 @@
 // The examples use memory maps: without `std`, rustdoc finds none to run.
 #![cfg(any(feature = "std", not(doctest)))]
-#![doc = include_str!("../README.md")]
+//! A heap of its own for each request, query, task or frame, behind the `Vec`, `String` and
+//! `HashMap` that you use already: a `#[global_allocator]` that switches, per thread and at run
+//! time, between a heap for each context, a lockless heap for each thread, and any other allocator.
+//!
+//! ```
+//! context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+//!
+//! let heap = ALLOC.heap_with_limit(64 << 20)?; // for one request: at most 64 MiB
+//! let words: usize = heap.enter(|| "GET / HTTP/1.1".split(' ').map(String::from).count());
+//! drop(heap); // its memory serves the next heap
+//! # assert_eq!(words, 3);
+//! # Ok::<(), context_allocator::AllocError>(())
+//! ```
+//!
+//! Begin with `SwitchableAllocator` and `Heap`, or with an allocator by itself, such as
+//! [`BumpAllocator`], over a source of memory, such as `MmapSource`. The repository's README says
+//! what it costs; docs/choosing.md has recipes.
+//!
+//! Features: `std` (default): Linux, memory maps, the switchable allocator; `allocator-api2-02`,
+//! `-03`, `-04` and `nightly`: `&allocator` is an `Allocator` of that crate, or of the standard
+//! library; `collections`: `Vec`, maps, `Rc`, `Arc`, `String` in an allocator; `testing`: tests for
+//! allocators and sources of your own.
 #![no_std]
 #![deny(clippy::must_use_candidate, clippy::return_self_not_must_use)]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]
@@ -82,6 +103,8 @@ pub use switch::{Builder, HasCoroutineTier, Heap, SwitchableAllocator, Tiers};
 /// The pages of docs/ whose programs are tests.
 #[cfg(all(doctest, feature = "collections", feature = "testing"))]
 mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
     #[doc = include_str!("../docs/choosing.md")]
     struct Choosing;
     #[doc = include_str!("../docs/extending.md")]

@@ -71,11 +71,10 @@ fn a_users_lock_file_names_what_is_compiled_and_nothing_else() {
 fn elsewhere(name: &str) -> PathBuf {
     let manifest = "[package]\nname = \"context-allocator\"\nedition = \"2024\"\n\n[workspace]\n\n\
         [features]\nstd = [\"dep:libc\"]\ncollections = []\nallocator-api2-02 = []\nallocator-api2-03 = []\nallocator-api2-04 = []\n\
-        nightly = []\n\n[dependencies]\ngeneric-array = { version = \"1\", default-features = false }\n\
+        nightly = []\ntesting = []\n\n[dependencies]\ngeneric-array = { version = \"1\", default-features = false }\n\
         libc = { version = \"0.2\", default-features = false, optional = true }\nmemoffset = \"0.9\"\n\
         typenum = { version = \"1\", default-features = false }\n";
     let copy = folder(name, manifest);
-    fs::copy(this().join("README.md"), copy.join("README.md")).unwrap();
     fs::remove_dir_all(copy.join("src")).unwrap();
     let replaced = copy_tree(&this().join("src"), &copy.join("src"));
     // Which of them they are is decided at the crate's root, and in `sys`.
