@@ -23,7 +23,7 @@ struct Shared {
 impl Shared {
     fn new() -> Self {
         let ground = Arc::new(Ground::new(4, CHUNK, BLOCK));
-        Self { arena: ArenaSource::new(ground.clone()), ground, index: Index::new() }
+        Self { arena: ArenaSource::new_in(ground.clone()), ground, index: Index::new() }
     }
 
     fn layout() -> NonZeroLayout {

@@ -6,9 +6,6 @@ use std::thread;
 use crate::support::ledger::Ledger;
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, layout};
-use allocator_api2_02::boxed::Box as BoxIn;
-use allocator_api2_02::vec::Vec as VecIn;
-use context_allocator::collections::{HashMap, Rc, String as StringIn};
 use context_allocator::switch::Owner;
 use context_allocator::{AllocError, Allocator, Heap};
 
@@ -65,8 +62,11 @@ fn blocks_are_the_heaps_in_every_scope() {
     assert_eq!(one.statistics().live_blocks, 0);
 }
 
+#[cfg(feature = "collections")]
 #[test]
 fn collections_in_a_heap() {
+    use context_allocator::collections::{Box as BoxIn, HashMap, Rc, String as StringIn, Vec as VecIn};
+
     let heap = heap();
     let mut words = HashMap::new_in(&heap);
     for word in "the quick fox and the lazy dog".split(' ') {
