@@ -20,7 +20,7 @@ use context_allocator::{
 use support::CheckingSource;
 use support::forking::{check, words};
 use support::layout;
-use support::ledger::{Held, Ledger};
+use support::ledger::{Held, Ledger, Taking};
 
 type Counting = CheckingSource<MmapSource>;
 

@@ -19,7 +19,7 @@ use crate::layout::NonZeroLayout;
 
 use super::pattern::{Pattern, bytes};
 
-/// A block that a ledger, or somebody who took it out of one, holds.
+/// A block that a ledger holds, or somebody who [took it out](Ledger::take_out) of one.
 #[derive(Debug)]
 pub struct Held {
     start: NonNull<u8>,
@@ -220,19 +220,37 @@ impl<'a, A: Allocator + ?Sized> Ledger<'a, A> {
     }
 
     /// Takes a block out of the ledger, still allocated.
-    pub fn take(&mut self, address: usize) -> Held {
+    ///
+    /// # Safety
+    /// While the block is used, by [`Held::bytes`] or [`Held::verify`] or in another ledger, its
+    /// allocator lives and has not been reset. It is put back or freed at most once, with a ledger
+    /// of the same allocator.
+    pub unsafe fn take_out(&mut self, address: usize) -> Held {
+        self.take(address)
+    }
+
+    /// Takes all blocks out of the ledger, still allocated.
+    ///
+    /// # Safety
+    /// As [`take_out`](Self::take_out), for each of them.
+    pub unsafe fn take_all_out(&mut self) -> Vec<Held> {
+        self.take_all()
+    }
+
+    /// As [`take_out`](Self::take_out), for those who keep its promises.
+    pub(super) fn take(&mut self, address: usize) -> Held {
         let held = self.blocks.remove(&address).expect("the ledger holds the block");
         self.bytes -= held.len;
         held
     }
 
-    /// Takes all blocks out of the ledger, still allocated.
-    pub fn take_all(&mut self) -> Vec<Held> {
+    /// As [`take_all_out`](Self::take_all_out), for those who keep its promises.
+    pub(super) fn take_all(&mut self) -> Vec<Held> {
         self.bytes = 0;
         std::mem::take(&mut self.blocks).into_values().collect()
     }
 
-    /// Puts in a block that was taken out of a ledger of the same allocator.
+    /// Puts in a block that was [taken out](Self::take_out) of a ledger of the same allocator.
     pub fn put(&mut self, held: Held) {
         held.verify();
         self.check_apart(held.address(), held.len);

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::support::CheckingSource;
 use crate::support::layout;
-use crate::support::ledger::{Ledger, Way};
+use crate::support::ledger::{Ledger, Taking, Way};
 use context_allocator::alloc::Reset;
 use context_allocator::source::{LimitSource, RegionSource};
 use context_allocator::{Allocator, BumpAllocator, MmapSource};

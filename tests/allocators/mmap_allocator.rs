@@ -8,7 +8,7 @@ use std::thread;
 
 use crate::support::CheckingSource;
 use crate::support::forking::in_a_child;
-use crate::support::ledger::{Held, Ledger, Way};
+use crate::support::ledger::{Held, Ledger, Taking, Way};
 use crate::support::maps::{Map, Pool, policy_at};
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, fault, layout};

@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::support::CheckingSource;
 use crate::support::conformance;
-use crate::support::ledger::{Held, Ledger, Way};
+use crate::support::ledger::{Held, Ledger, Taking, Way};
 use crate::support::model::{self, Profile};
 use crate::support::{fault, layout};
 use context_allocator::alloc::{LocalAllocator, ShardCount, Sharded, SizeClassAllocator};

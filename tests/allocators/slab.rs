@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::thread;
 
 use crate::support::CheckingSource;
-use crate::support::ledger::{Held, Ledger};
+use crate::support::ledger::{Held, Ledger, Taking};
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, fault, layout};
 use context_allocator::alloc::{LocalAllocator, Reset};

@@ -5,6 +5,7 @@
 //!   forking       a process that forks while its threads allocate
 //!   stress        threads that work in all tiers of the switchable allocator
 //!      |
+//!   ledger        the library's ledger, from which tests take blocks out
 //!   mapped        regions of memory maps with options
 //!   maps          what the kernel says of memory maps
 //!   pools         pools of slices, over memory maps that check and refuse
@@ -15,15 +16,14 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses its own part of this")]
 
 pub mod forking;
+pub mod ledger;
 pub mod mapped;
 pub mod maps;
 pub mod misuse;
 pub mod pools;
 pub mod stress;
 
-pub use context_allocator::testing::{
-    CheckingSource, conformance, fault, held, layout, ledger, model, pattern,
-};
+pub use context_allocator::testing::{CheckingSource, conformance, fault, held, layout, model, pattern};
 
 /// The path of a test within its program, by which the program runs it alone: `module` is the
 /// test's `module_path!()`.

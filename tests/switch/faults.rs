@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::support::CheckingSource;
 use crate::support::layout;
-use crate::support::ledger::{Held, Ledger, Way};
+use crate::support::ledger::{Held, Ledger, Taking, Way};
 use context_allocator::alloc::LocalAllocator;
 use context_allocator::alloc::SizeClassAllocator;
 use context_allocator::error::SourceError;

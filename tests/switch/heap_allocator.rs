@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::thread;
 
-use crate::support::ledger::Ledger;
+use crate::support::ledger::{Ledger, Taking};
 use crate::support::model::{self, Profile};
 use crate::support::{conformance, layout};
 use context_allocator::switch::Owner;

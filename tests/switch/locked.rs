@@ -3,7 +3,7 @@
 use std::thread;
 
 use crate::support::layout;
-use crate::support::ledger::{Held, Ledger, Way};
+use crate::support::ledger::{Held, Ledger, Taking, Way};
 use context_allocator::adapt::AllocatorAdaptor;
 use context_allocator::alloc::{LocalAllocator, SizeClassAllocator};
 use context_allocator::{ArenaSource, Builder, BumpAllocator, Locked, MmapSource, Tiers};

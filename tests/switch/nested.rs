@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 
 use crate::support::layout;
-use crate::support::ledger::{Held, Ledger, Way};
+use crate::support::ledger::{Held, Ledger, Taking, Way};
 use context_allocator::adapt::AllocatorAdaptor;
 use context_allocator::size::U16384;
 use context_allocator::source::PooledSource;

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use crate::support::layout;
-use crate::support::ledger::Ledger;
+use crate::support::ledger::{Ledger, Taking};
 use context_allocator::alloc::SizeClassAllocator;
 use context_allocator::switch::Declaration;
 use context_allocator::{

@@ -9,7 +9,7 @@ use std::thread;
 
 use crate::support::CheckingSource;
 use crate::support::layout;
-use crate::support::ledger::{Held, Ledger, Way};
+use crate::support::ledger::{Held, Ledger, Taking, Way};
 use crate::support::model::{self, Profile};
 use context_allocator::size::{U4096, U65536, U1048576};
 use context_allocator::switch::{CountingPolicy, Declaration};
