@@ -1,15 +1,13 @@
 //! The example without an operating system: it is built without the standard library, runs, and
 //! takes no memory but its own.
 
-#![cfg(feature = "std")]
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 #[test]
 fn a_device_runs_on_the_memory_that_the_linker_set_aside() {
-    let this = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Some(this) = crate::repository() else { return };
     let (example, copy) =
         (this.join("examples/firmware"), Path::new(env!("CARGO_TARGET_TMPDIR")).join("firmware"));
     let target = copy.join("target");
