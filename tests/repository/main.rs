@@ -1,5 +1,5 @@
-//! Tests of packages in other folders of the repository: the published package has none of them, and
-//! these tests pass there without a look.
+//! Tests of packages in other folders of the repository. The published package has none of them,
+//! and these tests are skipped there.
 
 #![cfg(feature = "std")]
 
