@@ -317,6 +317,21 @@ impl Block {
     }
 }
 
+/// Makes a block zero from `from` bytes on, up to the address `to`, and its last granule as far as
+/// that lies behind `from`.
+///
+/// # Safety
+/// Those bytes of the block are writable, and nobody else accesses them; `to` lies in the block, or
+/// behind it, not before `from`.
+pub(super) unsafe fn zero_up_to(block: NonNull<[u8]>, from: usize, to: usize) {
+    let start = block.cast::<u8>().as_ptr();
+    let last = from.max(block.len() - GRANULE);
+    // SAFETY: The bytes from `from` up to `to` are the block's, and the caller's.
+    unsafe { ptr::up(start, from).write_bytes(0, to - start.addr() - from) };
+    // SAFETY: The bytes from `last` to the end are, likewise.
+    unsafe { ptr::up(start, last).write_bytes(0, block.len() - last) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,11 +3,11 @@
 
 use core::ptr::NonNull;
 
+use super::block::zero_up_to;
 use super::block::{Block, DIRTY, GRANULE, WORDS};
 use super::count::BINNED;
 use super::merge::Merging;
 use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
-use super::traits::zero_up_to;
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
 use crate::error::{AllocError, SourceError};
 use crate::layout::NonZeroLayout;

@@ -2,7 +2,8 @@
 
 use core::ptr::NonNull;
 
-use super::{MmapOptions, PageKind, place, region, remap};
+use super::report::{MapReport, lacking};
+use super::{MmapOptions, place, region, remap};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
@@ -42,20 +43,6 @@ pub struct MmapSource<O = PlainPages> {
 /// The settings of a plain [`MmapSource`]: there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PlainPages;
-
-/// What a region got of what was asked for; see [`MmapSource::obtain_reporting`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MapReport {
-    /// What its pages are.
-    pub pages: PageKind,
-    /// Whether a NUMA policy was set.
-    pub policy: bool,
-    /// Whether its pages are locked.
-    pub locked: bool,
-    /// Whether it has a name.
-    pub named: bool,
-}
 
 mod sealed {
     use super::{MmapOptions, PlainPages};
@@ -280,14 +267,5 @@ impl<O: MmapSettings> MmapSource<O> {
         // SAFETY: The range lies in a region of this source and is whole pages; the caller wants
         // its contents gone.
         unsafe { sys::advise(start, range.len(), advice) }.map_err(lacking)
-    }
-}
-
-/// The error for a call whose arguments are right: `EINVAL` and `ENOSYS` then mean that the kernel
-/// does not know what is asked.
-pub(super) fn lacking(errno: i32) -> SourceError {
-    match errno {
-        libc::ENOSYS | libc::EINVAL | libc::EOPNOTSUPP => SourceError::Unsupported,
-        errno => SourceError::System(errno),
     }
 }

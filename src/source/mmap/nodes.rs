@@ -100,7 +100,7 @@ impl NodeSet {
     /// [`SourceError::Unsupported`] in a kernel without NUMA; [`SourceError::System`] where it does
     /// not say.
     pub fn allowed() -> Result<Self, SourceError> {
-        let bits = sys::allowed_nodes().map_err(super::mmap_source::lacking)?;
+        let bits = sys::allowed_nodes().map_err(super::report::lacking)?;
         Ok(Self { bits })
     }
 

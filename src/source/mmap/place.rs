@@ -2,7 +2,7 @@
 
 use core::ptr::{self, NonNull};
 
-use super::mmap_source::lacking;
+use super::report::lacking;
 use crate::error::SourceError;
 use crate::layout::round_up;
 use crate::sys;

@@ -16,9 +16,10 @@
 
 use core::ptr::NonNull;
 
-use super::mmap_source::lacking;
 use super::options::Need;
-use super::{MapReport, MmapOptions, OnFork, PageKind, PageLock};
+use super::report::MapReport;
+use super::report::lacking;
+use super::{MmapOptions, OnFork, PageKind, PageLock};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
 use crate::ptr;

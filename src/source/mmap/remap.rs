@@ -78,7 +78,7 @@ pub(super) unsafe fn take_out(
         return Err(SourceError::System(libc::EINVAL));
     }
     // SAFETY: The range is whole pages of a region, and the caller's.
-    let taken = unsafe { sys::take_pages(start, len) }.map_err(super::mmap_source::lacking)?;
+    let taken = unsafe { sys::take_pages(start, len) }.map_err(super::report::lacking)?;
     // SAFETY: What was taken is a map of its own, of `len` bytes, without guards.
     let moved = unsafe { elsewhere(0, taken, len, new_len, new.align()) };
     if moved.is_err() {

@@ -8,11 +8,11 @@
 use core::ptr::NonNull;
 
 use super::index::{Index, Place};
-use super::purging::Purger;
 use super::recent::Recent;
 use super::words;
 use crate::misuse::end_process;
 use crate::size::SLICE;
+use crate::sys;
 
 /// What the lock guards. Counts are of slices.
 pub(super) struct Pool {
@@ -150,5 +150,41 @@ impl Pool {
         self.index.chunk(place).states.put(slices, tick);
         self.index.update(place, whole);
         self.count_put(slices.count_ones() as usize);
+    }
+}
+
+/// What the pool knows of time, and of its thread.
+pub(super) struct Purger {
+    /// Ticks in which somebody looked.
+    pub(super) tick: u32,
+    /// What the clock was in the last one.
+    pub(super) clock: u64,
+    /// Whether there is a thread, in the process `process`.
+    pub(super) running: bool,
+    pub(super) process: u64,
+    /// Whether there can be none.
+    pub(super) impossible: bool,
+}
+
+impl Purger {
+    pub(super) const fn new() -> Self {
+        Self { tick: 0, clock: 0, running: false, process: 0, impossible: false }
+    }
+
+    /// Notes what the clock is; whether a new tick has begun.
+    pub(super) const fn look(&mut self, clock: u64) -> bool {
+        let new = self.clock != clock;
+        self.clock = clock;
+        if new {
+            self.tick = self.tick.wrapping_add(1);
+        }
+        new
+    }
+
+    /// A child of a fork has no thread but the one that forked.
+    pub(super) fn after_fork(&mut self) {
+        if self.running && self.process != sys::process_name() {
+            self.running = false;
+        }
     }
 }

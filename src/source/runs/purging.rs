@@ -49,42 +49,6 @@ impl Itself {
     }
 }
 
-/// What the pool knows of time, and of its thread.
-pub(super) struct Purger {
-    /// Ticks in which somebody looked.
-    pub(super) tick: u32,
-    /// What the clock was in the last one.
-    clock: u64,
-    /// Whether there is a thread, in the process `process`.
-    running: bool,
-    process: u64,
-    /// Whether there can be none.
-    impossible: bool,
-}
-
-impl Purger {
-    pub(super) const fn new() -> Self {
-        Self { tick: 0, clock: 0, running: false, process: 0, impossible: false }
-    }
-
-    /// Notes what the clock is; whether a new tick has begun.
-    const fn look(&mut self, clock: u64) -> bool {
-        let new = self.clock != clock;
-        self.clock = clock;
-        if new {
-            self.tick = self.tick.wrapping_add(1);
-        }
-        new
-    }
-
-    /// A child of a fork has no thread but the one that forked.
-    pub(super) fn after_fork(&mut self) {
-        if self.running && self.process != sys::process_name() {
-            self.running = false;
-        }
-    }
-}
-
 /// Why somebody who released slices must see to the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Excess {
