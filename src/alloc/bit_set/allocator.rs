@@ -61,11 +61,11 @@ use crate::source::MemorySource;
 /// and go at a region's border obtain it once; of two, the shorter is kept, unless the longer is at
 /// most 1 MiB or an eighth of all. The word that single blocks come from may keep a third.
 ///
-/// With blocks of many sizes that are freed in any order, no workload of `tests/held.rs` made it
-/// hold more than 1.25 times the most that was live, and 1.25 MiB; with sizes of up to 5 KiB in
-/// regions of 64 KiB, 1.5 times that, and three regions. No such bound holds for every order: a
-/// region stays while one of its blocks is live, and free runs that are too short for what is asked
-/// for stay unused (J. M. Robson, 1974).
+/// With blocks of many sizes that are freed in any order, no workload of `tests/allocators/held.rs`
+/// made it hold more than 1.25 times the most that was live, and 1.25 MiB; with sizes of up to 5
+/// KiB in regions of 64 KiB, 1.5 times that, and three regions. No such bound holds for every
+/// order: a region stays while one of its blocks is live, and free runs that are too short for what
+/// is asked for stay unused (J. M. Robson, 1974).
 ///
 /// Over a source that gives regions at any address, each further region may cost up to 16 MiB more,
 /// see below; and what a source gave in one piece beyond the largest length is used as several

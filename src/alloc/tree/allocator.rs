@@ -51,8 +51,9 @@ use crate::source::MemorySource;
 /// together. While blocks are freed in the order of their age, what is live, and two regions that
 /// are not full, which may be three quarters of the most that was held. If blocks of many sizes are
 /// freed in any order, 2.1 times the most that was live and 1 MiB, in every workload of
-/// `tests/held.rs`; no bound of that kind holds for every order (J. M. Robson, 1974). A block
-/// counts with its alignment, if that is more than its size and no other block fits beside it.
+/// `tests/allocators/held.rs`; no bound of that kind holds for every order (J. M. Robson, 1974). A
+/// block counts with its alignment, if that is more than its size and no other block fits beside
+/// it.
 ///
 /// `T` is a number from `U1` to `U64`. `M` says what becomes of regions that lie one behind the
 /// other: [`KeepApart`] or [`MergeAdjacent`](crate::alloc::MergeAdjacent).

@@ -3,7 +3,8 @@
 use super::PageKind;
 use crate::error::SourceError;
 
-/// What a region got of what was asked for; see [`MmapSource::obtain_reporting`](super::MmapSource::obtain_reporting).
+/// What a region got of what was asked for; see
+/// [`MmapSource::obtain_reporting`](super::MmapSource::obtain_reporting).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MapReport {
