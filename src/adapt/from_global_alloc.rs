@@ -87,7 +87,7 @@ unsafe impl<G: GlobalAlloc> Allocator for GlobalAllocToAllocatorAdaptor<'_, G> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, and `old` fits it, as `grow` and `shrink` ask.
         unsafe { self.reallocate(old_block, old, new) }
     }
 
@@ -98,7 +98,7 @@ unsafe impl<G: GlobalAlloc> Allocator for GlobalAllocToAllocatorAdaptor<'_, G> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, and `old` fits it, as `grow` and `shrink` ask.
         unsafe { self.reallocate(old_block, old, new) }
     }
 }
@@ -120,7 +120,7 @@ impl<G: GlobalAlloc> GlobalAllocToAllocatorAdaptor<'_, G> {
             // of that alignment.
             return block(unsafe { self.global.realloc(old_block.as_ptr(), old.layout(), new.size()) }, new);
         }
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, and `old` fits it, as `grow` and `shrink` ask.
         unsafe { crate::alloc::relocate(self, old_block, old, new) }
     }
 }

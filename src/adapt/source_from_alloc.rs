@@ -75,7 +75,7 @@ unsafe impl<A: Allocator> MemorySource for AllocatorSource<A> {
     }
 
     unsafe fn before_fork(&self) {
-        // SAFETY: The caller's promises.
+        // SAFETY: This thread calls `after_fork` as often, and nothing is moved before.
         unsafe { self.allocator.before_fork() };
     }
 

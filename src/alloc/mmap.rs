@@ -120,7 +120,7 @@ impl<S: MemorySource> MmapAllocator<S> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, and `old` fits it, as `grow` and `shrink` ask.
         match unsafe { self.remap(block, old, new) } {
             Some(remapped) => Ok(remapped.region),
             // SAFETY: The caller's promises; the failed call changed nothing.
@@ -158,7 +158,7 @@ unsafe impl<S: MemorySource> Allocator for MmapAllocator<S> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, and `old` fits it, as `grow` and `shrink` ask.
         unsafe { self.resize(block, old, new) }
     }
 
@@ -168,7 +168,7 @@ unsafe impl<S: MemorySource> Allocator for MmapAllocator<S> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, and `old` fits it, as `grow` and `shrink` ask.
         let Some(Remapped { region: grown, kept, zeroed }) = (unsafe { self.remap(block, old, new) }) else {
             // SAFETY: The caller's promises; the failed call changed nothing.
             return unsafe { relocate_zeroed(self, block, old, new) };
@@ -189,7 +189,7 @@ unsafe impl<S: MemorySource> Allocator for MmapAllocator<S> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, and `old` fits it, as `grow` and `shrink` ask.
         unsafe { self.resize(block, old, new) }
     }
 

@@ -69,7 +69,8 @@ pub(crate) unsafe fn grow_or_move<A: ResizeInPlace + ?Sized>(
     old: NonZeroLayout,
     new: NonZeroLayout,
 ) -> Result<NonNull<[u8]>, AllocError> {
-    // SAFETY: The caller's promises.
+    // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller: `grow`'s
+    // contract.
     if let Ok(grown) = unsafe { allocator.grow_in_place(block, old, new) } {
         return Ok(grown);
     }
@@ -88,7 +89,8 @@ pub(crate) unsafe fn shrink_or_move<A: ResizeInPlace + ?Sized>(
     old: NonZeroLayout,
     new: NonZeroLayout,
 ) -> Result<NonNull<[u8]>, AllocError> {
-    // SAFETY: The caller's promises.
+    // SAFETY: The block is allocated here, `old` fits it, and `new` is not larger: `shrink`'s
+    // contract.
     if let Ok(shrunk) = unsafe { allocator.shrink_in_place(block, old, new) } {
         return Ok(shrunk);
     }
@@ -107,7 +109,8 @@ macro_rules! in_place_or_elsewhere {
             old: $crate::NonZeroLayout,
             new: $crate::NonZeroLayout,
         ) -> Result<core::ptr::NonNull<[u8]>, $crate::AllocError> {
-            // SAFETY: The caller's promises.
+            // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller:
+            // `grow`'s contract.
             unsafe { $crate::alloc::grow_or_move(self, block, old, new) }
         }
 
@@ -118,7 +121,8 @@ macro_rules! in_place_or_elsewhere {
             old: $crate::NonZeroLayout,
             new: $crate::NonZeroLayout,
         ) -> Result<core::ptr::NonNull<[u8]>, $crate::AllocError> {
-            // SAFETY: The caller's promises.
+            // SAFETY: The block is allocated here, `old` fits it, and `new` is not larger:
+            // `shrink`'s contract.
             unsafe { $crate::alloc::shrink_or_move(self, block, old, new) }
         }
 

@@ -123,7 +123,7 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         let layout = exact::<S>(layout).unwrap_or(layout);
-        // SAFETY: The caller's promises.
+        // SAFETY: The source holds the region, both fit it, and nobody uses it any more.
         unsafe { release(&self.source, region, layout) };
         self.released.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_sub(layout.size(), Ordering::Relaxed);
@@ -136,7 +136,7 @@ unsafe impl<S: MemorySource> MemorySource for CountingSource<S> {
         new: NonZeroLayout,
     ) -> Result<Remapped, SourceError> {
         let (old, new) = (exact::<S>(old)?, exact::<S>(new)?);
-        // SAFETY: The caller's promises.
+        // SAFETY: The source holds the region, `old` fits it, and nobody uses it meanwhile.
         let remapped = unsafe { remap(&self.source, region.cast(), old, new) }?;
         self.bytes.fetch_sub(old.size(), Ordering::Relaxed);
         self.count_bytes(new.size());
@@ -158,7 +158,7 @@ unsafe impl<S: Decommit> Decommit for CountingSource<S> {
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, SourceError> {
         let new = exact::<S>(new)?;
-        // SAFETY: The caller's promises.
+        // SAFETY: The range lies in regions that this source holds, and nobody uses it meanwhile.
         let region = unsafe { take_out(&self.source, range, new) }?;
         self.obtained.fetch_add(1, Ordering::Relaxed);
         self.count_bytes(region.len());

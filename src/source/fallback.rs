@@ -62,7 +62,7 @@ impl<P: OwnsRegions, F: MemorySource> FallbackSource<P, F> {
         if !self.first.owns(region.cast()) {
             return Ok(());
         }
-        // SAFETY: The caller's promises.
+        // SAFETY: The source holds the region, both fit it, and nobody uses it any more.
         unsafe { self.second.release(region, layout) };
         Err(SourceError::Exhausted)
     }

@@ -126,7 +126,7 @@ unsafe impl<S: MemorySource> MemorySource for LimitSource<S> {
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         let layout = exact::<S>(layout).unwrap_or(layout);
-        // SAFETY: The caller's promises.
+        // SAFETY: The source holds the region, both fit it, and nobody uses it any more.
         unsafe { release(&self.source, region, layout) };
         self.held.fetch_sub(layout.size(), Ordering::Relaxed);
     }
@@ -140,7 +140,7 @@ unsafe impl<S: MemorySource> MemorySource for LimitSource<S> {
         let (old, new) = (exact::<S>(old)?, exact::<S>(new)?);
         let more = new.size().saturating_sub(old.size());
         self.charge_all(more)?;
-        // SAFETY: The caller's promises.
+        // SAFETY: The source holds the region, `old` fits it, and nobody uses it meanwhile.
         let remapped = unsafe { remap(&self.source, region.cast(), old, new) };
         let refund = if remapped.is_ok() { old.size().saturating_sub(new.size()) } else { more };
         self.held.fetch_sub(refund, Ordering::Relaxed);
@@ -163,7 +163,7 @@ unsafe impl<S: Decommit> Decommit for LimitSource<S> {
     ) -> Result<NonNull<[u8]>, SourceError> {
         let new = exact::<S>(new)?;
         self.charge_all(new.size())?;
-        // SAFETY: The caller's promises.
+        // SAFETY: The range lies in regions that this source holds, and nobody uses it meanwhile.
         unsafe { take_out(&self.source, range, new) }.inspect_err(|_| {
             self.held.fetch_sub(new.size(), Ordering::Relaxed);
         })

@@ -100,12 +100,12 @@ unsafe impl MemorySource for PooledSource {
     }
 
     unsafe fn before_fork(&self) {
-        // SAFETY: The caller's promises.
+        // SAFETY: This thread calls `after_fork` as often, and nothing is moved before.
         unsafe { POOL.before_fork() };
     }
 
     unsafe fn after_fork(&self) {
-        // SAFETY: The caller's promises.
+        // SAFETY: This thread, or the one that forked it, called `before_fork` for this call.
         unsafe { POOL.after_fork() };
     }
 }

@@ -163,7 +163,7 @@ macro_rules! source_of_maps {
             }
 
             unsafe fn release(&self, region: NonNull<[u8]>, _layout: NonZeroLayout) {
-                // SAFETY: The caller's promises.
+                // SAFETY: The region is held, and nobody uses it any more.
                 unsafe { self.maps.release(region) };
             }
 

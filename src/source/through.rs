@@ -148,7 +148,7 @@ pub(super) unsafe fn take_out<S: Decommit>(
     range: NonNull<[u8]>,
     new: NonZeroLayout,
 ) -> Result<NonNull<[u8]>, SourceError> {
-    // SAFETY: The caller's promises.
+    // SAFETY: The range lies in regions that this source holds, and nobody uses it meanwhile.
     let region = unsafe { source.take_out(range, new) }?;
     Ok(crate::ptr::bytes(region.cast(), new.size()))
 }

@@ -161,7 +161,8 @@ impl<T> Guarded<T> {
     /// This thread, or the thread that forked this process, called `hold_for_fork` more often than
     /// this.
     pub(crate) unsafe fn release_after_fork(&self) {
-        // SAFETY: The caller's promises.
+        // SAFETY: This thread, or the one that forked it, took the lock before the fork, for this
+        // call.
         unsafe { self.fork.release(&self.lock) };
     }
 }

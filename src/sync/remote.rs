@@ -76,7 +76,7 @@ impl RemoteList {
     /// words at a multiple of 8.
     #[inline]
     pub(crate) unsafe fn push(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is the caller's alone, fits `layout`, and has room for two words.
         let block = unsafe { RemoteBlock::write(block, null_mut(), layout) };
         // SAFETY: The block is the caller's, and a batch by itself.
         unsafe { self.push_all(Batch { first: block, last: block }) };

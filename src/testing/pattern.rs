@@ -79,6 +79,6 @@ impl Pattern {
 /// They are readable and initialised, and nobody writes them while `'a` lasts.
 #[must_use]
 pub unsafe fn bytes<'a>(start: NonNull<u8>, len: usize) -> &'a [u8] {
-    // SAFETY: The caller's promises.
+    // SAFETY: The bytes are readable and initialised, and not written while `'a` lasts.
     unsafe { slice::from_raw_parts(start.as_ptr(), len) }
 }

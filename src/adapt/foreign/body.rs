@@ -117,7 +117,8 @@ macro_rules! foreign_allocator {
 
             #[inline(always)]
             unsafe fn deallocate(&self, block: NonNull<u8>, layout: crate::layout::NonZeroLayout) {
-                // SAFETY: The caller's promises.
+                // SAFETY: The block is allocated here, the layout fits it, and the caller gives it
+                // up.
                 no_unwind(|| unsafe { self.allocator.deallocate(block, layout.layout()) });
             }
 
@@ -128,7 +129,8 @@ macro_rules! foreign_allocator {
                 old: crate::layout::NonZeroLayout,
                 new: crate::layout::NonZeroLayout,
             ) -> Result<NonNull<[u8]>, crate::error::AllocError> {
-                // SAFETY: The caller's promises.
+                // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller:
+                // `grow`'s contract.
                 no_unwind(|| unsafe { self.allocator.grow(block, old.layout(), new.layout()) })
                     .map_err(|_| crate::error::AllocError::Refused)
             }
@@ -140,7 +142,8 @@ macro_rules! foreign_allocator {
                 old: crate::layout::NonZeroLayout,
                 new: crate::layout::NonZeroLayout,
             ) -> Result<NonNull<[u8]>, crate::error::AllocError> {
-                // SAFETY: The caller's promises.
+                // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller:
+                // `grow`'s contract.
                 no_unwind(|| unsafe { self.allocator.grow_zeroed(block, old.layout(), new.layout()) })
                     .map_err(|_| crate::error::AllocError::Refused)
             }
@@ -152,7 +155,8 @@ macro_rules! foreign_allocator {
                 old: crate::layout::NonZeroLayout,
                 new: crate::layout::NonZeroLayout,
             ) -> Result<NonNull<[u8]>, crate::error::AllocError> {
-                // SAFETY: The caller's promises.
+                // SAFETY: The block is allocated here, `old` fits it, and `new` is not larger:
+                // `shrink`'s contract.
                 no_unwind(|| unsafe { self.allocator.shrink(block, old.layout(), new.layout()) })
                     .map_err(|_| crate::error::AllocError::Refused)
             }

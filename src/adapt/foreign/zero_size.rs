@@ -70,11 +70,14 @@ pub(crate) unsafe fn resize<A: Allocator>(
             Ok(nothing(new.align()))
         }
         (Some(old), Some(new)) => match way {
-            // SAFETY: The caller's promises.
+            // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller:
+            // `grow`'s contract.
             Resize::Grow => unsafe { allocator.grow(block, old, new) },
-            // SAFETY: The caller's promises.
+            // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller:
+            // `grow`'s contract.
             Resize::GrowZeroed => unsafe { allocator.grow_zeroed(block, old, new) },
-            // SAFETY: The caller's promises.
+            // SAFETY: The block is allocated here, `old` fits it, and `new` is not larger:
+            // `shrink`'s contract.
             Resize::Shrink => unsafe { allocator.shrink(block, old, new) },
         },
     }

@@ -291,7 +291,7 @@ unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
 
     #[inline]
     unsafe fn deallocate(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, the layout fits it, and the caller gives it up.
         unsafe { self.give(block, layout) };
     }
 
@@ -301,7 +301,8 @@ unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller: `grow`'s
+        // contract.
         unsafe { self.grow_run_zeroed(block, old, new) }
     }
 
@@ -322,7 +323,8 @@ unsafe impl<S: MemorySource, B: BlockSize> ResizeInPlace for BitSetAllocator<S, 
         if Self::is_single(new) && Self::is_single(old) {
             return Ok(ptr::bytes(block, Self::BLOCK));
         }
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller: `grow`'s
+        // contract.
         let (grown, len) = unsafe { self.grow_run(block, old, new) }?;
         Ok(ptr::bytes(grown.block, len))
     }
@@ -337,7 +339,8 @@ unsafe impl<S: MemorySource, B: BlockSize> ResizeInPlace for BitSetAllocator<S, 
         if Self::is_single(new) && Self::is_single(old) {
             return Ok(ptr::bytes(block, Self::BLOCK));
         }
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, `old` fits it, and `new` is not larger: `shrink`'s
+        // contract.
         unsafe { self.shrink_run(block, old, new) }
     }
 }

@@ -173,7 +173,7 @@ impl Bins {
     /// As [`remove`](Self::remove).
     #[inline(never)]
     pub(super) unsafe fn untell(&self, region: &Region) {
-        // SAFETY: The caller's promises.
+        // SAFETY: The region is held, and in no other allocator's bin: what `remove` asks.
         unsafe { self.remove(region) };
         region.known.most.set(usize::MAX);
         region.known.vain_len.set(0);
@@ -186,7 +186,7 @@ impl Bins {
     /// # Safety
     /// As [`remove`](Self::remove).
     pub(super) unsafe fn transition(&self, region: &Region, most: usize) {
-        // SAFETY: The caller's promises.
+        // SAFETY: The region is held, and in no other allocator's bin: what `remove` asks.
         unsafe { self.untell(region) };
         // SAFETY: As above.
         unsafe { self.remove(region) };
@@ -211,7 +211,7 @@ impl Bins {
             if let found @ Some(_) = take(region) {
                 return found;
             }
-            // SAFETY: The caller's promises.
+            // SAFETY: The region is held, and in no other allocator's bin: what `remove` asks.
             unsafe { self.searched_in_vain(region, wanted) };
         }
         let mut bins = self.present.get() & u64::MAX << bin_of(wanted.len);
@@ -225,7 +225,8 @@ impl Bins {
                 if let found @ Some(_) = take(region) {
                     return found;
                 }
-                // SAFETY: The caller's promises.
+                // SAFETY: The region lives, and is in a bin of these if it says so, as `remove`
+                // asks.
                 unsafe { self.searched_in_vain(region, wanted) };
             }
             bins = word::without_lowest(bins);
@@ -243,7 +244,7 @@ impl Bins {
         #[cfg(test)]
         self.in_vain.set(self.in_vain.get() + 1);
         region.known.note(region.map(), wanted);
-        // SAFETY: The caller's promises.
+        // SAFETY: The region is held, and in no other allocator's bin: what `remove` asks.
         unsafe { self.remove(region) };
         // An open region has a free block.
         let most = region.known.most.get().max(1);

@@ -171,7 +171,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     pub(super) unsafe fn give(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         let len = Self::count(layout.size());
         if layout.align() > Self::BLOCK || len > Self::LONGEST_QUICK {
-            // SAFETY: The caller's promises.
+            // SAFETY: The block is allocated here, the layout fits it, and the caller gives it up.
             return unsafe { self.give_run_back(block, layout) };
         }
         // SAFETY: The caller's promises; so few blocks have no region of their own.

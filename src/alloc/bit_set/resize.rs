@@ -65,7 +65,8 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller: `grow`'s
+        // contract.
         let in_place = unsafe { self.grow_run(block, old, new) };
         let (grown, len) = match in_place {
             Ok(grown) => grown,

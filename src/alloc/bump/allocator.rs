@@ -114,7 +114,8 @@ impl<S: MemorySource> BumpAllocator<S> {
         if self.newest.get() == checkpoint.newest {
             self.cursor.set(checkpoint.cursor);
         } else {
-            // SAFETY: The caller's promises.
+            // SAFETY: `checkpoint` is this allocator's and still valid, and no younger block is
+            // used.
             unsafe { self.rewind_to_older(checkpoint) };
         }
     }
@@ -159,7 +160,8 @@ unsafe impl<S: MemorySource> Allocator for BumpAllocator<S> {
         let limit = self.limit.get().addr();
         // Only the last block grows, and what is behind the limit then was behind it before.
         let zero_from = if self.is_last(block, rounded(old.size())) { limit } else { usize::MAX };
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller: `grow`'s
+        // contract.
         let Ok(grown) = (unsafe { self.grow_in_place(block, old, new) }) else {
             // SAFETY: The caller's promises; the failed call changed nothing.
             return unsafe { relocate_zeroed(self, block, old, new) };

@@ -389,7 +389,8 @@ where
             // SAFETY: The block came from there; the caller promises the rest.
             (true, true) => unsafe { self.large.grow_zeroed(block, old, new) },
             (false, false) => {
-                // SAFETY: The caller's promises.
+                // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller:
+                // `grow`'s contract.
                 let grown = unsafe { self.grow(block, old, new) }?;
                 let tail = grown.len() - old.size();
                 // SAFETY: The block has at least `new.size()` bytes, which is at least

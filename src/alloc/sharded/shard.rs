@@ -194,11 +194,11 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, the layout fits it, and the caller gives it up.
         let freed =
             self.try_with(ground, shards, number, |allocator| unsafe { allocator.deallocate(block, layout) });
         if freed.is_none() {
-            // SAFETY: The caller's promises.
+            // SAFETY: The block is allocated here, the layout fits it, and the caller gives it up.
             unsafe { self.free_later(ground, shards, number, block, layout) };
         }
     }
@@ -235,7 +235,8 @@ impl<A: LocalAllocator, L: RawLock> Shard<A, L> {
     /// This thread, or the thread that forked this process, called `hold_for_fork` more often than
     /// this.
     pub(super) unsafe fn release_after_fork(&self) {
-        // SAFETY: The caller's promises.
+        // SAFETY: This thread, or the one that forked it, took the lock before the fork, for this
+        // call.
         unsafe { self.fork.release(&self.lock) };
     }
 }

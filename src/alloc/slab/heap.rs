@@ -192,7 +192,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// It was obtained for slabs of `len` bytes, and nobody uses it.
     unsafe fn add_region(&self, region: NonNull<[u8]>, len: usize) -> &Slab {
         let several = is_several::<B>(region.len(), len);
-        // SAFETY: The caller's promises.
+        // SAFETY: The region was obtained for slabs of `len` bytes, and nobody uses it.
         let slab = unsafe { self.add(region.cast(), len, !several) };
         slab.region.set(region.len());
         if several {
@@ -237,7 +237,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         if self.identity.get() == 0 {
             self.identity.set(start.addr().get());
         }
-        // SAFETY: The caller's promises.
+        // SAFETY: The memory is as `Slab::init` asks, by this function's own `# Safety`.
         let slab = unsafe { Slab::init(start, len, is_region, self.identity.get()) };
         // SAFETY: It was just written, and stays until it is released.
         unsafe { self.all.push(slab) };
@@ -468,7 +468,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// # Safety
     /// As [`MemorySource::after_fork`].
     pub(super) unsafe fn after_fork(&self) {
-        // SAFETY: The caller's promises.
+        // SAFETY: This thread, or the one that forked it, called `before_fork` for this call.
         unsafe { self.source.after_fork() };
     }
 }

@@ -283,7 +283,7 @@ where
     /// As there.
     #[inline(never)]
     pub(super) unsafe fn give_back(&self, span: Span, start: usize, end: usize) {
-        // SAFETY: The caller's promises.
+        // SAFETY: The range is the span's, allocated, and the caller gives it up.
         unsafe { self.merge_and_enter(span, start, end) };
     }
 

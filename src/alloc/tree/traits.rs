@@ -56,7 +56,8 @@ where
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller: `grow`'s
+        // contract.
         let Ok((grown, clean)) = (unsafe { self.grow_telling(block, old, new) }) else {
             // SAFETY: The caller's promises; the failed call changed nothing.
             return unsafe { relocate_zeroed(self, block, old, new) };
@@ -93,7 +94,8 @@ where
         old: NonZeroLayout,
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller: `grow`'s
+        // contract.
         Ok(unsafe { self.grow_telling(block, old, new) }?.0)
     }
 

@@ -222,11 +222,12 @@ unsafe impl<O: MmapSettings> Decommit for MmapSource<O> {
     /// must be there has them until it is released.
     unsafe fn decommit(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
         let locked = self.settings.options().lock.is_some();
-        // SAFETY: The caller's promises.
+        // SAFETY: The range lies in regions that this source holds, and nobody uses it meanwhile.
         let outcome = unsafe { self.advise_range(range, Advice::Discard) };
         match outcome {
             // Pages that were to be locked if possible may be locked or not.
-            // SAFETY: The caller's promises.
+            // SAFETY: The range lies in regions that this source holds, and nobody uses it
+            // meanwhile.
             Err(SourceError::Unsupported) if locked => unsafe {
                 self.advise_range(range, Advice::DiscardLocked)
             },
@@ -244,14 +245,14 @@ unsafe impl<O: MmapSettings> Decommit for MmapSource<O> {
         if !O::PLAIN {
             return Err(SourceError::Unsupported);
         }
-        // SAFETY: The caller's promises.
+        // SAFETY: The range lies in regions that this source holds, and nobody uses it meanwhile.
         unsafe { remap::take_out(range, new) }
     }
 
     /// By `MADV_FREE`; [`SourceError::Unsupported`] before Linux 4.5, for locked pages and for huge
     /// pages of the pool.
     unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
-        // SAFETY: The caller's promises.
+        // SAFETY: The range lies in regions that this source holds, and nobody uses it meanwhile.
         unsafe { self.advise_range(range, Advice::DiscardLazily) }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) unsafe fn start_thread(body: Body, argument: *mut c_void) -> Result<(
         LAST.store(code.addr(), Relaxed);
     }
     keeping_errno(|| {
-        // SAFETY: The caller's promises.
+        // SAFETY: `body` may be called with `argument` on any thread from now on.
         let started = unsafe { start_with_stack(Some(STACK), body, argument) };
         match started {
             // SAFETY: The caller's promises; no thread was started.
