@@ -45,6 +45,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$tree/target}" CARGO_PROFILE_RELEAS
 # Byte offset, line, function and ordering of each occurrence outside of comments, imports and tests.
 occurrences() {
     awk '
+        BEGIN { name = "-" }
         /^#\[cfg\(all\(test/ { tests = 1; bytes += length($0) + 1; next }
         tests && /^(pub\(crate\) )?mod / { exit }
         { tests = 0 }
