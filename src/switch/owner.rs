@@ -65,7 +65,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Returns whose block `value` begins: pass what a `Box`, `Vec` or `String` points to, not the
-    /// pointer itself. A value in the middle of a block of more than 64 KiB may not be recognised.
+    /// pointer itself. A value of no bytes is nobody's: [`Owner::Global`]. A value in the middle of
+    /// a block of more than 64 KiB may not be recognised.
     ///
     /// # Examples
     /// To find what escapes from a heap:
@@ -83,6 +84,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Ok::<(), context_allocator::AllocError>(())
     /// ```
     pub fn owner_of<T: ?Sized>(&self, value: &T) -> Owner {
+        // Such a value may lie at the end of its block, where the next slice begins.
+        if size_of_val(value) == 0 {
+            return Owner::Global;
+        }
         let address = NonNull::from(value).cast::<u8>();
         let entry = D::page_map().get(address.addr().get());
         let owner = match entry.tag() {

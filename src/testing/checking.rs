@@ -3,6 +3,7 @@
 //! It may stand under a `#[global_allocator]`: its index lies in memory of `System`, and it records
 //! a mistake instead of a panic, since no method of a source may unwind.
 
+use std::fmt;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +17,6 @@ use allocator_api2_02::vec::Vec;
 ///
 /// A release that fits no held region is not passed on but remembered as the source's fault;
 /// [`assert_sound`](Self::assert_sound) reports it.
-#[derive(Debug)]
 pub struct CheckingSource<S> {
     source: S,
     index: Mutex<Index>,
@@ -46,7 +46,6 @@ struct Region {
     layout: NonZeroLayout,
 }
 
-#[derive(Debug)]
 struct Index {
     /// The regions held, by address.
     regions: Vec<Region, System>,
@@ -105,6 +104,20 @@ impl<S> CheckingSource<S> {
 
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Copies what it says out of the lock first: formatting may allocate, through this very source.
+impl<S> fmt::Debug for CheckingSource<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (counts, fault) = {
+            let index = self.index();
+            (index.counts, index.fault)
+        };
+        f.debug_struct("CheckingSource")
+            .field("counts", &counts)
+            .field("fault", &fault)
+            .finish_non_exhaustive()
     }
 }
 

@@ -117,6 +117,15 @@ fn whose_a_value_is() {
     let (local, on_the_heap) = (1, Box::new(1));
     assert_eq!([ALLOC.owner_of(&local), ALLOC.owner_of(&*on_the_heap)], [Owner::Global; 2]);
     assert_eq!([ALLOC.owner_of(""), ALLOC.owner_of(&[0_u8; 0])], [Owner::Global; 2]);
+    // A value of no bytes lies nowhere, also at the end of a block, where another's may begin.
+    let mut ledger = Ledger::new(&heap);
+    ledger.allocate(layout(64, 8)).expect("memory");
+    let held = ledger.take_all().remove(0);
+    assert_eq!(ALLOC.owner_of(held.bytes()), Owner::Heap(heap.id()));
+    assert_eq!(ALLOC.owner_of(&held.bytes()[held.len()..]), Owner::Global);
+    ledger.put(held);
+    ledger.free_all();
+    drop(ledger);
     let others = self::heap();
     assert_ne!(heap.id(), others.id());
 }

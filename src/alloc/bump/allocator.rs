@@ -108,7 +108,7 @@ impl<S: MemorySource> BumpAllocator<S> {
     ///   to an earlier checkpoint, and no `deallocate`, `grow` or `shrink` of a block that was
     ///   allocated before it.
     /// - No [`scope`](Self::scope) that began since is still running: it will go back to a later
-    ///   moment.
+    ///   moment. No scope that ran when it was made has ended.
     /// - No block that was allocated since is used any more.
     pub unsafe fn rewind(&self, checkpoint: Checkpoint) {
         if self.newest.get() == checkpoint.newest {
