@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 
 use crate::support::forking::{in_a_child, signal_in_a_child};
 use crate::support::mapped::{Region, Source, nodes, options, refusal};
-use crate::support::maps::{Map, policy_at};
+use crate::support::maps::{Map, PoolLock, policy_at};
 use crate::support::{conformance, layout};
 use context_allocator::error::SourceError;
 use context_allocator::source::{
@@ -30,6 +30,7 @@ const EVERYTHING: MmapOptions = MmapSource::builder()
 
 #[test]
 fn sources_with_options_conform() {
+    let _pool = PoolLock::shared();
     conformance::source(|| options().build(), 1 << 20);
     conformance::source(|| options().guard_pages().build(), 1 << 18);
     conformance::source(|| options().numa(NumaPolicy::interleave(NODE_0)).populate().build(), 1 << 18);
@@ -300,6 +301,7 @@ fn names_that_the_kernel_would_refuse_do_not_get_there() {
 
 #[test]
 fn guards_stop_who_runs_over_the_ends() {
+    let _pool = PoolLock::shared();
     for options in [options().guard_pages(), options().guard_pages().pages(PageLadder::LADDER), EVERYTHING] {
         let source = options.build();
         for (size, align) in [(4096, 8), (10_000, 1 << 16), (3 * MIB, 1 << 22)] {
@@ -320,6 +322,7 @@ fn guards_stop_who_runs_over_the_ends() {
 /// Kept, what surrounds a region would use up the address space, or the process's maps, here.
 #[test]
 fn guards_and_slack_go_with_the_region() {
+    let _pool = PoolLock::shared();
     for source in [options().guard_pages().build(), options().guard_pages().pages(PageLadder::LADDER).build()]
     {
         // Of many sizes and alignments, so that what is left behind is not just what the next one
@@ -440,6 +443,7 @@ fn decommit_goes_through_pointers() {
 /// another of its calls.
 #[test]
 fn a_full_address_space_is_an_error() {
+    let _pool = PoolLock::shared();
     in_a_child(|| {
         let every = [options(), options().guard_pages(), options().pages(PageLadder::LADDER), EVERYTHING];
         limit(libc::RLIMIT_AS, 8 << 30);

@@ -1,8 +1,8 @@
 //! What the kernel says of this process's memory maps, and the pool of huge pages.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One map of this process, from `/proc/self/smaps`.
 #[derive(Debug)]
@@ -75,20 +75,49 @@ pub fn policy_at(address: usize) -> String {
     rest[..end.unwrap_or(rest.len())].trim().to_owned()
 }
 
-/// Free huge pages in the pool of one size, for as long as this lives; one test at a time.
+/// Free huge pages in the pool of one size, for as long as this lives: no other test, in this
+/// process or another, fills or uses a pool meanwhile.
 pub struct Pool {
     file: String,
     before: String,
-    _one: MutexGuard<'static, ()>,
+    _lock: PoolLock,
 }
 
-static ONE: Mutex<()> = Mutex::new(());
+/// A test that maps pages of a pool, however many there are, holds this, so that it takes none that
+/// another test counts on. Tests hold it together; with a [`Pool`], which excludes them, one waits.
+pub struct PoolLock(Option<File>);
+
+impl PoolLock {
+    /// The lock that tests hold together.
+    pub fn shared() -> Self {
+        Self::locked(File::lock_shared)
+    }
+
+    /// One for the pools of all sizes: a ladder uses several. It is the kernel's own folder, which
+    /// all processes of the machine see; without it there are no pools.
+    fn locked(lock: fn(&File) -> io::Result<()>) -> Self {
+        let file = File::open("/sys/kernel/mm/hugepages").ok();
+        if let Some(file) = &file {
+            lock(file).expect("the kernel locks folders");
+        }
+        Self(file)
+    }
+}
+
+impl Drop for PoolLock {
+    fn drop(&mut self) {
+        // Children of a test share the lock, and may live longer than it.
+        if let Some(file) = &self.0 {
+            file.unlock().expect("the lock is held");
+        }
+    }
+}
 
 impl Pool {
     /// Makes `pages` pages of `bytes` bytes free; `None`, and says so, where this process may not
     /// or memory is lacking.
     pub fn of(bytes: usize, pages: usize) -> Option<Self> {
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = PoolLock::locked(File::lock);
         let folder = format!("/sys/kernel/mm/hugepages/hugepages-{}kB", bytes / 1024);
         let file = format!("{folder}/nr_hugepages");
         let read = |name: &str| fs::read_to_string(format!("{folder}/{name}"));
@@ -100,7 +129,7 @@ impl Pool {
             eprintln!("skipped: {file} cannot be written: {error}");
             return None;
         }
-        let pool = Self { file, before, _one: one };
+        let pool = Self { file, before, _lock: lock };
         let free = read("free_hugepages").ok().and_then(|free| free.trim().parse::<usize>().ok());
         if free != Some(pages) {
             eprintln!("skipped: {pages} huge pages of {bytes} bytes were wanted, {free:?} are free");
