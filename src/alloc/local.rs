@@ -1,10 +1,34 @@
 //! What an allocator must have to sit in a tier.
 
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut};
 
 use super::{ResizeInPlace, ThreadCacheFor};
 use crate::layout::NonZeroLayout;
 use crate::source::MemorySource;
+
+/// What an allocator that bumps needs for nearly every allocation and every free: the region that
+/// it takes blocks from.
+///
+/// ```text
+///   start              cursor                 end
+///   +------------------+----------------------+- - - - -
+///   | blocks           | free                 |
+///   +------------------+----------------------+- - - - -
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Where the next block begins: a multiple of 8.
+    pub cursor: *mut u8,
+    /// No block that is taken here ends at this or behind it.
+    pub end: *mut u8,
+    /// Start of the region: from here to the cursor everything is the allocator's.
+    pub start: *mut u8,
+}
+
+impl Window {
+    /// Of an allocator without a region: nothing fits, and nothing lies in it.
+    pub const EMPTY: Self = Self { cursor: null_mut(), end: null_mut(), start: null_mut() };
+}
 
 /// An allocator that can serve a tier of the switchable allocator: used by one thread at a time,
 /// lazy, and buildable over any source.
@@ -29,6 +53,14 @@ use crate::source::MemorySource;
 ///   at once, if the source is `Sync`: it reads nothing that any other method changes.
 /// - [`owns_at_hand`](Self::owns_at_hand) is `true` only for addresses in regions that the
 ///   allocator holds.
+/// - With [`BUMPS`](Self::BUMPS), [`REUSES_BLOCKS`](Self::REUSES_BLOCKS) is false, and between two
+///   calls whoever uses the allocator may do what follows with a copy of its
+///   [`window`](Self::window), and then [set the cursor](Self::set_cursor) before the next call: take
+///   a block at the cursor for a layout aligned to at most 8 bytes, by moving the cursor up by the
+///   size rounded up to a multiple of 8, if that is below the end; give back the block that ends at
+///   the cursor, so rounded, by moving the cursor down to it; give back any other block by doing
+///   nothing. That is as if [`allocate`](super::Allocator::allocate) and
+///   [`deallocate`](super::Allocator::deallocate) had been called.
 /// - It may be sent to another thread between two calls, though its source stays shared with other
 ///   threads.
 #[diagnostic::on_unimplemented(
@@ -81,6 +113,32 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
         false
     }
 
+    /// Whether blocks are taken from a [`window`](Self::window).
+    const BUMPS: bool = false;
+
+    /// Where the next blocks are taken from.
+    #[inline(always)]
+    fn window(&self) -> Window {
+        Window::EMPTY
+    }
+
+    /// Moves the cursor of the [`window`](Self::window).
+    ///
+    /// # Safety
+    /// [`BUMPS`](Self::BUMPS) is true, and the cursor was moved as is said [above](Self) since the
+    /// last call.
+    #[inline(always)]
+    unsafe fn set_cursor(&self, cursor: *mut u8) {
+        let _ = cursor;
+    }
+
     /// Makes the allocator as good as new, but for one region that it may keep.
     fn recycle(&mut self);
+
+    /// As [`recycle`](Self::recycle), if that takes a few instructions; otherwise `false`, and
+    /// nothing changed. The default is never to do it.
+    #[inline(always)]
+    fn recycle_at_hand(&mut self) -> bool {
+        false
+    }
 }

@@ -30,7 +30,7 @@ pub use adaptor::AllocatorAdaptor;
 pub use bit_set::{BitSetAllocator, BlockCount, FixedBitSetAllocator};
 pub use bump::{BumpAllocator, Checkpoint, Scope};
 pub use context::{AllocatorFor, ContextAllocator, Lifetime, LivedAs, LongLived, MediumLived, ShortLived};
-pub use local::LocalAllocator;
+pub use local::{LocalAllocator, Window};
 pub use locked::Locked;
 #[cfg(feature = "std")]
 pub use mmap::MmapAllocator;

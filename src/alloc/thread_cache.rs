@@ -22,7 +22,7 @@ use crate::layout::NonZeroLayout;
 /// - A block that [`pop`](Self::pop) gives was put there by the allocator that uses the cache, and
 ///   is given once.
 /// - [`push`](Self::push) takes a block only if it belongs to that allocator.
-/// - While the cache is closed, `pop` gives nothing.
+/// - While the cache is closed, it serves no size and `pop` gives nothing.
 /// - None of the methods unwinds.
 pub unsafe trait ThreadCache: 'static {
     /// Whether the cache can hold anything.
@@ -34,8 +34,16 @@ pub unsafe trait ThreadCache: 'static {
     /// Opens or closes the cache for [`pop`](Self::pop).
     fn open(&self, open: bool);
 
+    /// Whether the cache is open.
+    fn is_open(&self) -> bool;
+
+    /// Whether [`pop`](Self::pop) serves blocks of `size` bytes: `false` for none, for a size that
+    /// is not common, and while the cache is closed.
+    fn serves(&self, size: usize) -> bool;
+
     /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two, if the
-    /// cache holds one and both are common; null otherwise, and for a size of 0.
+    /// cache [serves](Self::serves) that size and holds one, and the alignment is common; null
+    /// otherwise.
     ///
     /// # Safety
     /// The cache was used as is said [above](Self).
@@ -174,6 +182,16 @@ unsafe impl ThreadCache for NoThreadCache {
 
     #[inline(always)]
     fn open(&self, _open: bool) {}
+
+    #[inline(always)]
+    fn is_open(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn serves(&self, _size: usize) -> bool {
+        false
+    }
 
     #[inline(always)]
     unsafe fn pop(&self, _size: usize, _align: usize) -> *mut u8 {

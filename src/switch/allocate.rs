@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   allocate_entry --- thread cache ---------------------------------> block
-//!     | empty or closed
+//!     | closed, or an uncommon size
+//!   allocate_unserved_entry --- window of the heap that is current --> block
+//!     | it does not fit, or the thread cache is empty
 //!   allocate_uncached --- allocator of the heap that is current -----> block
 //!     |                     | nothing at hand
 //!     |                   refill, fill_cache: collect, region -------> block
@@ -15,11 +17,14 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
 
-use super::allocator::{Declaration, HeapsOf, SwitchableAllocator, Thread, has_thread_cache, large_memory};
+use super::allocator::{
+    Coroutine, Declaration, HeapsOf, PolicyOf, SwitchableAllocator, Thread, bumps, has_thread_cache,
+    large_memory,
+};
 use super::context::tier;
 use super::control::{HeapTier, Record};
 use super::current::Current;
-use super::declare::TierSet;
+use super::declare::{Policy, TierSet};
 use super::heap_ref::UsedHeap;
 use super::thread_state::Stage;
 use super::tier_source::largest;
@@ -35,6 +40,9 @@ const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
 /// the memory written.
 const WORTH_KNOWING: usize = 4096;
 
+/// To this alignment in bytes, blocks are taken from a heap's window without a call.
+const WINDOW_ALIGN: usize = 8;
+
 impl<D: Declaration> SwitchableAllocator<D> {
     /// The entry point of `GlobalAlloc::alloc`. It takes what `__rust_alloc` is given, in the same
     /// registers, so that a jump leads here.
@@ -43,21 +51,36 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Size and alignment are those of a layout.
     #[inline(never)]
     pub(super) unsafe fn allocate_entry(size: usize, align: usize) -> *mut u8 {
-        // SAFETY: The caller promises that there is such a layout.
-        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
-        let allocator = D::allocator();
-        let block = allocator.pop_cached(layout);
-        if !block.is_null() {
-            return block;
+        if !has_thread_cache::<D>() || !Self::current_thread().thread_cache.serves(size) {
+            // SAFETY: The caller promises that there is such a layout.
+            return unsafe { Self::allocate_unserved_entry(size, align) };
         }
-        if has_thread_cache::<D>() {
-            // SAFETY: There is such a layout.
+        // SAFETY: As above.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        let block = D::allocator().pop_cached(layout);
+        if block.is_null() {
+            // SAFETY: As above.
             return unsafe { Self::allocate_uncached_entry(size, align) };
         }
-        match NonZeroLayout::new(layout) {
-            Some(layout) => allocator.allocate_uncached(layout),
-            None => allocator.allocate_one_byte(layout),
+        block
+    }
+
+    /// Allocates what the thread cache does not serve: in nearly every case, because a heap is
+    /// entered and current, from which the block is taken. Out of line, as
+    /// [`allocate_uncached_entry`](Self::allocate_uncached_entry).
+    ///
+    /// # Safety
+    /// As [`allocate_entry`](Self::allocate_entry).
+    #[inline(never)]
+    unsafe fn allocate_unserved_entry(size: usize, align: usize) -> *mut u8 {
+        if bumps::<D, Coroutine>() && align <= WINDOW_ALIGN {
+            let block = D::allocator().take_at_hand(Self::current_thread(), size);
+            if let Some(block) = block {
+                return block.as_ptr();
+            }
         }
+        // SAFETY: The caller promises that there is such a layout.
+        unsafe { Self::allocate_uncached_entry(size, align) }
     }
 
     /// As [`allocate_uncached`](Self::allocate_uncached), out of line: size and alignment stay in
@@ -79,7 +102,29 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(never)]
     pub(super) fn allocate_block(&self, layout: NonZeroLayout) -> *mut u8 {
         let block = self.pop_cached(layout.layout());
-        if block.is_null() { self.allocate_uncached(layout) } else { block }
+        if !block.is_null() {
+            return block;
+        }
+        if bumps::<D, Coroutine>()
+            && layout.align() <= WINDOW_ALIGN
+            && let Some(block) = self.take_at_hand(Self::current_thread(), layout.size())
+        {
+            return block.as_ptr();
+        }
+        self.allocate_uncached(layout)
+    }
+
+    /// Takes a block at a multiple of 8 bytes from the window of the heap that is current; `None`
+    /// if it does not fit, for a size of 0, and if no heap is current.
+    #[inline(always)]
+    fn take_at_hand(&self, current: Current<'_, D>, size: usize) -> Option<NonNull<u8>> {
+        let block = current.registers.take(size)?;
+        if PolicyOf::<D>::ACCOUNTING
+            && let Some(heap) = current.coroutine_heap()
+        {
+            self.count_bytes_allocated(heap, current, size);
+        }
+        Some(block)
     }
 
     /// Allocates from the thread cache, which is open if the thread tier is current; null if it
@@ -122,9 +167,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if Tier::CACHED {
             return self.pop_uncommon(current, layout);
         }
-        let Some(block) = heap.allocator().allocate_at_hand(layout) else {
-            return self.refill(heap, layout);
-        };
+        let block = heap.with_allocator(current, |allocator| allocator.allocate_at_hand(layout));
+        let Some(block) = block else { return self.refill(heap, layout) };
         self.count_allocated(heap, current, layout);
         block.as_ptr()
     }
@@ -195,12 +239,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
             return Err(AllocError::TooLarge);
         }
         self.send_all(Self::current_thread());
-        if self.collect_remote(heap)
-            && let Some(block) = heap.allocator().allocate_at_hand(layout)
-        {
-            return Ok(block);
-        }
-        heap.allocator().allocate(layout).map(NonNull::cast)
+        let collected = self.collect_remote(heap);
+        heap.with_allocator(Self::current_thread(), |allocator| {
+            if collected && let Some(block) = allocator.allocate_at_hand(layout) {
+                return Ok(block);
+            }
+            allocator.allocate(layout).map(NonNull::cast)
+        })
     }
 
     /// Makes a large object of what the heap's allocator refused as too large; null if it refused
@@ -234,15 +279,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// The thread's heap, made current if no tier was chosen yet; `None` if the global tier is.
+    /// The thread's heap, made if need be, if the thread tier is current; `None` if the global tier
+    /// is, or stands in.
     fn default_heap<'a>(&self, current: Current<'a, D>) -> Option<UsedHeap<'a, D, Thread>> {
-        let context = current.context();
-        if context.tier() != tier::DEFAULT {
+        if current.context().tier() != tier::DEFAULT {
             return None;
         }
-        let heap = self.own_thread_heap(current)?;
-        current.set_context(context.with_tier(tier::THREAD));
-        Some(heap)
+        self.own_thread_heap(current)
     }
 
     /// Allocates from the thread's heap or else from the global tier, though a heap of the
@@ -319,7 +362,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let largest = const { largest::<D, Tier>() };
         let may_know =
             !Tier::CACHED && (WORTH_KNOWING..=largest).contains(&layout.size()) && layout.align() <= largest;
-        if may_know && let Ok(block) = heap.allocator().allocate_zeroed(layout) {
+        if may_know
+            && let Ok(block) = heap.with_allocator(current, |allocator| allocator.allocate_zeroed(layout))
+        {
             self.count_allocated(heap, current, layout);
             return block.cast().as_ptr();
         }

@@ -180,6 +180,11 @@ pub(super) const fn present<D: Declaration, Tier: HeapsOf<D>>() -> bool {
     <Tier::Allocator as TierAllocator>::PRESENT
 }
 
+/// Whether the allocator of a tier takes blocks from a window.
+pub(super) const fn bumps<D: Declaration, Tier: HeapsOf<D>>() -> bool {
+    <HeapAllocator<D, Tier> as LocalAllocator>::BUMPS
+}
+
 /// Whether threads keep a part of their heaps' allocators in static storage.
 pub(super) const fn has_thread_cache<D: Declaration>() -> bool {
     <Thread as HeapsOf<D>>::CACHED

@@ -27,13 +27,11 @@ pub(crate) struct Context(*mut u8);
 /// The tier bits of a [`Context`].
 pub(crate) mod tier {
     pub(crate) const BITS: usize = 3;
-    /// The thread tier, whose heap this thread may not have yet; without a thread tier, the global
+    /// The thread tier, whose heap a thread may not have yet; without a thread tier, the global
     /// tier.
     pub(crate) const DEFAULT: usize = 0;
     /// The heap entered last; there is one.
     pub(crate) const COROUTINE: usize = 1;
-    /// The thread's heap; there is one.
-    pub(crate) const THREAD: usize = 2;
     pub(crate) const GLOBAL: usize = 3;
 }
 

@@ -31,10 +31,21 @@ impl<D: Declaration> SwitchableAllocator<D> {
         current: Current<'_, D>,
         layout: NonZeroLayout,
     ) {
-        heap.local().count_allocated();
+        heap.count_allocated(current);
+        self.count_bytes_allocated(heap, current, layout.size());
+    }
+
+    /// Counts the bytes of a block that a heap handed out, and the block by tier.
+    #[inline(always)]
+    pub(super) fn count_bytes_allocated<Tier: HeapsOf<D>>(
+        &self,
+        heap: UsedHeap<'_, D, Tier>,
+        current: Current<'_, D>,
+        bytes: usize,
+    ) {
         if PolicyOf::<D>::ACCOUNTING {
-            heap.local().add_bytes(layout.size().cast_signed());
-            self.account(current).allocated(&self.totals, Tier::INDEX, layout.size());
+            heap.local().add_bytes(bytes.cast_signed());
+            self.account(current).allocated(&self.totals, Tier::INDEX, bytes);
         }
     }
 
@@ -46,10 +57,21 @@ impl<D: Declaration> SwitchableAllocator<D> {
         current: Current<'_, D>,
         layout: NonZeroLayout,
     ) {
-        heap.local().count_freed();
+        heap.count_freed(current);
+        self.count_bytes_freed(heap, current, layout.size());
+    }
+
+    /// Counts the bytes of a block that the heap's user freed, and the block by tier.
+    #[inline(always)]
+    pub(super) fn count_bytes_freed<Tier: HeapsOf<D>>(
+        &self,
+        heap: UsedHeap<'_, D, Tier>,
+        current: Current<'_, D>,
+        bytes: usize,
+    ) {
         if PolicyOf::<D>::ACCOUNTING {
-            heap.local().add_bytes(-layout.size().cast_signed());
-            self.account(current).freed(&self.totals, Tier::INDEX, layout.size());
+            heap.local().add_bytes(-bytes.cast_signed());
+            self.account(current).freed(&self.totals, Tier::INDEX, bytes);
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   free_entry --- thread cache knows the block's slab ----> its list (and a slab transition)
-//!     | it does not
+//!     | another tier is current
+//!   free_closed_entry --- window of the heap entered last -> counted; the last block makes room
+//!     | elsewhere
 //!   free_uncached --- the page map says whose block it is
 //!     |-- a heap that this thread uses ----> free_locally
 //!     |-- another heap --------------------> remote cache, or free_remotely
@@ -16,18 +18,18 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
 
 use super::allocator::{
-    Coroutine, Declaration, HeapAllocator, HeapsOf, SwitchableAllocator, Thread, has_thread_cache,
-    large_memory,
+    Coroutine, Declaration, HeapAllocator, HeapsOf, PolicyOf, SwitchableAllocator, Thread, bumps,
+    has_thread_cache, large_memory,
 };
 use super::balance::Frees;
 use super::block::{OwnedBlock, Owner};
 use super::control::{ControlRef, HeapTier, Phase, Record};
 use super::current::{Current, InUse};
-use super::declare::TierSet;
+use super::declare::{Policy, TierSet};
 use super::heap_ref::UsedHeap;
 use super::heaps::FREED_TWICE;
 use super::remote_cache::RemoteBatch;
-use crate::alloc::{LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
+use crate::alloc::{Allocator, LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
 use crate::layout::NonZeroLayout;
 use crate::misuse;
 use crate::page_map::{Entry, tag};
@@ -48,18 +50,67 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// the layout, but for a size of zero, which stands for one byte.
     #[inline(never)]
     pub(super) unsafe fn free_entry(block: *mut u8, size: usize, align: usize) {
+        if !has_thread_cache::<D>() || !Self::current_thread().thread_cache.is_open() {
+            // SAFETY: The caller's block, which it gives up.
+            return unsafe { Self::free_closed_entry(block, size, align) };
+        }
         // SAFETY: The block was allocated, so it is not null.
         let block = unsafe { NonNull::new_unchecked(block) };
         // SAFETY: The caller owns the block, and gives it up.
-        if unsafe { D::allocator().push_cached(block, size.max(1)) } {
+        if unsafe { !D::allocator().push_cached(block, size.max(1)) } {
+            // SAFETY: The caller owns the block, which was allocated with that layout.
+            unsafe { Self::free_uncached_entry(block, size, align) };
+        }
+    }
+
+    /// The same while another tier than the thread tier is current: in nearly every case, that of
+    /// the block's heap.
+    ///
+    /// # Safety
+    /// As [`free_entry`](Self::free_entry).
+    #[inline(never)]
+    unsafe fn free_closed_entry(block: *mut u8, size: usize, align: usize) {
+        if bumps::<D, Coroutine>() {
+            let current = Self::current_thread();
+            // SAFETY: The block was allocated, so it is not null.
+            let block = unsafe { NonNull::new_unchecked(block) };
+            if current.registers.give_back_last(block, size) {
+                D::allocator().count_given_back(current, size);
+                return;
+            }
+        }
+        // SAFETY: The caller's block, which it gives up.
+        unsafe { Self::free_inside_entry(block, size, align) };
+    }
+
+    /// The same for a block that is not the last one of the heap entered last.
+    ///
+    /// # Safety
+    /// As [`free_entry`](Self::free_entry).
+    #[inline(never)]
+    unsafe fn free_inside_entry(block: *mut u8, size: usize, align: usize) {
+        let (allocator, current) = (D::allocator(), Self::current_thread());
+        // SAFETY: The block was allocated, so it is not null.
+        let address = unsafe { NonNull::new_unchecked(block) };
+        if bumps::<D, Coroutine>() && current.registers.give_back_other(address) {
+            allocator.count_given_back(current, size);
             return;
         }
-        if has_thread_cache::<D>() {
+        // SAFETY: The caller owns the block, and gives it up.
+        if unsafe { !allocator.push_cached(address, size.max(1)) } {
             // SAFETY: The caller owns the block, which was allocated with that layout.
-            return unsafe { Self::free_uncached_entry(block, size, align) };
+            unsafe { Self::free_uncached_entry(address, size, align) };
         }
-        // SAFETY: As above.
-        unsafe { Self::free_of_layout(block, size, align) };
+    }
+
+    /// Counts the bytes of a block that the registers took back.
+    #[inline(always)]
+    fn count_given_back(&self, current: Current<'_, D>, size: usize) {
+        if PolicyOf::<D>::ACCOUNTING
+            && let Some(heap) = current.heap_entered_last()
+        {
+            self.count_bytes_freed(heap, current, size.max(1));
+        }
     }
 
     /// As [`free_uncached`](Self::free_uncached), out of line: the arguments stay in the registers
@@ -93,7 +144,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// As [`Allocator::deallocate`](crate::Allocator::deallocate).
     #[inline(never)]
     pub(super) unsafe fn free_block(&self, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The caller owns the block, and gives it up.
+        if bumps::<D, Coroutine>() {
+            let current = Self::current_thread();
+            let registers = &current.registers;
+            if registers.give_back_last(block, layout.size()) || registers.give_back_other(block) {
+                self.count_given_back(current, layout.size());
+                return;
+            }
+        }
+        // SAFETY: The caller owns the block, and gives it up; the registers did not take it.
         if unsafe { !self.push_cached(block, layout.size()) } {
             // SAFETY: As above; the cache did not take the block.
             self.free_uncached(unsafe { OwnedBlock::new(block, layout) });
@@ -135,7 +194,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     fn free_uncached(&self, block: OwnedBlock<D>) {
         let current = Self::current_thread();
-        if let Some(heap) = current.coroutine_heap()
+        if !bumps::<D, Coroutine>()
+            && let Some(heap) = current.coroutine_heap()
             && heap.allocator().owns_at_hand(block.address())
         {
             // An allocator that knows its blocks has no slabs, so that the region does not matter.
@@ -225,9 +285,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // out the block.
             return unsafe { self.push_unknown(region, block, layout) };
         }
-        // SAFETY: The heap's allocator handed out the block, which is given up; the layout fits it.
-        unsafe { heap.deallocate_in(region, block, layout) };
-        self.count_freed(heap, Self::current_thread(), layout);
+        let current = Self::current_thread();
+        if bumps::<D, Tier>() {
+            // SAFETY: As below.
+            heap.with_allocator(current, |allocator| unsafe { allocator.deallocate(block, layout) });
+        } else {
+            // SAFETY: The heap's allocator handed out the block, which is given up; the layout fits
+            // it.
+            unsafe { heap.deallocate_in(region, block, layout) };
+        }
+        self.count_freed(heap, current, layout);
     }
 
     /// Frees a block of the thread's heap whose slab the thread cache did not know.

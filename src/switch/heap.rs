@@ -163,7 +163,12 @@ impl<D: Declaration> Heap<D> {
 
     /// What the heap holds at this moment.
     #[must_use]
+    #[inline(never)]
     pub fn statistics(&self) -> HeapStatistics {
+        let current = SwitchableAllocator::<D>::current_thread();
+        if current.context().is_in(self.heap.control()) {
+            current.save();
+        }
         let (live_blocks, remote_frees) = self.heap.control().blocks();
         HeapStatistics {
             live_blocks,
@@ -250,7 +255,8 @@ fn enter<D: Declaration>(heap: CoroutineHeap<D>) -> Result<Option<usize>, EnterE
     if !unsafe { heap.control().enter(context) } {
         return enter_again(heap, context);
     }
-    current.enter(heap.control());
+    // SAFETY: The heap was just entered from that context.
+    unsafe { current.enter(heap.control(), context) };
     Ok(None)
 }
 
@@ -263,7 +269,7 @@ fn enter_again<D: Declaration>(
     if !context.is_in(heap.control()) {
         return Err(EnterError);
     }
-    SwitchableAllocator::<D>::current_thread().set_context(context.with_tier(tier::COROUTINE));
+    SwitchableAllocator::<D>::current_thread().change_tier(tier::COROUTINE);
     Ok(Some(context.tier()))
 }
 
@@ -277,7 +283,10 @@ fn leave<D: Declaration>(heap: CoroutineHeap<D>) {
         return;
     }
     // SAFETY: The heap is in this thread's context, and a guard borrows its handle.
-    current.activate(unsafe { heap.control().leave_by_guard() });
+    let outer = unsafe { heap.control().leave_by_guard() };
+    // SAFETY: The heap was entered last; its handle is borrowed by the guard that this thread
+    // drops.
+    unsafe { current.leave(heap.control(), outer) };
 }
 
 /// Goes back to a tier over a heap that stays entered. Not inlined, as [`leave`].
@@ -287,7 +296,7 @@ fn leave_inside<D: Declaration>(heap: CoroutineHeap<D>, tier: usize) {
     let current = SwitchableAllocator::<D>::current_thread();
     let context = current.context();
     if context.is_in(heap.control()) {
-        current.activate(context.with_tier(tier));
+        current.change_tier(tier);
     }
 }
 

@@ -200,6 +200,13 @@ impl<D: Declaration, Tier: HeapsOf<D>> IdleHeap<D, Tier> {
         unsafe { &mut *self.0.allocator() }.recycle();
     }
 
+    /// As [`recycle`](Self::recycle), if that takes a few instructions; whether it did.
+    #[inline(always)]
+    pub(super) fn recycle_at_hand(&mut self) -> bool {
+        // SAFETY: As in `recycle`.
+        unsafe { &mut *self.0.allocator() }.recycle_at_hand()
+    }
+
     /// Makes the counts those of a heap without blocks.
     pub(super) fn clear_counts(&mut self) {
         // SAFETY: The heap has no block, and no other thread knows it.

@@ -88,7 +88,23 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Ends a coroutine heap.
     #[inline(always)]
     fn free_heap(&self, mut heap: IdleHeap<D, Coroutine>) {
+        if !heap.recycle_at_hand() {
+            return self.free_heap_of_regions(heap);
+        }
+        self.keep_heap(heap);
+    }
+
+    /// Ends one that has several regions.
+    #[cold]
+    #[inline(never)]
+    fn free_heap_of_regions(&self, mut heap: IdleHeap<D, Coroutine>) {
         heap.recycle();
+        self.keep_heap(heap);
+    }
+
+    /// Keeps a control block whose allocator is as good as new.
+    #[inline(always)]
+    fn keep_heap(&self, heap: IdleHeap<D, Coroutine>) {
         heap.set_phase(Phase::Free);
         let current = Self::current_thread();
         if current.free_heaps.is_full() {

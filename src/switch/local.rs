@@ -13,7 +13,8 @@ pub(crate) struct Local {
     /// While the heap is entered: the context that it was entered from.
     pub(super) outer: Cell<Context>,
     /// Blocks handed out minus blocks freed by the heap's user. Written by plain stores; atomic so
-    /// that statistics may read it.
+    /// that statistics may read it. That of a coroutine heap which some thread is in is as old as
+    /// the entry: its thread counts in its registers.
     live: AtomicUsize,
     /// The same in bytes, if they are counted.
     live_bytes: AtomicUsize,
@@ -32,6 +33,12 @@ impl Local {
     #[inline(always)]
     pub(crate) fn live(&self) -> usize {
         self.live.load(Relaxed)
+    }
+
+    /// Sets the count to what the heap's user counted elsewhere.
+    #[inline(always)]
+    pub(super) fn set_live(&self, live: usize) {
+        self.live.store(live, Relaxed);
     }
 
     #[inline(always)]

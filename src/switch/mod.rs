@@ -11,9 +11,10 @@
 //!   heaps, threads, count       the lives of heaps, and what is counted
 //!   current, block, heap_ref    what the calling thread uses, whose a block is: proofs
 //!   allocator, tier_source      the struct, and the source under each heap's allocator
-//!   thread_state, hooks, fork,  parts of the struct and of the thread's state, which know no
-//!   pool, parking, accounting,  declaration
-//!   large, remote_cache
+//!   thread_state, registers,    parts of the struct and of the thread's state, which know no
+//!   hooks, fork, pool, parking, declaration
+//!   accounting, large,
+//!   remote_cache
 //!   control, context, balance   a heap's control block, and when its last block is gone
 //! ```
 //!
@@ -45,6 +46,7 @@ pub(crate) mod local;
 mod owner;
 pub(crate) mod parking;
 mod pool;
+mod registers;
 pub(crate) mod remote_cache;
 mod resize;
 mod scope;

@@ -3,7 +3,9 @@
 use core::alloc::GlobalAlloc;
 use core::ptr::NonNull;
 
-use super::allocator::{Declaration, HeapsOf, SwitchableAllocator, has_thread_cache, large_memory};
+use super::allocator::{
+    Coroutine, Declaration, HeapsOf, SwitchableAllocator, bumps, has_thread_cache, large_memory,
+};
 use super::block::{OwnedBlock, Owner};
 use super::control::Record;
 use super::current::InUse;
@@ -28,8 +30,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The caller owns the block, and gives it up unless the answer is null.
         let block = unsafe { OwnedBlock::new(block, old) };
         let current = Self::current_thread();
-        if let Some(heap) = current.coroutine_heap()
-            && heap.allocator().owns_at_hand(block.address())
+        if let Some(heap) = current.heap_entered_last()
+            && (current.registers.holds(block.address())
+                || !bumps::<D, Coroutine>() && heap.allocator().owns_at_hand(block.address()))
         {
             // SAFETY: The block lies in a region of the heap, which therefore handed it out.
             return unsafe { self.resize_in(heap, block, new) };
@@ -66,15 +69,17 @@ impl<D: Declaration> SwitchableAllocator<D> {
         new: NonZeroLayout,
     ) -> *mut u8 {
         let (address, old) = (block.address(), block.layout());
-        let resized = if new.size() >= old.size() {
-            // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is not
-            // smaller.
-            unsafe { heap.allocator().grow_in_place(address, old, new) }
-        } else {
-            // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is
-            // smaller.
-            unsafe { heap.allocator().shrink_in_place(address, old, new) }
-        };
+        let resized = heap.with_allocator(Self::current_thread(), |allocator| {
+            if new.size() >= old.size() {
+                // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is
+                // not smaller.
+                unsafe { allocator.grow_in_place(address, old, new) }
+            } else {
+                // SAFETY: The heap's allocator handed out the block, `old` fits it, and `new` is
+                // smaller.
+                unsafe { allocator.shrink_in_place(address, old, new) }
+            }
+        });
         if resized.is_ok() {
             self.count_resized(heap.control(), old, new);
             return address.as_ptr();

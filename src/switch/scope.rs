@@ -71,8 +71,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(never)]
     pub fn switch(&self, context: SavedContext<D>) -> SavedContext<D> {
         let current = Self::current_thread();
+        current.save();
         let saved = SavedContext { context: current.context(), declaration: PhantomData };
-        current.activate(context.into_inner());
+        current.load(context.into_inner());
         saved
     }
 }
@@ -82,9 +83,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
 #[inline(never)]
 fn set_tier<D: Declaration>(wanted: usize) -> usize {
     let current = SwitchableAllocator::<D>::current_thread();
-    let context = current.context();
-    current.activate(context.with_tier(wanted));
-    context.tier()
+    let before = current.context().tier();
+    current.change_tier(wanted);
+    before
 }
 
 /// What was current in a thread: a tier, over the heaps that were entered. See

@@ -94,6 +94,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // The locks that are taken below must be known to the fork handlers.
         self.armed(current);
         self.flush_thread(current);
+        current.save();
         current.pending().flush(&self.totals);
         let unflushed = self.totals.unflushed();
         let mut statistics = Statistics {

@@ -6,6 +6,7 @@ use core::ptr::null_mut;
 use super::accounting::Pending;
 use super::context::{Context, tier};
 use super::control::ControlRef;
+use super::registers::Registers;
 use super::remote_cache::RemoteCache;
 use crate::alloc::{NoThreadCache, ThreadCache};
 
@@ -20,8 +21,11 @@ const FREE_HEAPS: usize = 32;
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct ThreadState<C = NoThreadCache> {
-    /// What the thread's heap keeps here: open while the thread tier is current, and only then.
+    /// What the thread's heap keeps here: open while the thread tier is current and the thread has a
+    /// heap, and only then.
     pub(super) thread_cache: C,
+    /// What the heap entered last has at hand.
+    pub(super) registers: Registers,
     context: Cell<Context>,
     thread_heap: Cell<Option<ControlRef>>,
     pub(super) free_heaps: FreeHeaps,
@@ -48,6 +52,7 @@ impl<C: ThreadCache> ThreadState<C> {
     pub const fn new() -> Self {
         Self {
             thread_cache: C::EMPTY,
+            registers: Registers::new(),
             context: Cell::new(Context::DEFAULT),
             thread_heap: Cell::new(None),
             free_heaps: FreeHeaps::new(),
@@ -86,12 +91,15 @@ impl<C: ThreadCache> ThreadState<C> {
     #[inline]
     pub(super) fn set_own_heap(&self, heap: ControlRef) {
         self.thread_heap.set(Some(heap));
+        self.set_context(self.context());
     }
 
     /// Takes the thread's heap from it.
     #[inline]
     pub(super) fn take_own_heap(&self) -> Option<ControlRef> {
-        self.thread_heap.replace(None)
+        let heap = self.thread_heap.replace(None);
+        self.set_context(self.context());
+        heap
     }
 
     #[inline(always)]
@@ -106,27 +114,17 @@ impl<C: ThreadCache> ThreadState<C> {
         self.free_heaps.limit.set(if stage == Stage::Armed { FREE_HEAPS } else { 0 });
     }
 
-    /// Makes a context current. One that was current on another thread may be in the thread tier,
-    /// whose heap this thread may not have yet.
-    #[inline(always)]
-    pub(super) fn activate(&self, context: Context) {
-        let context = match context.tier() {
-            tier::THREAD if self.thread_heap.get().is_none() => context.with_tier(tier::DEFAULT),
-            _ => context,
-        };
-        self.set_context(context);
-    }
-
-    /// Makes a context current, which is in the thread tier only if this thread has a heap.
+    /// Makes a context current. The caller sees to the registers.
     #[inline(always)]
     pub(super) fn set_context(&self, context: Context) {
         self.context.set(context);
-        self.thread_cache.open(context.tier() == tier::THREAD);
+        self.thread_cache.open(context.tier() == tier::DEFAULT && self.thread_heap.get().is_some());
     }
 
-    /// Makes a heap current that was entered just now.
+    /// Makes the context of a heap current that was entered just now. The caller sees to the
+    /// registers.
     #[inline(always)]
-    pub(super) fn enter(&self, heap: ControlRef) {
+    pub(super) fn set_heap(&self, heap: ControlRef) {
         self.context.set(Context::in_heap(heap));
         self.thread_cache.open(false);
     }

@@ -104,8 +104,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
             Self::flush_cache(heap, current);
         }
         let own = current.take_own_heap();
+        current.save();
         let context = current.context();
-        current.set_context(Context::DEFAULT);
+        current.load(Context::DEFAULT);
         // SAFETY: A thread's heap is one of the thread tier.
         (own.map(|heap| unsafe { HeapRef::new(heap) }), context)
     }

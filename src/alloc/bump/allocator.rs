@@ -7,7 +7,7 @@ use core::ptr::{NonNull, null_mut};
 use super::arithmetic::{MIN_ALIGN, place, rounded};
 use super::regions::{HEADER, RegionHeader, len_of, previous_of};
 use crate::alloc::{
-    Allocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace, in_place_or_elsewhere,
+    Allocator, LocalAllocator, NoThreadCache, Owns, Reset, ResizeInPlace, Window, in_place_or_elsewhere,
     relocate_zeroed,
 };
 use crate::error::{AllocError, SourceError};
@@ -330,17 +330,35 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
         address.addr().get().wrapping_sub(start) < self.cursor.get().addr() - start
     }
 
-    #[inline]
+    const BUMPS: bool = true;
+
+    #[inline(always)]
+    fn window(&self) -> Window {
+        Window { cursor: self.cursor.get(), end: self.limit.get(), start: self.newest.get().cast() }
+    }
+
+    #[inline(always)]
+    unsafe fn set_cursor(&self, cursor: *mut u8) {
+        self.cursor.set(cursor);
+    }
+
     fn recycle(&mut self) {
+        if !self.recycle_at_hand() {
+            self.reset();
+        }
+    }
+
+    #[inline(always)]
+    fn recycle_at_hand(&mut self) -> bool {
         // Nearly always there is one region, or none.
         let newest = self.newest.get();
-        match NonNull::new(newest) {
-            None => {}
-            Some(header) if previous_of(header).is_null() => {
-                self.cursor.set(ptr::up(newest.cast(), HEADER));
+        if let Some(header) = NonNull::new(newest) {
+            if !previous_of(header).is_null() {
+                return false;
             }
-            Some(_) => self.reset(),
+            self.cursor.set(ptr::up(newest.cast(), HEADER));
         }
+        true
     }
 }
 

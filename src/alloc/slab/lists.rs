@@ -49,9 +49,9 @@ const KNOWN: usize = 512;
 
 /// See the head of this file.
 pub(super) struct KnownSlabs<B> {
-    /// Complements of numbers, since those are not 0: an unused place is, so that a thread begins
-    /// with zeros.
-    numbers: [Cell<usize>; KNOWN],
+    /// Complements of the slabs' addresses (of the parts of `B` bytes that a long slab consists of).
+    /// An unused place is 0, which is the complement of none, so that a thread begins with zeros.
+    starts: [Cell<usize>; KNOWN],
     slabs: [Cell<*mut Slab>; KNOWN],
     length: PhantomData<fn() -> B>,
 }
@@ -59,48 +59,49 @@ pub(super) struct KnownSlabs<B> {
 impl<B: BlockSize> KnownSlabs<B> {
     pub(super) const fn new() -> Self {
         Self {
-            numbers: [const { Cell::new(0) }; KNOWN],
+            starts: [const { Cell::new(0) }; KNOWN],
             slabs: [const { Cell::new(null_mut()) }; KNOWN],
             length: PhantomData,
         }
     }
 
-    /// The complement of the number of the slab in which `address` lies.
+    /// The place for the slab in which `address` lies.
     #[inline(always)]
-    fn number(address: usize) -> usize {
-        !(address / B::BYTES)
+    fn place(address: usize) -> usize {
+        address / B::BYTES % KNOWN
     }
 
     /// The place for the slab in which `address` lies, if that is known.
     #[inline(always)]
     pub(super) fn get(&self, address: usize) -> Option<usize> {
-        let number = Self::number(address);
-        let place = number % KNOWN;
-        if self.numbers[place].get() == number { Some(place) } else { None }
+        let place = Self::place(address);
+        // The complement of the address's offset in the slab, if it lies in it: the highest `B`
+        // numbers are those. An unused place leaves the address, which is none of them.
+        let complement = self.starts[place].get() ^ address;
+        if complement >= !(B::BYTES - 1) { Some(place) } else { None }
     }
 
     /// The slab at a place that [`get`](Self::get) gave just now.
     #[inline(always)]
     pub(super) fn at(&self, place: usize) -> &Slab {
-        // SAFETY: The slab's number was inserted with its header, which stays one while the number
-        // is there.
+        // SAFETY: The slab's start was inserted with its header, which stays one while the start is
+        // there.
         unsafe { &*self.slabs[place].get() }
     }
 
     /// Inserts the part of `slab` in which `address` lies.
     pub(super) fn insert(&self, address: usize, slab: &Slab) {
-        let number = Self::number(address);
-        self.numbers[number % KNOWN].set(number);
-        self.slabs[number % KNOWN].set(core::ptr::from_ref(slab).cast_mut());
+        let place = Self::place(address);
+        self.starts[place].set(!(address & !(B::BYTES - 1)));
+        self.slabs[place].set(core::ptr::from_ref(slab).cast_mut());
     }
 
     /// Removes a slab.
     pub(super) fn remove(&self, slab: &Slab) {
         let start = slab.start().addr().get();
         for address in (start..start + slab.len()).step_by(B::BYTES) {
-            let number = Self::number(address);
-            if self.numbers[number % KNOWN].get() == number {
-                self.numbers[number % KNOWN].set(0);
+            if let Some(place) = self.get(address) {
+                self.starts[place].set(0);
             }
         }
     }
@@ -124,7 +125,7 @@ impl<B> Copy for AtHand<'_, B> {}
 impl<B: BlockSize> KnownSlabs<B> {
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
-        self.numbers.iter().filter(|number| number.get() != 0).count()
+        self.starts.iter().filter(|start| start.get() != 0).count()
     }
 
     /// How many entries lead to a slab, each from an address in it.

@@ -3,7 +3,7 @@
 //! ```text
 //!   limit   the largest size that `pop` serves: 1 KiB, or 0 while closed
 //!   lists   a list of blocks for each class
-//!   known   512 slabs of the allocator, by their number modulo that: number, header
+//!   known   512 slabs of the allocator, by their number modulo that: start, header
 //! ```
 
 use core::cell::Cell;
@@ -37,12 +37,21 @@ unsafe impl<B: BlockSize> ThreadCache for SlabThreadCache<B> {
     }
 
     #[inline(always)]
+    fn is_open(&self) -> bool {
+        self.limit.get() != 0
+    }
+
+    #[inline(always)]
+    fn serves(&self, size: usize) -> bool {
+        size.wrapping_sub(1) < self.limit.get()
+    }
+
+    #[inline(always)]
     unsafe fn pop(&self, size: usize, align: usize) -> *mut u8 {
-        let last = size.wrapping_sub(1);
-        if align > STEP || last >= self.limit.get() {
+        if !self.serves(size) || align > STEP {
             return null_mut();
         }
-        self.lists.pop(last / STEP)
+        self.lists.pop((size - 1) / STEP)
     }
 
     #[inline(always)]
