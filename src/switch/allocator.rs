@@ -12,6 +12,7 @@ use super::hooks::Hooks;
 use super::large::{LargeMemory, LargeObjects};
 use super::parking::ParkingLot;
 use super::pool::Pool;
+use super::small_regions::SmallRegions;
 use super::thread_state::ThreadState;
 use crate::alloc::{LocalAllocator, ThreadCache};
 use crate::page_map::PageMap;
@@ -136,6 +137,9 @@ pub trait HeapsOf<D: Declaration>: Sized + 'static {
 
     /// The source that all heaps of the tier share.
     fn source() -> &'static <Self::Allocator as TierAllocator>::TierSource;
+
+    /// What is cut from slices of that source.
+    fn small_regions() -> &'static SmallRegions;
 }
 
 /// The coroutine tier.
@@ -161,6 +165,10 @@ impl<D: Declaration> HeapsOf<D> for Coroutine {
     fn source() -> &'static <Self::Allocator as TierAllocator>::TierSource {
         D::allocator().tiers().coroutine_source()
     }
+
+    fn small_regions() -> &'static SmallRegions {
+        &D::allocator().coroutine_regions
+    }
 }
 
 impl<D: Declaration> HeapsOf<D> for Thread {
@@ -172,6 +180,10 @@ impl<D: Declaration> HeapsOf<D> for Thread {
     #[inline(always)]
     fn source() -> &'static <Self::Allocator as TierAllocator>::TierSource {
         D::allocator().tiers().thread_source()
+    }
+
+    fn small_regions() -> &'static SmallRegions {
+        &D::allocator().thread_regions
     }
 }
 
@@ -230,6 +242,8 @@ pub struct SwitchableAllocator<D: Declaration> {
     pub(super) thread_pool: Pool<HeapAllocator<D, Thread>>,
     pub(super) parking: ParkingLot,
     pub(super) large: LargeObjects,
+    coroutine_regions: SmallRegions,
+    thread_regions: SmallRegions,
     pub(super) hooks: Hooks,
     pub(super) totals: Totals,
     pub(super) lifetimes: Lifetimes,
@@ -251,6 +265,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 thread_pool: Pool::new(),
                 parking: ParkingLot::new(),
                 large: LargeObjects::new(),
+                coroutine_regions: SmallRegions::new(),
+                thread_regions: SmallRegions::new(),
                 hooks: Hooks::new(&StepsOf::<D>::STEPS),
                 totals: Totals::new(),
                 lifetimes: Lifetimes::new(),
@@ -289,6 +305,8 @@ unsafe fn upper_before<D: Declaration>() {
     allocator.parking.before_fork();
     allocator.coroutine_pool.before_fork();
     allocator.thread_pool.before_fork();
+    allocator.coroutine_regions.before_fork();
+    allocator.thread_regions.before_fork();
     allocator.large.before_fork();
 }
 
@@ -299,6 +317,10 @@ unsafe fn upper_after<D: Declaration>() {
     // SAFETY: A fork is about to happen, or did, on this thread, which called the counterpart. The
     // same holds for each of the calls below.
     unsafe { allocator.large.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.thread_regions.after_fork() };
+    // SAFETY: As above.
+    unsafe { allocator.coroutine_regions.after_fork() };
     // SAFETY: As above.
     unsafe { allocator.thread_pool.after_fork() };
     // SAFETY: As above.

@@ -53,6 +53,10 @@ pub(crate) struct Shared {
     /// Which tier the heap serves; never changes.
     pub(crate) tier: HeapTier,
     phase: AtomicU8,
+    /// The length of the first region that the next heap is to begin with, as a power of two; 0 for
+    /// the shortest. It belongs to whoever has the control block while it stands for no heap, and
+    /// to the heap's user then.
+    first_region: AtomicU8,
 }
 
 /// The tiers that consist of heaps.
@@ -96,7 +100,18 @@ impl Shared {
             next: Cell::new(None),
             tier,
             phase: AtomicU8::new(Phase::Free as u8),
+            first_region: AtomicU8::new(0),
         }
+    }
+
+    /// With a first region of how many bytes, as a power of two, a heap is to begin.
+    pub(crate) fn first_region(&self) -> u32 {
+        u32::from(self.first_region.load(Relaxed))
+    }
+
+    /// Has the next heap begin with a region of 2 to the power of `order` bytes.
+    pub(crate) fn set_first_region(&self, order: u32) {
+        self.first_region.store(u8::try_from(order).unwrap_or(0), Relaxed);
     }
 
     #[inline]

@@ -9,7 +9,9 @@
 //! has its counts and the remote list at zero and its allocator recycled, so that making a heap of
 //! it writes almost nothing.
 
-use super::allocator::{Coroutine, Declaration, PolicyOf, SwitchableAllocator, TierSource, large_memory};
+use super::allocator::{
+    Coroutine, Declaration, PolicyOf, SwitchableAllocator, TierSource, bumps, large_memory,
+};
 use super::context::Context;
 use super::control::{ControlRef, HeapTier, Phase};
 use super::current::Current;
@@ -23,6 +25,15 @@ use crate::sync::atomic::Ordering::Relaxed;
 
 pub(super) const FREED_TWICE: &str =
     "a block of a heap was freed twice: more blocks came back than the heap gave out";
+
+/// A free control block keeps a region of at most this many bytes.
+const MOST_KEPT: usize = 64 * 1024;
+
+/// Whether the length of a heap's first region is chosen by what its control block's last heap
+/// held.
+const fn learns<D: Declaration>() -> bool {
+    bumps::<D, Coroutine>() && TierSource::<D, Coroutine>::CUTS
+}
 
 /// The control block of a coroutine heap that has a handle.
 pub(super) type CoroutineHeap<D> = HeapRef<D, Coroutine>;
@@ -88,17 +99,26 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Ends a coroutine heap.
     #[inline(always)]
     fn free_heap(&self, mut heap: IdleHeap<D, Coroutine>) {
-        if !heap.recycle_at_hand() {
+        if !heap.recycle_at_hand() || (learns::<D>() && heap.held() > MOST_KEPT) {
             return self.free_heap_of_regions(heap);
         }
         self.keep_heap(heap);
     }
 
-    /// Ends one that has several regions.
+    /// Ends one that has several regions, or too long a one.
+    ///
+    /// The next heap of the control block begins with a region as long as these together: where one
+    /// context is as large as the last, all its blocks lie in one region.
     #[cold]
     #[inline(never)]
     fn free_heap_of_regions(&self, mut heap: IdleHeap<D, Coroutine>) {
-        heap.recycle();
+        if learns::<D>() {
+            let length = heap.held().next_power_of_two().min(MOST_KEPT);
+            heap.set_first_region(length.ilog2());
+            heap.release_regions();
+        } else {
+            heap.recycle();
+        }
         self.keep_heap(heap);
     }
 
@@ -132,6 +152,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: As in `take_cached_heap`.
             let mut heap = unsafe { IdleHeap::<D, Coroutine>::of(control) };
             heap.release_regions();
+            heap.set_first_region(0);
             self.coroutine_pool.give(heap.into_ref().control());
         }
     }

@@ -14,7 +14,7 @@
 //!   thread_state, registers,    parts of the struct and of the thread's state, which know no
 //!   hooks, fork, pool, parking, declaration
 //!   accounting, large,
-//!   remote_cache
+//!   small_regions, remote_cache
 //!   control, context, balance   a heap's control block, and when its last block is gone
 //! ```
 //!
@@ -50,6 +50,7 @@ mod registers;
 pub(crate) mod remote_cache;
 mod resize;
 mod scope;
+mod small_regions;
 mod statistics;
 mod thread_state;
 mod threads;
@@ -77,36 +78,27 @@ pub use thread_state::ThreadState;
 pub use crate::page_map::PageMap;
 
 use crate::alloc::{BumpAllocator, SlabAllocator};
-use crate::size::{U65536, U1048576};
-use crate::source::{ArenaSource, MmapSource, PooledSource};
+use crate::source::PooledSource;
 
-/// What the short form of the macros installs: for contexts, bump heaps over blocks of 64 KiB; for
-/// threads, slabs from the process's pool; behind them the system's allocator.
-pub type RecommendedTiers<P = DefaultPolicy> = Tiers<
-    BumpAllocator<ArenaSource<MmapSource, U65536, U1048576>>,
-    SlabAllocator<PooledSource>,
-    std::alloc::System,
-    P,
->;
+/// What the short form of the macros installs: for contexts, bump heaps, and for threads, slabs, both
+/// from the process's pool; behind them the system's allocator.
+pub type RecommendedTiers<P = DefaultPolicy> =
+    Tiers<BumpAllocator<PooledSource>, SlabAllocator<PooledSource>, std::alloc::System, P>;
 
 /// The recommended tiers over a pool of one's own, `&'static P`: what the macros' form
 /// `static ALLOC from POOL: P` installs.
 ///
-/// Heaps of contexts take chunks of 1 MiB from the pool, threads their slabs, and large objects lie
-/// in it, so that one limit and one [`Purge`](crate::source::Purge) hold for all of them.
-pub type TiersFrom<P, D> = Tiers<
-    BumpAllocator<ArenaSource<&'static P, U65536, U1048576>>,
-    SlabAllocator<&'static P>,
-    std::alloc::System,
-    PoolPolicy<D>,
->;
+/// Heaps of contexts take their regions from the pool, threads their slabs, and large objects lie in
+/// it, so that one limit and one [`Purge`](crate::source::Purge) hold for all of them.
+pub type TiersFrom<P, D> =
+    Tiers<BumpAllocator<&'static P>, SlabAllocator<&'static P>, std::alloc::System, PoolPolicy<D>>;
 
 /// The value of [`TiersFrom`].
 #[cfg(not(all(test, loom)))]
 #[must_use]
 pub const fn tiers_from<D: HasPool>() -> TiersFrom<D::Pool, D> {
     Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(D::POOL)))
+        .coroutine_tier(BumpAllocator::new(D::POOL))
         .thread_tier(SlabAllocator::new(D::POOL))
         .global_tier(std::alloc::System)
         .policy::<PoolPolicy<D>>()
@@ -123,7 +115,7 @@ pub const RECOMMENDED_TIERS: RecommendedTiers = recommended_tiers();
 #[must_use]
 pub const fn recommended_tiers<P: Policy>() -> RecommendedTiers<P> {
     Builder::new()
-        .coroutine_tier(BumpAllocator::new(ArenaSource::new(MmapSource::new())))
+        .coroutine_tier(BumpAllocator::new(PooledSource::new()))
         .thread_tier(SlabAllocator::new(PooledSource::new()))
         .global_tier(std::alloc::System)
         .policy::<P>()

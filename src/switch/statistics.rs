@@ -135,6 +135,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
             statistics.idle_bytes += idle.bytes;
             statistics.idle_resident_bytes += idle.resident_bytes;
         };
+        for regions in [<Coroutine as HeapsOf<D>>::small_regions(), <Thread as HeapsOf<D>>::small_regions()] {
+            let free = regions.free_bytes();
+            add(IdleMemory::of(regions, free, free));
+        }
         self.tiers().coroutine_source().idle(&mut add);
         self.tiers().thread_source().idle(&mut add);
         PolicyOf::<D>::LARGE.idle(&mut add);

@@ -7,7 +7,8 @@
 use core::ffi::c_void;
 
 use super::allocator::{
-    Declaration, HeapsOf, PolicyOf, SwitchableAllocator, Thread, TierSource, has_thread_cache, present,
+    Coroutine, Declaration, HeapsOf, PolicyOf, SwitchableAllocator, Thread, TierSource, has_thread_cache,
+    present,
 };
 use super::context::Context;
 use super::control::{ControlRef, Phase};
@@ -164,6 +165,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.flush_thread(current);
         self.shrink_free_heaps(current, 0);
         self.parking.for_each_empty(|heap| self.empty_parked_wholly(heap));
+        TierSource::<D, Coroutine>::release_empty_slices();
+        TierSource::<D, Thread>::release_empty_slices();
     }
 }
 

@@ -13,7 +13,12 @@
 //!
 //! The map's entries for such slices are made once and stay until the source gives the memory back.
 //! Over any other source a region is whole slices, entered in the map with the heap itself while
-//! the heap holds them.
+//! the heap holds them; or, if it is shorter than a slice, such a block in a slice of
+//! [small regions](super::small_regions).
+//!
+//! Heaps of an allocator that bumps grow over such a source by an eighth of what they hold, from 1
+//! KiB on; one of a control block whose last heap had several regions begins with a region as long
+//! as those together.
 //!
 //! An allocator of slabs leaves room for the header within its regions, whatever the source: then
 //! all of a block, or the slices that it takes to hold what was asked for, are its region, at a
@@ -24,9 +29,10 @@
 
 use core::ptr::NonNull;
 
-use super::allocator::{CacheOf, Declaration, HeapAllocator, HeapsOf, TierSource};
+use super::allocator::{CacheOf, Declaration, HeapAllocator, HeapsOf, TierSource, bumps};
 use super::control::{ControlRef, Shared};
 use super::declare::TierAllocator;
+use super::small_regions::{Block, LONGEST, SHORTEST, SliceRecord};
 use crate::alloc::{LocalAllocator, ThreadCacheFor};
 use crate::error::SourceError;
 use crate::layout::{NonZeroLayout, round_up};
@@ -39,9 +45,14 @@ use crate::source::{MemorySource, Obtained, SLICE};
 #[derive(Clone, Copy)]
 pub(super) struct BlockHeader {
     pub(super) control: ControlRef,
+    /// Of a small region, the record of its slice.
+    record: Option<NonNull<SliceRecord>>,
 }
 
 const HEADER: usize = 16;
+
+/// No region is longer, in bytes, because its heap holds much.
+const LONGEST_GROWTH: usize = 4 * 1024 * 1024;
 const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
 
 /// The heap of a block in a slice of blocks with headers.
@@ -87,6 +98,9 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
     /// Whether regions are slabs, which the header lies in and not before.
     const SLABS: bool = <CacheOf<D, Tier> as ThreadCacheFor<HeapAllocator<D, Tier>>>::SLABS;
 
+    /// Whether regions that are shorter than a slice are cut from slices which heaps share.
+    pub(super) const CUTS: bool = Self::BLOCK == 0 && !Self::SLABS;
+
     fn shared(&self) -> &Shared {
         self.control.shared()
     }
@@ -111,7 +125,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
             return Err(error);
         }
         // SAFETY: The block is ours and begins with room for the header.
-        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control }) };
+        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control, record: None }) };
         // SAFETY: `offset` is less than the block's size.
         let region = ptr::bytes(unsafe { start.add(offset) }, Self::BLOCK - offset);
         Ok(Obtained { region, zeroed })
@@ -128,6 +142,90 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
             // SAFETY: The source holds the block, which nobody uses; it has the length that was
             // returned.
             unsafe { Tier::source().release(block, layout) };
+        }
+    }
+
+    /// How many bytes a heap is best given, where its allocator prefers so many.
+    fn best_length(&self, preferred: usize) -> usize {
+        if !bumps::<D, Tier>() {
+            return preferred;
+        }
+        let first = 1 << self.control.first_region().max(SHORTEST);
+        // A block of a power of two holds a header besides.
+        (self.shared().held() / 8).clamp(first, LONGEST_GROWTH) - HEADER
+    }
+
+    /// The lengths of blocks, as powers of two, that hold at least the one and at best the other;
+    /// `None` if no small region does.
+    fn orders(least: NonZeroLayout, best: usize) -> Option<(u32, u32)> {
+        let offset = Self::offset(least);
+        let least = order(least.size().checked_add(offset)?)?.max(SHORTEST);
+        (least <= LONGEST).then_some((least, order(best.saturating_add(offset))?.max(least)))
+    }
+
+    /// Obtains a small region: the longest of these lengths that the heap's limit leaves.
+    fn obtain_small(&self, layout: NonZeroLayout, least: u32, best: u32) -> Result<Obtained, SourceError> {
+        let charged = (least..=best.min(LONGEST)).rev().find(|&order| self.shared().charge(1 << order));
+        let order = charged.ok_or(SourceError::LimitReached)?;
+        let Block { start, record } = Self::cut(order).inspect_err(|_| self.shared().refund(1 << order))?;
+        // SAFETY: The block is ours and begins with room for the header.
+        unsafe {
+            start.cast::<BlockHeader>().write(BlockHeader { control: self.control, record: Some(record) });
+        }
+        let offset = Self::offset(layout);
+        // SAFETY: `orders` made room for the offset in the shortest block.
+        let region = ptr::bytes(unsafe { start.add(offset) }, (1 << order) - offset);
+        Ok(Obtained { region, zeroed: false })
+    }
+
+    /// Takes a block from a slice of the tier, or from a new one.
+    fn cut(order: u32) -> Result<Block, SourceError> {
+        if let Some(block) = Tier::small_regions().take(order) {
+            return Ok(block);
+        }
+        let asked = slices(NonZeroLayout::of::<u8>().ok_or(SourceError::TooLarge)?)?;
+        let slice = Tier::source().obtain(asked)?.cast::<u8>();
+        let address = slice.addr().get();
+        let entered = D::page_map().insert(address, Entry::masked(slice, order));
+        // SAFETY: The slice was just obtained, and whoever takes a block has it from here.
+        let block = entered.and_then(|()| unsafe { Tier::small_regions().add(slice, order) });
+        block.inspect_err(|_| {
+            if entered.is_ok() {
+                D::page_map().remove(address);
+            }
+            // SAFETY: Just obtained with this layout; nobody has seen it.
+            unsafe { Tier::source().release(ptr::bytes(slice, SLICE), asked) };
+        })
+    }
+
+    /// # Safety
+    /// As [`MemorySource::release`]; the region is a small one.
+    unsafe fn release_small(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        let offset = Self::offset(layout);
+        // SAFETY: `obtain_small` put the region `offset` bytes behind the block's start.
+        let start = unsafe { region.cast::<u8>().sub(offset) };
+        self.shared().refund(region.len() + offset);
+        // SAFETY: The block begins with its header, which `obtain_small` wrote.
+        let Some(record) = (unsafe { start.cast::<BlockHeader>().read() }).record else { return };
+        // SAFETY: The block was taken with that record, and nobody uses it.
+        if let Some(slice) = unsafe { Tier::small_regions().give(Block { start, record }) } {
+            Self::release_slice(slice);
+        }
+    }
+
+    /// Gives slices that are wholly free back to the source.
+    pub(super) fn release_empty_slices() {
+        while let Some(slice) = Tier::small_regions().take_empty() {
+            Self::release_slice(slice);
+        }
+    }
+
+    /// Gives a slice back that just left the small regions.
+    fn release_slice(slice: NonNull<u8>) {
+        D::page_map().remove(slice.addr().get());
+        if let Ok(asked) = NonZeroLayout::from_size_align(SLICE, SLICE) {
+            // SAFETY: `cut` obtained the slice with this layout; none of its blocks is held.
+            unsafe { Tier::source().release(ptr::bytes(slice, SLICE), asked) };
         }
     }
 
@@ -149,7 +247,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
             return Err(error);
         }
         // SAFETY: The slab is ours, and its allocator leaves the first bytes to us.
-        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control }) };
+        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control, record: None }) };
         Ok(Obtained { region: ptr::bytes(start, len), zeroed: false })
     }
 
@@ -202,6 +300,34 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         (most > least && shared.charge(least)).then_some(least)
     }
 
+    /// Obtains a block, a slab, or whole slices.
+    fn obtain_whole(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        let charged = if Self::BLOCK == 0 {
+            let (least, most) = (slices(least)?.size(), Self::MAX_REGION);
+            let preferred = if Self::CUTS { (preferred.min(most) & !(SLICE - 1)).max(least) } else { least };
+            self.charge_slices(least, preferred)
+        } else {
+            self.shared().charge(Self::BLOCK).then_some(Self::BLOCK)
+        };
+        let charged = charged.ok_or(SourceError::LimitReached)?;
+        let obtained = match Self::BLOCK {
+            _ if Self::SLABS => self.obtain_slab(least),
+            0 => slices(least).and_then(|least| self.obtain_slices(least, charged)),
+            _ => self.obtain_block(least),
+        };
+        match obtained {
+            Err(_) => self.shared().refund(charged),
+            // A source may give more slices than asked; they count, though no limit refuses them
+            // any more.
+            Ok(Obtained { region, .. }) if Self::CUTS && region.len() > charged => {
+                self.shared().charge_beyond_limit(region.len() - charged);
+            }
+            Ok(Obtained { region, .. }) if Self::CUTS => self.shared().refund(charged - region.len()),
+            Ok(_) => {}
+        }
+        obtained
+    }
+
     /// # Safety
     /// As [`MemorySource::release`].
     unsafe fn release_slices(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
@@ -212,6 +338,11 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         // SAFETY: The source holds the region, which nobody uses; alignment and length fit it.
         unsafe { Tier::source().release(ptr::bytes(start, len), asked) };
     }
+}
+
+/// The power of two that so many bytes need.
+fn order(bytes: usize) -> Option<u32> {
+    Some(bytes.checked_next_power_of_two()?.ilog2())
 }
 
 /// The layout in whole slices.
@@ -248,7 +379,9 @@ fn enter_block<D: Declaration>(start: NonNull<u8>, size: usize) -> Result<(), So
 // alignment; or slices asked for at that alignment. `BLOCK` is zero, since regions begin behind a
 // header or with one.
 unsafe impl<D: Declaration, Tier: HeapsOf<D>> MemorySource for TierSource<D, Tier> {
-    const MIN_ALIGN: usize = if Self::BLOCK == 0 {
+    const MIN_ALIGN: usize = if Self::CUTS {
+        HEADER
+    } else if Self::BLOCK == 0 {
         SLICE
     } else if Self::SLABS {
         Self::BLOCK
@@ -268,35 +401,26 @@ unsafe impl<D: Declaration, Tier: HeapsOf<D>> MemorySource for TierSource<D, Tie
     }
 
     fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
-        let sliced = Self::BLOCK == 0 && !Self::SLABS;
-        let charged = if Self::BLOCK == 0 {
-            let (least, most) = (slices(least)?.size(), Self::MAX_REGION);
-            let preferred = if sliced { (preferred.min(most) & !(SLICE - 1)).max(least) } else { least };
-            self.charge_slices(least, preferred)
-        } else {
-            self.shared().charge(Self::BLOCK).then_some(Self::BLOCK)
-        };
-        let charged = charged.ok_or(SourceError::LimitReached)?;
-        let obtained = match Self::BLOCK {
-            _ if Self::SLABS => self.obtain_slab(least),
-            0 => slices(least).and_then(|least| self.obtain_slices(least, charged)),
-            _ => self.obtain_block(least),
-        };
-        match obtained {
-            Err(_) => self.shared().refund(charged),
-            // A source may give more slices than asked; they count, though no limit refuses them
-            // any more.
-            Ok(Obtained { region, .. }) if sliced && region.len() > charged => {
-                self.shared().charge_beyond_limit(region.len() - charged);
-            }
-            Ok(Obtained { region, .. }) if sliced => self.shared().refund(charged - region.len()),
-            Ok(_) => {}
+        if !Self::CUTS {
+            return self.obtain_whole(least, preferred);
         }
-        obtained
+        let best = self.best_length(preferred);
+        match Self::orders(least, best) {
+            Some((least_order, order)) if order <= LONGEST => self.obtain_small(least, least_order, order),
+            // What is left below a limit may still be something.
+            Some((least_order, order)) => {
+                self.obtain_whole(least, best).or_else(|_| self.obtain_small(least, least_order, order))
+            }
+            None => self.obtain_whole(least, best),
+        }
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        if Self::SLABS {
+        if Self::CUTS && region.len() < SLICE {
+            // SAFETY: The caller obtained the region here, for that layout, and nobody uses it; it
+            // is a small one, because all others are whole slices.
+            unsafe { self.release_small(region, layout) };
+        } else if Self::SLABS {
             // SAFETY: The caller obtained the region here, for that layout, and nobody uses it.
             unsafe { self.release_slab(region.cast(), layout) };
         } else if Self::BLOCK == 0 {

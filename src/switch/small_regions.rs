@@ -1,0 +1,243 @@
+//! Regions shorter than a slice, for heaps over a source of whole slices.
+//!
+//! A slice is cut into blocks of one length, a power of two from 1 to 32 KiB, which several heaps
+//! hold. The page map says of the slice how long they are, and each begins with a header that leads
+//! to its heap and to the record of its slice:
+//!
+//! ```text
+//!   slice (64 KiB)                                        record
+//!   +------+------+------+------+- - - -+------+          free: a bit for each block
+//!   | held | free | held | free |       | held |          start of the slice, length of a block
+//!   +------+------+------+------+- - - -+------+          links: the slices with room of a length
+//!    ^ control, record
+//! ```
+//!
+//! Segregated storage by powers of two (P. R. Wilson et al., Dynamic Storage Allocation: A Survey
+//! and Critical Review, 1995, section 3.6), so that a heap's first regions cost what they hold. Free
+//! blocks are not touched.
+//!
+//! Always: each block of each slice that is here is held or has its bit; a slice is on the list of
+//! its length exactly if a bit is set. Of each length one slice that is wholly free stays; others
+//! leave at once. Everything is reached under one lock, held for a few instructions; sources are
+//! called without it. SliceRecords lie in maps of their own that are never unmapped.
+
+use core::cell::Cell;
+use core::ptr::{NonNull, null_mut};
+
+use crate::error::SourceError;
+use crate::list::{Linked, Links, List};
+use crate::source::SLICE;
+use crate::sync::{Guarded, const_fn};
+use crate::sys;
+
+/// The shortest block is 2 to the power of this many bytes long, the longest that of [`LONGEST`].
+pub(super) const SHORTEST: u32 = 10;
+/// See [`SHORTEST`].
+pub(super) const LONGEST: u32 = 15;
+
+const LENGTHS: usize = (LONGEST - SHORTEST + 1) as usize;
+const _: () = assert!(SLICE >> SHORTEST <= u64::BITS as usize && SLICE >> LONGEST >= 2);
+
+/// The slices from which short regions are cut.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct SmallRegions {
+    slices: Guarded<Slices>,
+}
+
+/// The record of a slice.
+#[derive(Debug)]
+pub(super) struct SliceRecord {
+    /// Of the list of its length, or of those that stand for no slice.
+    links: Links<SliceRecord>,
+    start: Cell<*mut u8>,
+    /// A bit for each block that is free.
+    free: Cell<u64>,
+    /// The length of a block as a power of two.
+    order: Cell<u32>,
+}
+
+// SAFETY: The field is for those lists only.
+unsafe impl Linked<()> for SliceRecord {
+    #[inline]
+    fn links(&self) -> &Links<Self> {
+        &self.links
+    }
+}
+
+/// What the lock guards.
+#[derive(Debug)]
+struct Slices {
+    /// By length: the slices of which a block is free.
+    with_room: [List<SliceRecord>; LENGTHS],
+    /// By length: how many of them are wholly free.
+    empty: [usize; LENGTHS],
+    /// SliceRecords that stand for no slice.
+    unused: List<SliceRecord>,
+    free_bytes: usize,
+}
+
+// SAFETY: The records belong to the declaration, not to a thread.
+unsafe impl Send for Slices {}
+
+/// A block that was taken.
+pub(super) struct Block {
+    pub(super) start: NonNull<u8>,
+    pub(super) record: NonNull<SliceRecord>,
+}
+
+/// The bits of a slice that is wholly free.
+const fn every_block(order: u32) -> u64 {
+    u64::MAX >> (u64::BITS as usize - (SLICE >> order))
+}
+
+const fn place(order: u32) -> usize {
+    (order - SHORTEST) as usize
+}
+
+impl SmallRegions {
+    const_fn! {
+        pub(super) fn new() -> Self {
+            let slices = Slices {
+                with_room: [const { List::new() }; LENGTHS],
+                empty: [0; LENGTHS],
+                unused: List::new(),
+                free_bytes: 0,
+            };
+            Self { slices: Guarded::new(slices) }
+        }
+    }
+
+    /// Takes a block of 2 to the power of `order` bytes, if a slice has one.
+    pub(super) fn take(&self, order: u32) -> Option<Block> {
+        self.slices.lock().take(order)
+    }
+
+    /// Cuts a slice, and takes its first block.
+    ///
+    /// # Errors
+    /// The operating system's, if it has no memory for a record; the slice is still the caller's.
+    ///
+    /// # Safety
+    /// The slice is the caller's, which gives it up: it is read and written by those who take its
+    /// blocks, until [`give`](Self::give) or [`take_empty`](Self::take_empty) names it.
+    pub(super) unsafe fn add(&self, slice: NonNull<u8>, order: u32) -> Result<Block, SourceError> {
+        let mut slices = self.slices.lock();
+        let record = slices.unused_record()?;
+        // SAFETY: Records are never unmapped, and reached by shared references only.
+        let this = unsafe { record.as_ref() };
+        this.start.set(slice.as_ptr());
+        this.order.set(order);
+        this.free.set(every_block(order));
+        // SAFETY: The record stood for no slice, so it is on no list.
+        unsafe { slices.with_room[place(order)].push(record) };
+        slices.empty[place(order)] += 1;
+        slices.free_bytes += SLICE;
+        slices.take(order).ok_or(SourceError::Exhausted)
+    }
+
+    /// Gives a block back; the start of its slice, if that is wholly free and leaves with this call.
+    ///
+    /// # Safety
+    /// The block was taken with that record, and is given up.
+    pub(super) unsafe fn give(&self, block: Block) -> Option<NonNull<u8>> {
+        let mut slices = self.slices.lock();
+        // SAFETY: Records are never unmapped, and reached by shared references only.
+        let record = unsafe { block.record.as_ref() };
+        let (order, free) = (record.order.get(), record.free.get());
+        let index = (block.start.addr().get() - record.start.get().addr()) >> order;
+        let now = free | 1 << index;
+        record.free.set(now);
+        slices.free_bytes += 1 << order;
+        if free == 0 {
+            // SAFETY: The slice had no room, so its record is on no list.
+            unsafe { slices.with_room[place(order)].push(block.record) };
+        }
+        if now != every_block(order) {
+            return None;
+        }
+        slices.empty[place(order)] += 1;
+        if slices.empty[place(order)] == 1 { None } else { slices.remove(block.record) }
+    }
+
+    /// Takes a slice out that is wholly free; its start.
+    pub(super) fn take_empty(&self) -> Option<NonNull<u8>> {
+        let mut slices = self.slices.lock();
+        let place = slices.empty.iter().position(|&empty| empty > 0)?;
+        let is_empty = |record: &&SliceRecord| record.free.get() == every_block(record.order.get());
+        let record = slices.with_room[place].iter().find(is_empty).map(NonNull::from)?;
+        slices.remove(record)
+    }
+
+    /// Bytes of blocks that nobody holds.
+    pub(super) fn free_bytes(&self) -> usize {
+        self.slices.lock().free_bytes
+    }
+
+    pub(super) fn before_fork(&self) {
+        self.slices.hold_for_fork();
+    }
+
+    /// # Safety
+    /// As [`Guarded::release_after_fork`].
+    pub(super) unsafe fn after_fork(&self) {
+        // SAFETY: The caller called `before_fork` on this thread, or on the one that forked it.
+        unsafe { self.slices.release_after_fork() };
+    }
+}
+
+impl Slices {
+    fn take(&mut self, order: u32) -> Option<Block> {
+        let with_room = &self.with_room[place(order)];
+        let record = with_room.first_pointer()?;
+        // SAFETY: Records are never unmapped, and reached by shared references only.
+        let this = unsafe { record.as_ref() };
+        let free = this.free.get();
+        let left = free & (free - 1);
+        this.free.set(left);
+        if left == 0 {
+            // SAFETY: The list's first record is on it.
+            unsafe { with_room.remove(this) };
+        }
+        if free == every_block(order) {
+            self.empty[place(order)] -= 1;
+        }
+        self.free_bytes -= 1 << order;
+        let start = this.start.get().wrapping_add((free.trailing_zeros() as usize) << order);
+        Some(Block { start: NonNull::new(start)?, record })
+    }
+
+    /// Takes a slice out that is wholly free and counted as such.
+    fn remove(&mut self, record: NonNull<SliceRecord>) -> Option<NonNull<u8>> {
+        // SAFETY: Records are never unmapped, and reached by shared references only.
+        let this = unsafe { record.as_ref() };
+        let place = place(this.order.get());
+        // SAFETY: A slice with room is on the list of its length.
+        unsafe { self.with_room[place].remove(this) };
+        self.empty[place] -= 1;
+        self.free_bytes -= SLICE;
+        // SAFETY: The record is on no list now.
+        unsafe { self.unused.push(record) };
+        NonNull::new(this.start.replace(null_mut()))
+    }
+
+    /// Takes a record that stands for no slice.
+    fn unused_record(&mut self) -> Result<NonNull<SliceRecord>, SourceError> {
+        if self.unused.is_empty() {
+            let page = sys::page_size();
+            let records = sys::map(page).map_err(SourceError::System)?.cast::<SliceRecord>();
+            for index in 0..page / size_of::<SliceRecord>() {
+                // SAFETY: The place lies in the page that was just mapped, aligned for a record.
+                let record = unsafe { records.add(index) };
+                let (links, start) = (Links::new(), Cell::new(null_mut()));
+                // SAFETY: As above; nobody else knows of it.
+                unsafe {
+                    record.write(SliceRecord { links, start, free: Cell::new(0), order: Cell::new(0) });
+                };
+                // SAFETY: The record is on no list yet, and is never unmapped.
+                unsafe { self.unused.push(record) };
+            }
+        }
+        self.unused.pop().map(NonNull::from).ok_or(SourceError::Exhausted)
+    }
+}
