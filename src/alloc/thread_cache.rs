@@ -41,6 +41,10 @@ pub unsafe trait ThreadCache: 'static {
     /// is not common, and while the cache is closed.
     fn serves(&self, size: usize) -> bool;
 
+    /// Whether a block of one of these sizes, which the cache [serves](Self::serves), aligned to at
+    /// most 16 bytes, is as good for the other.
+    fn alike(&self, size: usize, other: usize) -> bool;
+
     /// Takes a block of at least `size` bytes at a multiple of `align`, a power of two, if the
     /// cache [serves](Self::serves) that size and holds one, and the alignment is common; null
     /// otherwise.
@@ -190,6 +194,11 @@ unsafe impl ThreadCache for NoThreadCache {
 
     #[inline(always)]
     fn serves(&self, _size: usize) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn alike(&self, _size: usize, _other: usize) -> bool {
         false
     }
 

@@ -130,7 +130,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Allocates from the thread cache, which is open if the thread tier is current; null if it
     /// holds nothing.
     #[inline(always)]
-    fn pop_cached(&self, layout: Layout) -> *mut u8 {
+    pub(super) fn pop_cached(&self, layout: Layout) -> *mut u8 {
         let current = Self::current_thread();
         // SAFETY: The thread's heap alone uses the cache, from when the thread has it until
         // `detach`.

@@ -126,11 +126,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// Counts a block of a heap that changed its size in place.
     pub(super) fn count_resized(&self, owner: ControlRef, old: NonZeroLayout, new: NonZeroLayout) {
+        self.count_bytes_resized(owner, old.size(), new.size());
+    }
+
+    /// The same of a block from `old` to `new` bytes.
+    pub(super) fn count_bytes_resized(&self, owner: ControlRef, old: usize, new: usize) {
         if !PolicyOf::<D>::ACCOUNTING {
             return;
         }
         let current = Self::current_thread();
-        let change = new.size().cast_signed() - old.size().cast_signed();
+        let change = new.cast_signed() - old.cast_signed();
         self.account(current).changed(&self.totals, tier_index::<D>(owner), change);
         match current.in_use(owner) {
             InUse::Coroutine(heap) => heap.local().add_bytes(change),

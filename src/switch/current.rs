@@ -2,15 +2,18 @@
 
 use core::marker::PhantomData;
 use core::ops::Deref;
+use core::ptr::NonNull;
 
 use super::accounting::Pending;
 use super::allocator::{
-    Coroutine, Declaration, HeapAllocator, HeapsOf, StateOf, SwitchableAllocator, Thread, bumps, present,
+    CacheOf, Coroutine, Declaration, HeapAllocator, HeapsOf, StateOf, SwitchableAllocator, Thread, bumps,
+    present,
 };
 use super::context::{Context, tier};
 use super::control::{ControlRef, HeapTier};
 use super::heap_ref::{HeapRef, UsedHeap};
-use crate::alloc::{LocalAllocator, Window};
+use crate::alloc::{LocalAllocator, ThreadCacheFor, Window};
+use crate::layout::NonZeroLayout;
 
 /// The calling thread's state for the allocator that `D` declares.
 pub(super) struct Current<'a, D: Declaration> {
@@ -238,6 +241,32 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
         let result = f(self.allocator());
         registers.set_window(self.allocator().window(), current.context().tier() == tier::COROUTINE);
         result
+    }
+
+    /// Gives a block back to the heap's allocator, and counts it.
+    ///
+    /// # Safety
+    /// The heap's allocator handed out the block, no large object, which is not used again; the
+    /// layout fits it; `region` is as for [`ThreadCacheFor::deallocate_in`].
+    #[inline(always)]
+    pub(super) unsafe fn deallocate_in(
+        self,
+        current: Current<'_, D>,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        if Self::IN_REGISTERS && bumps::<D, Tier>() {
+            let registers = &current.state.registers;
+            if !registers.give_back_last(block, layout.size()) {
+                // Nothing else is to be done for a block that is not the last.
+                registers.count_freed();
+            }
+            return;
+        }
+        // SAFETY: The caller promises the same of the block and the region.
+        unsafe { CacheOf::<D, Tier>::deallocate_in(self.allocator(), region, block, layout) };
+        self.count_freed(current);
     }
 
     /// Counts a block that the heap handed out.

@@ -18,7 +18,7 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{NonNull, null_mut};
 
 use super::allocator::{
-    Coroutine, Declaration, HeapAllocator, HeapsOf, PolicyOf, SwitchableAllocator, Thread, bumps,
+    CacheOf, Coroutine, Declaration, HeapAllocator, HeapsOf, PolicyOf, SwitchableAllocator, Thread, bumps,
     has_thread_cache, large_memory,
 };
 use super::balance::Frees;
@@ -29,7 +29,7 @@ use super::declare::{Policy, TierSet};
 use super::heap_ref::UsedHeap;
 use super::heaps::FREED_TWICE;
 use super::remote_cache::RemoteBatch;
-use crate::alloc::{Allocator, LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
+use crate::alloc::{LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
 use crate::layout::NonZeroLayout;
 use crate::misuse;
 use crate::page_map::{Entry, tag};
@@ -164,7 +164,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// # Safety
     /// The caller owns the block and, if the answer is `true`, gave it up.
     #[inline(always)]
-    unsafe fn push_cached(&self, block: NonNull<u8>, bytes: usize) -> bool {
+    pub(super) unsafe fn push_cached(&self, block: NonNull<u8>, bytes: usize) -> bool {
         let current = Self::current_thread();
         // SAFETY: The thread's heap alone uses the cache, from when the thread has it until
         // `detach`; the caller gives the block up.
@@ -286,15 +286,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
             return unsafe { self.push_unknown(region, block, layout) };
         }
         let current = Self::current_thread();
-        if bumps::<D, Tier>() {
-            // SAFETY: As below.
-            heap.with_allocator(current, |allocator| unsafe { allocator.deallocate(block, layout) });
-        } else {
-            // SAFETY: The heap's allocator handed out the block, which is given up; the layout fits
-            // it.
-            unsafe { heap.deallocate_in(region, block, layout) };
-        }
-        self.count_freed(heap, current, layout);
+        // SAFETY: The heap's allocator handed out the block, which is given up; the layout fits it.
+        unsafe { heap.deallocate_in(current, region, block, layout) };
+        self.count_bytes_freed(heap, current, layout.size());
     }
 
     /// Frees a block of the thread's heap whose slab the thread cache did not know.
@@ -392,7 +386,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             } else {
                 let region = D::page_map().get(block.addr().get()).region_of(block);
                 // SAFETY: As above; the map leads to the block's region.
-                unsafe { heap.deallocate_in(region, block, layout) };
+                unsafe { CacheOf::<D, Tier>::deallocate_in(heap.allocator(), region, block, layout) };
             }
         });
         if Tier::CACHED && blocks > 0 {

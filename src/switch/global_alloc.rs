@@ -31,14 +31,10 @@ unsafe impl<D: Declaration> GlobalAlloc for SwitchableAllocator<D> {
         NonZeroLayout::at_least_one(layout).map_or(null_mut(), |layout| self.allocate_zeroed_block(layout))
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: The caller got the block here, so it is not null.
-        let block = unsafe { NonNull::new_unchecked(block) };
-        let Ok(old) = NonZeroLayout::at_least_one(layout) else { return null_mut() };
-        let Ok(new) = old.with_size(new_size.max(1)) else { return null_mut() };
         // SAFETY: The caller got the block here with this layout.
-        unsafe { self.resize_block(block, old, new) }
+        unsafe { Self::resize_entry(block, layout.size(), layout.align(), new_size) }
     }
 }
 

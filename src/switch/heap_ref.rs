@@ -16,13 +16,11 @@
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::Deref;
-use core::ptr::NonNull;
 
 use super::allocator::{CacheOf, Declaration, HeapAllocator, HeapsOf, Thread, TierSource};
 use super::control::{Control, ControlRef, HeapTier, Shared};
 use super::local::Local;
 use crate::alloc::{LocalAllocator, ThreadCacheFor};
-use crate::layout::NonZeroLayout;
 use crate::sync::atomic::Ordering::Relaxed;
 
 /// A control block of a tier of the allocator that `D` declares, its allocator included.
@@ -131,17 +129,6 @@ impl<'a, D: Declaration, Tier: HeapsOf<D>> UsedHeap<'a, D, Tier> {
         // SAFETY: The calling thread uses the heap, so no other reaches the allocator, and there is
         // no `IdleHeap`, which alone has mutable references.
         unsafe { &*self.heap.allocator() }
-    }
-
-    /// Gives a block back to the heap's allocator.
-    ///
-    /// # Safety
-    /// The heap's allocator handed out the block, no large object, which is not used again; the
-    /// layout fits it; `region` is as for [`ThreadCacheFor::deallocate_in`].
-    #[inline(always)]
-    pub(super) unsafe fn deallocate_in(self, region: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) {
-        // SAFETY: The caller promises the same of the block and the region.
-        unsafe { CacheOf::<D, Tier>::deallocate_in(self.allocator(), region, block, layout) };
     }
 
     /// Adds to the heap's count what its allocator has handed out and got back, if it counts.

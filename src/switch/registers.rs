@@ -33,6 +33,16 @@ const fn rounded(size: usize) -> usize {
     (size + (UNIT - 1)) & !(UNIT - 1)
 }
 
+/// What became of a block in [`Registers::resize`].
+pub(super) enum Resized {
+    /// It has the new size where it was.
+    InPlace,
+    /// It is here now.
+    Moved(NonNull<u8>),
+    /// Nothing changed.
+    No,
+}
+
 /// See the head of this file.
 ///
 /// Cursor and end are addresses: the pointer to the region's start may access all of it, so that
@@ -95,6 +105,46 @@ impl Registers {
         }
         self.count_freed();
         true
+    }
+
+    /// Makes a block in the window larger or smaller: the last one where it is, another one smaller
+    /// where it is and larger at the cursor. `None`, and nothing changed, if it lies elsewhere, if
+    /// there is no room, and for a new size of 0.
+    ///
+    /// # Safety
+    /// The block is allocated with the size `old` and that alignment, and is the caller's to move;
+    /// `new` with the alignment is a layout too.
+    #[inline(always)]
+    pub(super) unsafe fn resize(&self, block: NonNull<u8>, old: usize, align: usize, new: usize) -> Resized {
+        let (address, more) = (block.addr().get(), rounded(new));
+        if address.wrapping_add(rounded(old)) == self.cursor.get() {
+            let end = address.wrapping_add(more);
+            if more == 0 || end >= self.end.get() || (!LOWER_HALF && end < more) {
+                return Resized::No;
+            }
+            self.cursor.set(end);
+            return Resized::InPlace;
+        }
+        if more == 0 || !self.holds(block) {
+            return Resized::No;
+        }
+        if more <= rounded(old) {
+            return Resized::InPlace;
+        }
+        if align > UNIT {
+            return Resized::No;
+        }
+        let Some(to) = self.take(new) else { return Resized::No };
+        // SAFETY: Both blocks are allocated, so they do not overlap; the new one is longer.
+        unsafe { to.copy_from_nonoverlapping(block, old) };
+        self.count_freed();
+        Resized::Moved(to)
+    }
+
+    /// Whether blocks can be taken.
+    #[inline(always)]
+    pub(super) fn is_open(&self) -> bool {
+        self.end.get() != 0
     }
 
     /// Whether the block lies in the window, and so is the heap's.

@@ -1,20 +1,145 @@
 //! Growing and shrinking: in place if the block's heap is in use here and has room, else by moving.
 
-use core::alloc::GlobalAlloc;
-use core::ptr::NonNull;
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{NonNull, null_mut};
 
 use super::allocator::{
-    Coroutine, Declaration, HeapsOf, SwitchableAllocator, bumps, has_thread_cache, large_memory,
+    Coroutine, Declaration, HeapsOf, PolicyOf, SwitchableAllocator, bumps, has_thread_cache, large_memory,
 };
 use super::block::{OwnedBlock, Owner};
 use super::control::Record;
-use super::current::InUse;
-use super::declare::TierSet;
+use super::current::{Current, InUse};
+use super::declare::{Policy, TierSet};
 use super::heap_ref::UsedHeap;
+use super::registers::Resized;
 use crate::alloc::{LocalAllocator, ResizeInPlace, ThreadCache};
 use crate::layout::NonZeroLayout;
 
+/// Of blocks aligned to at most this many bytes, a thread cache tells classes by the size alone.
+const COMMON_ALIGN: usize = 16;
+
 impl<D: Declaration> SwitchableAllocator<D> {
+    /// The entry point of `GlobalAlloc::realloc`, as `allocate_entry`.
+    ///
+    /// # Safety
+    /// As [`GlobalAlloc::realloc`]; sizes of zero stand for one byte.
+    #[inline(never)]
+    pub(super) unsafe fn resize_entry(block: *mut u8, size: usize, align: usize, new: usize) -> *mut u8 {
+        if has_thread_cache::<D>() && Self::current_thread().thread_cache.is_open() {
+            // SAFETY: The caller's promises.
+            return unsafe { Self::resize_open_entry(block, size, align, new) };
+        }
+        if bumps::<D, Coroutine>() {
+            // SAFETY: As above.
+            return unsafe { Self::resize_closed_entry(block, size, align, new) };
+        }
+        // SAFETY: As above.
+        unsafe { Self::resize_elsewhere_entry(block, size, align, new) }
+    }
+
+    /// The same while the thread tier is current: in nearly every case, that of the block's heap.
+    ///
+    /// # Safety
+    /// As [`resize_entry`](Self::resize_entry).
+    #[inline(never)]
+    unsafe fn resize_open_entry(block: *mut u8, size: usize, align: usize, new: usize) -> *mut u8 {
+        let (allocator, cache) = (D::allocator(), &Self::current_thread().state().thread_cache);
+        // SAFETY: The block was allocated, so it is not null.
+        let address = unsafe { NonNull::new_unchecked(block) };
+        // An alignment that is not common may have been served by a larger class than the size's.
+        if align <= COMMON_ALIGN && cache.serves(size) && cache.serves(new) && cache.knows(address) {
+            if cache.alike(size, new) {
+                allocator.count_resized_in_cache(size, new);
+                return block;
+            }
+            // SAFETY: The caller promises that there is such a layout.
+            let to = allocator.pop_cached(unsafe { Layout::from_size_align_unchecked(new, align) });
+            if !to.is_null() {
+                // SAFETY: Both are allocated, so they do not overlap, and have that many bytes.
+                unsafe { to.copy_from_nonoverlapping(block, size.min(new)) };
+                // SAFETY: The caller owns the block, and gives it up; the cache knows its slab.
+                unsafe { allocator.push_cached(address, size) };
+                return to;
+            }
+        }
+        // SAFETY: The caller's promises; nothing changed.
+        unsafe { Self::resize_elsewhere_entry(block, size, align, new) }
+    }
+
+    /// The same while another tier than the thread tier is current: in nearly every case, that of
+    /// the block's heap.
+    ///
+    /// # Safety
+    /// As [`resize_entry`](Self::resize_entry).
+    #[inline(never)]
+    unsafe fn resize_closed_entry(block: *mut u8, size: usize, align: usize, new: usize) -> *mut u8 {
+        let current = Self::current_thread();
+        if !current.registers.is_open() {
+            // SAFETY: The caller's promises.
+            return unsafe { Self::resize_elsewhere_entry(block, size, align, new) };
+        }
+        // SAFETY: The block was allocated, so it is not null.
+        let address = unsafe { NonNull::new_unchecked(block) };
+        // SAFETY: The caller owns the block, which has that layout.
+        let to = match unsafe { current.registers.resize(address, size, align, new) } {
+            Resized::InPlace => block,
+            Resized::Moved(to) => to.as_ptr(),
+            // SAFETY: The caller's promises; nothing changed.
+            Resized::No => return unsafe { Self::resize_elsewhere_entry(block, size, align, new) },
+        };
+        D::allocator().count_resized_at_hand(current, size, new, to == block);
+        to
+    }
+
+    /// The same for what is not at hand.
+    ///
+    /// # Safety
+    /// As [`resize_entry`](Self::resize_entry).
+    #[inline(never)]
+    unsafe fn resize_elsewhere_entry(block: *mut u8, size: usize, align: usize, new: usize) -> *mut u8 {
+        // A size that is no layout's with this alignment is refused, though it was promised not to
+        // come.
+        if new > isize::MAX as usize - (align - 1) {
+            return null_mut();
+        }
+        // SAFETY: The block was allocated, so it is not null.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        // SAFETY: The caller promises that there is such a layout.
+        let old = unsafe { Layout::from_size_align_unchecked(size.max(1), align) };
+        // SAFETY: The alignment is that of a layout, and the size is not too large for it.
+        let new = unsafe { Layout::from_size_align_unchecked(new.max(1), align) };
+        let (Some(old), Some(new)) = (NonZeroLayout::new(old), NonZeroLayout::new(new)) else {
+            return null_mut();
+        };
+        // SAFETY: The caller got the block here with this layout.
+        unsafe { D::allocator().resize_block(block, old, new) }
+    }
+
+    /// Counts a block of the thread's heap that has another size in the same class.
+    #[inline(always)]
+    fn count_resized_in_cache(&self, old: usize, new: usize) {
+        if PolicyOf::<D>::ACCOUNTING
+            && let Some(heap) = Self::current_thread().thread_heap()
+        {
+            self.count_bytes_resized(heap.control(), old, new);
+        }
+    }
+
+    /// Counts a block that the registers resized, in place or not.
+    #[inline(always)]
+    fn count_resized_at_hand(&self, current: Current<'_, D>, old: usize, new: usize, in_place: bool) {
+        if !PolicyOf::<D>::ACCOUNTING {
+            return;
+        }
+        let (Some(heap), old) = (current.heap_entered_last(), old.max(1)) else { return };
+        if in_place {
+            self.count_bytes_resized(heap.control(), old, new);
+        } else {
+            self.count_bytes_allocated(heap, current, new);
+            self.count_bytes_freed(heap, current, old);
+        }
+    }
+
     /// Grows or shrinks a block; null, and nothing changed, if there is no memory.
     ///
     /// # Safety

@@ -47,6 +47,11 @@ unsafe impl<B: BlockSize> ThreadCache for SlabThreadCache<B> {
     }
 
     #[inline(always)]
+    fn alike(&self, size: usize, other: usize) -> bool {
+        size.wrapping_sub(1) / STEP == other.wrapping_sub(1) / STEP
+    }
+
+    #[inline(always)]
     unsafe fn pop(&self, size: usize, align: usize) -> *mut u8 {
         if !self.serves(size) || align > STEP {
             return null_mut();
