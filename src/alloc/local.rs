@@ -53,7 +53,8 @@ impl Window {
 ///   at once, if the source is `Sync`: it reads nothing that any other method changes.
 /// - [`owns_at_hand`](Self::owns_at_hand) is `true` only for addresses in regions that the
 ///   allocator holds.
-/// - With [`BUMPS`](Self::BUMPS), [`REUSES_BLOCKS`](Self::REUSES_BLOCKS) is false, and between two
+/// - With [`BUMPS`](Self::BUMPS), [`REUSES_BLOCKS`](Self::REUSES_BLOCKS) is false, regions are asked
+///   for at an alignment of at most 16, the window's start is that of a region, and between two
 ///   calls whoever uses the allocator may do what follows with a copy of its
 ///   [`window`](Self::window), and then [set the cursor](Self::set_cursor) before the next call: take
 ///   a block at the cursor for a layout aligned to at most 8 bytes, by moving the cursor up by the
@@ -130,6 +131,22 @@ pub unsafe trait LocalAllocator: ResizeInPlace + Send + Sized {
     #[inline(always)]
     unsafe fn set_cursor(&self, cursor: *mut u8) {
         let _ = cursor;
+    }
+
+    /// Moves the cursor of the [`window`](Self::window) back to where the region's first block
+    /// begins.
+    ///
+    /// # Safety
+    /// [`BUMPS`](Self::BUMPS) is true, and no block in the window is allocated.
+    unsafe fn restart_window(&self) {}
+
+    /// Releases the region that begins at `start`, as the window of it did.
+    ///
+    /// # Safety
+    /// [`BUMPS`](Self::BUMPS) is true, the allocator holds the region, and no block in it is
+    /// allocated.
+    unsafe fn release_region(&self, start: NonNull<u8>) {
+        let _ = start;
     }
 
     /// Makes the allocator as good as new, but for one region that it may keep.

@@ -239,13 +239,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
             return Err(AllocError::TooLarge);
         }
         self.send_all(Self::current_thread());
-        let collected = self.collect_remote(heap);
-        heap.with_allocator(Self::current_thread(), |allocator| {
-            if collected && let Some(block) = allocator.allocate_at_hand(layout) {
-                return Ok(block);
-            }
-            allocator.allocate(layout).map(NonNull::cast)
-        })
+        if self.collect_remote(heap)
+            && let Some(block) = heap.allocator().allocate_at_hand(layout)
+        {
+            return Ok(block);
+        }
+        heap.allocate_anew(Self::current_thread(), layout)
     }
 
     /// Makes a large object of what the heap's allocator refused as too large; null if it refused
@@ -264,7 +263,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let Ok(block) = self.large.obtain(&large_memory::<D>(), heap.control(), layout) else {
             return null_mut();
         };
-        self.count_allocated(heap, Self::current_thread(), layout);
+        self.count_large_allocated(heap, Self::current_thread(), layout);
         block.as_ptr()
     }
 

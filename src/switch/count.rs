@@ -35,6 +35,17 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.count_bytes_allocated(heap, current, layout.size());
     }
 
+    /// Counts a large object that a heap handed out.
+    pub(super) fn count_large_allocated<Tier: HeapsOf<D>>(
+        &self,
+        heap: UsedHeap<'_, D, Tier>,
+        current: Current<'_, D>,
+        layout: NonZeroLayout,
+    ) {
+        heap.count_large_allocated(current);
+        self.count_bytes_allocated(heap, current, layout.size());
+    }
+
     /// Counts the bytes of a block that a heap handed out, and the block by tier.
     #[inline(always)]
     pub(super) fn count_bytes_allocated<Tier: HeapsOf<D>>(
@@ -49,15 +60,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Counts a block that the heap's user freed.
-    #[inline(always)]
-    pub(super) fn count_freed<Tier: HeapsOf<D>>(
+    /// Counts a large object that the heap's user freed.
+    pub(super) fn count_large_freed<Tier: HeapsOf<D>>(
         &self,
         heap: UsedHeap<'_, D, Tier>,
         current: Current<'_, D>,
         layout: NonZeroLayout,
     ) {
-        heap.count_freed(current);
+        heap.count_large_freed(current);
         self.count_bytes_freed(heap, current, layout.size());
     }
 

@@ -433,8 +433,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         unsafe { self.large.release(&large_memory::<D>(), record) };
         let current = Self::current_thread();
         match current.in_use(owner) {
-            InUse::Coroutine(heap) => self.count_freed(heap, current, layout),
-            InUse::Thread(heap) => self.count_freed(heap, current, layout),
+            InUse::Coroutine(heap) => self.count_large_freed(heap, current, layout),
+            InUse::Thread(heap) => self.count_large_freed(heap, current, layout),
             InUse::Elsewhere => {
                 self.count_remote_bytes(owner, 1, layout.size());
                 // SAFETY: The object was a block of that heap.

@@ -16,7 +16,8 @@ use super::context::Context;
 use super::control::{ControlRef, HeapTier, Phase};
 use super::current::Current;
 use super::declare::{Orphan, OrphanAction, Policy};
-use super::heap_ref::{HeapRef, IdleHeap};
+use super::entered::MOST_KEPT;
+use super::heap_ref::{HeapRef, IdleHeap, UsedHeap};
 use super::thread_state::FreeHeaps;
 use crate::alloc::LocalAllocator;
 use crate::error::SourceError;
@@ -25,9 +26,6 @@ use crate::sync::atomic::Ordering::Relaxed;
 
 pub(super) const FREED_TWICE: &str =
     "a block of a heap was freed twice: more blocks came back than the heap gave out";
-
-/// A free control block keeps a region of at most this many bytes.
-const MOST_KEPT: usize = 64 * 1024;
 
 /// Whether the length of a heap's first region is chosen by what its control block's last heap
 /// held.
@@ -187,6 +185,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     unsafe fn retire_heap_with_blocks(&self, heap: CoroutineHeap<D>) {
         let control = heap.control();
         // SAFETY: The caller is the heap's user.
+        unsafe { UsedHeap::new(heap) }.release_empty_window();
+        // SAFETY: As above.
         let local = unsafe { control.local() };
         let live = local.live();
         // More frees than blocks: by the heap's user, so that `live` wrapped, or by others.

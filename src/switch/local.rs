@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::atomic::{AtomicU8, AtomicUsize};
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
 use crate::sync::cell::Cell;
 
 /// The part of a control block that the heap's user touches.
@@ -10,10 +10,12 @@ use crate::sync::cell::Cell;
 pub(crate) struct Local {
     /// Whether the heap is entered, and whether its handle was dropped: see `control.rs`.
     pub(super) state: AtomicU8,
+    /// Of `live`, what was counted in the window of the heap's allocator, and is not in there.
+    window_live: AtomicU32,
     /// While the heap is entered: the context that it was entered from.
     pub(super) outer: Cell<Context>,
-    /// Blocks handed out minus blocks freed by the heap's user. Written by plain stores; atomic so
-    /// that statistics may read it. That of a coroutine heap which some thread is in is as old as
+    /// Blocks handed out minus blocks freed by the heap's user, but for those in the window of its
+    /// allocator, if that has one. Written by plain stores; atomic so that statistics may read it. That of a coroutine heap which some thread is in is as old as
     /// the entry: its thread counts in its registers.
     live: AtomicUsize,
     /// The same in bytes, if they are counted.
@@ -24,18 +26,33 @@ impl Local {
     pub(super) fn new() -> Self {
         Self {
             state: AtomicU8::new(0),
+            window_live: AtomicU32::new(0),
             outer: Cell::new(Context::DEFAULT),
             live: AtomicUsize::new(0),
             live_bytes: AtomicUsize::new(0),
         }
     }
 
+    /// Blocks handed out minus blocks freed by the heap's user.
     #[inline(always)]
     pub(crate) fn live(&self) -> usize {
-        self.live.load(Relaxed)
+        self.live.load(Relaxed).wrapping_add(self.window_live())
     }
 
-    /// Sets the count to what the heap's user counted elsewhere.
+    /// Of these, blocks in the window.
+    #[inline(always)]
+    pub(super) fn window_live(&self) -> usize {
+        self.window_live.load(Relaxed) as usize
+    }
+
+    /// Sets the count of blocks in the window, which is at most 1 GiB long.
+    #[inline(always)]
+    pub(super) fn set_window_live(&self, live: usize) {
+        debug_assert!(u32::try_from(live).is_ok());
+        self.window_live.store(live as u32, Relaxed);
+    }
+
+    /// Sets the count of blocks outside of a window to what the heap's user counted.
     #[inline(always)]
     pub(super) fn set_live(&self, live: usize) {
         self.live.store(live, Relaxed);
@@ -48,20 +65,20 @@ impl Local {
 
     #[inline(always)]
     pub(crate) fn count_allocated(&self) {
-        self.live.store(self.live() + 1, Relaxed);
+        self.add_live(1);
     }
 
     #[inline(always)]
     pub(crate) fn count_freed(&self) {
         // Never below zero: each block freed here was counted when it was handed out. Wrapping only
         // spares the test.
-        self.live.store(self.live().wrapping_sub(1), Relaxed);
+        self.add_live(-1);
     }
 
-    /// Adds blocks that an allocator which counts them itself has handed out, or got back.
-    #[inline]
+    /// Adds blocks that were handed out, or came back, outside of a window.
+    #[inline(always)]
     pub(crate) fn add_live(&self, more: isize) {
-        self.live.store(self.live().wrapping_add_signed(more), Relaxed);
+        self.live.store(self.live.load(Relaxed).wrapping_add_signed(more), Relaxed);
     }
 
     #[inline(always)]
@@ -72,6 +89,7 @@ impl Local {
     /// Counts from zero again, for the next heap that the control block stands for.
     pub(super) fn clear_counts(&self) {
         self.live.store(0, Relaxed);
+        self.window_live.store(0, Relaxed);
         self.live_bytes.store(0, Relaxed);
     }
 }

@@ -9,6 +9,7 @@
 //!   global_alloc, statistics    what users call
 //!   allocate, free, resize      a block's life; fast path first, its slow path beneath
 //!   heaps, threads, count       the lives of heaps, and what is counted
+//!   entered                     a heap while a thread is in it
 //!   current, block, heap_ref    what the calling thread uses, whose a block is: proofs
 //!   allocator, tier_source      the struct, and the source under each heap's allocator
 //!   thread_state, registers,    parts of the struct and of the thread's state, which know no
@@ -32,6 +33,7 @@ pub(crate) mod control;
 mod count;
 mod current;
 mod declare;
+mod entered;
 pub(crate) mod fork;
 mod free;
 mod future;

@@ -1,9 +1,9 @@
 //! What the heap entered last has at hand, in the static storage of the thread that is in it.
 //!
 //! As a processor's registers hold what a running thread computes with, these hold the window that
-//! the heap's allocator bumps through, and the heap's count of live blocks. An allocation is an
-//! addition and a comparison, a free one or two comparisons and a subtraction; neither follows a
-//! pointer.
+//! the heap's allocator bumps through, and how many blocks in it are allocated (of an allocator that
+//! does not bump, how many of the heap's). An allocation is an addition and a comparison, a free one
+//! or two comparisons and a subtraction; neither follows a pointer.
 //!
 //! ```text
 //!                    enter, back to an outer heap: load
@@ -169,6 +169,11 @@ impl Registers {
     #[inline(always)]
     pub(super) fn cursor(&self) -> *mut u8 {
         ptr::at(self.start.get(), self.cursor.get())
+    }
+
+    #[inline(always)]
+    pub(super) fn start(&self) -> *mut u8 {
+        self.start.get()
     }
 
     #[inline(always)]

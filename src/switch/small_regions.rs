@@ -37,6 +37,8 @@ pub(super) const LONGEST: u32 = 15;
 
 const LENGTHS: usize = (LONGEST - SHORTEST + 1) as usize;
 const _: () = assert!(SLICE >> SHORTEST <= u64::BITS as usize && SLICE >> LONGEST >= 2);
+// No block of a heap is shorter than 8 bytes, so that their number in a region fits 16 bits.
+const _: () = assert!(1 << LONGEST <= 8 * u16::MAX as usize);
 
 /// The slices from which short regions are cut.
 #[doc(hidden)]
@@ -55,6 +57,9 @@ pub(super) struct SliceRecord {
     free: Cell<u64>,
     /// The length of a block as a power of two.
     order: Cell<u32>,
+    /// Of each block that is held, how many of its heap's blocks are allocated in it, once the heap
+    /// takes blocks elsewhere. It belongs to the heap's user.
+    live: [Cell<u16>; SLICE >> SHORTEST],
 }
 
 // SAFETY: The field is for those lists only.
@@ -81,9 +86,29 @@ struct Slices {
 unsafe impl Send for Slices {}
 
 /// A block that was taken.
+#[derive(Clone, Copy)]
 pub(super) struct Block {
     pub(super) start: NonNull<u8>,
     pub(super) record: NonNull<SliceRecord>,
+}
+
+impl Block {
+    /// How many blocks of the heap are allocated in this one.
+    ///
+    /// # Safety
+    /// The block was taken with that record, its heap holds it, and the caller is the heap's user.
+    pub(super) unsafe fn live<'a>(self) -> &'a Cell<u16> {
+        // SAFETY: Records are never unmapped, and reached by shared references only.
+        let record = unsafe { self.record.as_ref() };
+        &record.live[record.index(self.start)]
+    }
+}
+
+impl SliceRecord {
+    /// The number of a block in its slice. Start and length do not change while one is held.
+    fn index(&self, block: NonNull<u8>) -> usize {
+        (block.addr().get() - self.start.get().addr()) >> self.order.get()
+    }
 }
 
 /// The bits of a slice that is wholly free.
@@ -145,8 +170,7 @@ impl SmallRegions {
         // SAFETY: Records are never unmapped, and reached by shared references only.
         let record = unsafe { block.record.as_ref() };
         let (order, free) = (record.order.get(), record.free.get());
-        let index = (block.start.addr().get() - record.start.get().addr()) >> order;
-        let now = free | 1 << index;
+        let now = free | 1 << record.index(block.start);
         record.free.set(now);
         slices.free_bytes += 1 << order;
         if free == 0 {
@@ -229,11 +253,15 @@ impl Slices {
             for index in 0..page / size_of::<SliceRecord>() {
                 // SAFETY: The place lies in the page that was just mapped, aligned for a record.
                 let record = unsafe { records.add(index) };
-                let (links, start) = (Links::new(), Cell::new(null_mut()));
-                // SAFETY: As above; nobody else knows of it.
-                unsafe {
-                    record.write(SliceRecord { links, start, free: Cell::new(0), order: Cell::new(0) });
+                let new = SliceRecord {
+                    links: Links::new(),
+                    start: Cell::new(null_mut()),
+                    free: Cell::new(0),
+                    order: Cell::new(0),
+                    live: [const { Cell::new(0) }; SLICE >> SHORTEST],
                 };
+                // SAFETY: As above; nobody else knows of it.
+                unsafe { record.write(new) };
                 // SAFETY: The record is on no list yet, and is never unmapped.
                 unsafe { self.unused.push(record) };
             }

@@ -51,6 +51,10 @@ pub(super) struct BlockHeader {
 
 const HEADER: usize = 16;
 
+/// Of a source that gives more than is asked for, so much is used, in bytes: then 32 bits count the
+/// blocks in a region.
+const LONGEST_REGION: usize = 1 << 30;
+
 /// No region is longer, in bytes, because its heap holds much.
 const LONGEST_GROWTH: usize = 4 * 1024 * 1024;
 const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
@@ -213,6 +217,33 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         }
     }
 
+    /// The block of small regions that a region of this source begins in; `None` for whole slices.
+    ///
+    /// # Safety
+    /// This source obtained the region, at an alignment of at most 16, and holds it.
+    pub(super) unsafe fn block_of(region: NonNull<u8>) -> Option<Block> {
+        if !Self::CUTS || region.addr().get().is_multiple_of(SLICE) {
+            return None;
+        }
+        // SAFETY: The region is none of whole slices, so it begins behind its block's header.
+        let header = unsafe { region.sub(HEADER) };
+        // SAFETY: As above.
+        unsafe { Self::region_behind(header) }.map(|(_, block)| block)
+    }
+
+    /// The small region behind a header, and its block.
+    ///
+    /// # Safety
+    /// The header is that of a region which this source obtained, at an alignment of at most 16,
+    /// and holds; it may access the region.
+    pub(super) unsafe fn region_behind(header: NonNull<u8>) -> Option<(NonNull<u8>, Block)> {
+        // SAFETY: The block begins with its header, which was written before the region was handed
+        // out, and stays.
+        let record = unsafe { header.cast::<BlockHeader>().read() }.record?;
+        // SAFETY: The region lies behind it, in the same block.
+        Some((unsafe { header.add(HEADER) }, Block { start: header, record }))
+    }
+
     /// Gives slices that are wholly free back to the source.
     pub(super) fn release_empty_slices() {
         while let Some(slice) = Tier::small_regions().take_empty() {
@@ -276,6 +307,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
     /// Obtains whole slices; `least` and `preferred` are such.
     fn obtain_slices(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
         let obtained = obtain_units(Tier::source(), least, preferred, SLICE)?;
+        let obtained = obtained.cut(obtained.region.len().min(LONGEST_REGION.max(preferred)));
         let (start, len) = (obtained.region.cast::<u8>(), obtained.region.len());
         if let Err(error) =
             D::page_map().insert_range(start.addr().get(), len, Entry::direct(self.control.as_ptr()))

@@ -342,6 +342,17 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
         self.cursor.set(cursor);
     }
 
+    unsafe fn restart_window(&self) {
+        if !self.newest.get().is_null() {
+            self.cursor.set(ptr::up(self.newest.get().cast(), HEADER));
+        }
+    }
+
+    unsafe fn release_region(&self, start: NonNull<u8>) {
+        // SAFETY: The caller promises that the region is held, and that no block in it is used.
+        unsafe { self.release_one(start.cast()) };
+    }
+
     fn recycle(&mut self) {
         if !self.recycle_at_hand() {
             self.reset();

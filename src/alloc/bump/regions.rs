@@ -180,6 +180,35 @@ impl<S: MemorySource> BumpAllocator<S> {
         Some(newest)
     }
 
+    /// Releases one region; takes time in proportion to how many are younger. If it is the newest,
+    /// nothing more is allocated in the one before it.
+    ///
+    /// # Safety
+    /// The region is on the list and not spare, and no block in it is used any more.
+    pub(super) unsafe fn release_one(&self, region: NonNull<RegionHeader>) {
+        if self.newest.get() == region.as_ptr() {
+            self.release_spare();
+            self.newest.set(previous_of(region));
+            self.cursor.set(self.end());
+            if self.newest.get().is_null() {
+                self.cursor.set(ptr::dangling(MIN_ALIGN));
+            }
+            self.limit.set(self.cursor.get());
+        } else {
+            let mut younger = NonNull::new(self.newest.get());
+            while let Some(header) = younger {
+                let previous = previous_of(header);
+                if previous == region.as_ptr() {
+                    set_previous(header, previous_of(region));
+                    break;
+                }
+                younger = NonNull::new(ptr::untagged(previous, SPARE));
+            }
+        }
+        // SAFETY: The region is off the list, and the caller promises that no block is used.
+        unsafe { self.release(region) };
+    }
+
     /// Releases all regions on the list.
     ///
     /// # Safety

@@ -1,0 +1,287 @@
+//! A heap while a thread is in it: what its thread keeps in registers, and when that goes back.
+//!
+//! ```text
+//!   window of the allocator        registers: cursor, end, start, live blocks in it
+//!   |  another region              |
+//!   older regions, large objects   control block: live blocks in all of them,
+//!                                  and for each small region how many
+//! ```
+//!
+//! Always: a heap's live blocks are those that the registers (or, while it is not entered last, its
+//! control block) count in the window, and those that the control block counts elsewhere. Each
+//! block is counted where it lies, and where it is freed by the heap's user; blocks that others free
+//! stay counted. So a window or a small region without live blocks has none that is allocated: the
+//! window is started over, the region released.
+
+use core::ptr::NonNull;
+
+use super::allocator::{CacheOf, Coroutine, Declaration, HeapAllocator, HeapsOf, TierSource, bumps, present};
+use super::context::{Context, tier};
+use super::control::{ControlRef, HeapTier};
+use super::current::{Current, used};
+use super::heap_ref::UsedHeap;
+use crate::alloc::{Allocator, LocalAllocator, ThreadCacheFor, Window};
+use crate::error::AllocError;
+use crate::layout::NonZeroLayout;
+
+/// A free control block keeps a region of at most this many bytes.
+pub(super) const MOST_KEPT: usize = 64 * 1024;
+
+impl<D: Declaration> Current<'_, D> {
+    /// Writes what the registers hold back to the heap entered last, if there is one: before
+    /// another context becomes current, and before the heap is looked at.
+    #[inline(always)]
+    pub(super) fn save(self) {
+        if let Some(heap) = self.heap_entered_last() {
+            self.save_to(heap);
+        }
+    }
+
+    /// Saves the registers, which are those of `heap`.
+    #[inline(always)]
+    fn save_to(self, heap: UsedHeap<'_, D, Coroutine>) {
+        let registers = &self.state().registers;
+        if bumps::<D, Coroutine>() {
+            heap.local().set_window_live(registers.live());
+            // SAFETY: The registers took blocks from the allocator's window, and nothing else did
+            // since they were loaded.
+            unsafe { heap.allocator().set_cursor(registers.cursor()) };
+        } else {
+            heap.local().set_live(registers.live());
+        }
+    }
+
+    /// Makes a context current, and loads the registers of its heap. What they held was saved.
+    #[inline(always)]
+    pub(super) fn load(self, context: Context) {
+        self.state().set_context(context);
+        if !present::<D, Coroutine>() {
+            return;
+        }
+        match context.heap() {
+            // SAFETY: The heap is in this thread's context.
+            Some(heap) => self.load_from(unsafe { used(heap) }, context.tier() == tier::COROUTINE),
+            None => self.state().registers.set_window(Window::EMPTY, false),
+        }
+    }
+
+    /// Loads the registers of the heap that was entered last.
+    #[inline(always)]
+    fn load_from(self, heap: UsedHeap<'_, D, Coroutine>, open: bool) {
+        let registers = &self.state().registers;
+        if bumps::<D, Coroutine>() {
+            registers.set_live(heap.local().window_live());
+            registers.set_window(heap.allocator().window(), open);
+        } else {
+            registers.set_live(heap.local().live());
+        }
+    }
+
+    /// Makes a heap current that the calling thread entered just now, from `outer`.
+    ///
+    /// # Safety
+    /// It did, and `outer` is still current.
+    #[inline(always)]
+    pub(super) unsafe fn enter(self, heap: ControlRef, outer: Context) {
+        if let Some(outer) = outer.heap() {
+            // SAFETY: The outer context's heap is the one that was entered last so far.
+            self.save_to(unsafe { used(outer) });
+        }
+        self.state().set_heap(heap);
+        // SAFETY: The heap is in this thread's context now.
+        self.load_from(unsafe { used(heap) }, true);
+    }
+
+    /// Makes the context current that a heap was entered from, which the calling thread left just
+    /// now.
+    ///
+    /// # Safety
+    /// The heap was the one that this thread entered last, and this thread alone may use it still.
+    #[inline(always)]
+    pub(super) unsafe fn leave(self, heap: ControlRef, outer: Context) {
+        // SAFETY: No other thread uses the heap yet; the registers are still this heap's.
+        self.save_to(unsafe { used(heap) });
+        self.load(outer);
+    }
+
+    /// Makes another tier current over the same heaps.
+    #[inline(always)]
+    pub(super) fn change_tier(self, tier: usize) {
+        self.save();
+        self.load(self.state().context().with_tier(tier));
+    }
+}
+
+impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
+    /// Whether the registers of the thread that uses the heap are the heap's.
+    const IN_REGISTERS: bool = matches!(Tier::TIER, HeapTier::Coroutine);
+
+    /// Whether they hold a window.
+    const HAS_WINDOW: bool = Self::IN_REGISTERS && bumps::<D, Tier>();
+
+    /// Calls `f` with the heap's allocator, of which the registers keep nothing meanwhile. `f` does
+    /// nothing but call the allocator.
+    #[inline(always)]
+    pub(super) fn with_allocator<R>(
+        self,
+        current: Current<'_, D>,
+        f: impl FnOnce(&HeapAllocator<D, Tier>) -> R,
+    ) -> R {
+        if !Self::HAS_WINDOW {
+            return f(self.allocator());
+        }
+        let registers = &current.state().registers;
+        // SAFETY: A coroutine heap that a thread uses is the one that it entered last, whose window
+        // the registers hold, and nothing else took blocks since they were loaded.
+        unsafe { self.allocator().set_cursor(registers.cursor()) };
+        let before = registers.start();
+        let result = f(self.allocator());
+        let window = self.allocator().window();
+        if window.start != before {
+            self.leave_window(current, before);
+        }
+        registers.set_window(window, current.context().tier() == tier::COROUTINE);
+        result
+    }
+
+    /// Allocates from the allocator, which has nothing at hand: where the window was, if no block
+    /// in it is allocated any more, or in another region.
+    ///
+    /// # Errors
+    /// The allocator's.
+    pub(super) fn allocate_anew(
+        self,
+        current: Current<'_, D>,
+        layout: NonZeroLayout,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let restart = Self::HAS_WINDOW && current.state().registers.live() == 0;
+        self.with_allocator(current, |allocator| {
+            if restart {
+                // SAFETY: The registers count the blocks in the window, and there is none.
+                unsafe { allocator.restart_window() };
+                if let Some(block) = allocator.allocate_at_hand(layout) {
+                    return Ok(block);
+                }
+            }
+            allocator.allocate(layout).map(NonNull::cast)
+        })
+    }
+
+    /// Leaves the region at `start`, which was the window: what the registers counted in it is
+    /// counted elsewhere, or the region goes if that is none.
+    #[cold]
+    fn leave_window(self, current: Current<'_, D>, start: *mut u8) {
+        let Some(start) = NonNull::new(start) else { return };
+        let registers = &current.state().registers;
+        let live = registers.live();
+        registers.set_live(0);
+        if live == 0 {
+            // SAFETY: The allocator held the region, and no block in it is allocated.
+            return unsafe { self.allocator().release_region(start) };
+        }
+        self.local().add_live(live.cast_signed());
+        // SAFETY: The allocator holds the region, which it got from its source.
+        if let Some(block) = unsafe { TierSource::<D, Tier>::block_of(start) } {
+            // SAFETY: The calling thread uses the heap.
+            unsafe { block.live() }.set(u16::try_from(live).unwrap_or(u16::MAX));
+        }
+    }
+
+    /// Gives a block back to the heap's allocator, and counts it.
+    ///
+    /// # Safety
+    /// The heap's allocator handed out the block, no large object, which is not used again; the
+    /// layout fits it; `region` is as for [`Owner::Heap`](super::block::Owner::Heap).
+    #[inline(always)]
+    pub(super) unsafe fn deallocate_in(
+        self,
+        current: Current<'_, D>,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
+        if !Self::HAS_WINDOW {
+            // SAFETY: The caller promises the same of the block and the region.
+            unsafe { CacheOf::<D, Tier>::deallocate_in(self.allocator(), region, block, layout) };
+            self.count_freed(current);
+            return;
+        }
+        let registers = &current.state().registers;
+        if !registers.give_back_last(block, layout.size()) && !registers.give_back_other(block) {
+            self.local().count_freed();
+            if TierSource::<D, Tier>::CUTS && region != block {
+                // SAFETY: The block lies in a small region, which begins there with its header.
+                unsafe { self.count_freed_in(region) };
+            }
+        }
+    }
+
+    /// Counts a block that was freed in a small region other than the window, and releases the
+    /// region if that was the last one. What other threads free is not counted here, so that such a
+    /// region stays with the heap.
+    ///
+    /// # Safety
+    /// The region is the heap's, not its window, and begins with its header at that address.
+    unsafe fn count_freed_in(self, header: NonNull<u8>) {
+        // SAFETY: There is a header.
+        let Some((region, block)) = (unsafe { TierSource::<D, Tier>::region_behind(header) }) else { return };
+        // SAFETY: The calling thread uses the heap.
+        let live = unsafe { block.live() };
+        live.set(live.get().wrapping_sub(1));
+        if live.get() == 0 {
+            self.learn_length();
+            // SAFETY: The allocator holds the region, and no block in it is allocated.
+            unsafe { self.allocator().release_region(region) };
+        }
+    }
+
+    /// Has later regions of the heap, and the first one of the next heap, be as long as what this
+    /// one holds, within bounds: then contexts that are alike have one region.
+    fn learn_length(self) {
+        let length = self.held().next_power_of_two().min(MOST_KEPT).ilog2();
+        if length > self.first_region() {
+            self.set_first_region(length);
+        }
+    }
+
+    /// Releases the region of the window, if no block in it is allocated: of a heap that is retired.
+    pub(super) fn release_empty_window(self) {
+        if Self::HAS_WINDOW
+            && self.local().window_live() == 0
+            && let Some(start) = NonNull::new(self.allocator().window().start)
+        {
+            // SAFETY: The allocator holds the region, and no block in it is allocated.
+            unsafe { self.allocator().release_region(start) };
+        }
+    }
+
+    /// Counts a block that the heap's allocator handed out.
+    #[inline(always)]
+    pub(super) fn count_allocated(self, current: Current<'_, D>) {
+        if Self::IN_REGISTERS {
+            current.state().registers.count_allocated();
+        } else {
+            self.local().count_allocated();
+        }
+    }
+
+    /// Counts a block that its user freed, in the window if there is one.
+    #[inline(always)]
+    fn count_freed(self, current: Current<'_, D>) {
+        if Self::IN_REGISTERS {
+            current.state().registers.count_freed();
+        } else {
+            self.local().count_freed();
+        }
+    }
+
+    /// Counts a large object that the heap handed out.
+    pub(super) fn count_large_allocated(self, current: Current<'_, D>) {
+        if Self::HAS_WINDOW { self.local().count_allocated() } else { self.count_allocated(current) }
+    }
+
+    /// Counts a large object that the heap's user freed.
+    pub(super) fn count_large_freed(self, current: Current<'_, D>) {
+        if Self::HAS_WINDOW { self.local().count_freed() } else { self.count_freed(current) }
+    }
+}
