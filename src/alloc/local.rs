@@ -53,14 +53,14 @@ impl Window {
 ///   at once, if the source is `Sync`: it reads nothing that any other method changes.
 /// - [`owns_at_hand`](Self::owns_at_hand) is `true` only for addresses in regions that the
 ///   allocator holds.
-/// - With [`BUMPS`](Self::BUMPS), [`REUSES_BLOCKS`](Self::REUSES_BLOCKS) is false, regions are asked
-///   for at an alignment of at most 16, the window's start is that of a region, and between two
-///   calls whoever uses the allocator may do what follows with a copy of its
-///   [`window`](Self::window), and then [set the cursor](Self::set_cursor) before the next call: take
-///   a block at the cursor for a layout aligned to at most 8 bytes, by moving the cursor up by the
-///   size rounded up to a multiple of 8, if that is below the end; give back the block that ends at
-///   the cursor, so rounded, by moving the cursor down to it; give back any other block by doing
-///   nothing. That is as if [`allocate`](super::Allocator::allocate) and
+/// - With [`BUMPS`](Self::BUMPS), [`REUSES_BLOCKS`](Self::REUSES_BLOCKS) is false, regions are
+///   asked for at an alignment of at most 16, the window's start is that of a region, and between
+///   two calls whoever uses the allocator may do what follows with a copy of its
+///   [`window`](Self::window), and then [set the cursor](Self::set_cursor) before the next call:
+///   take a block at the cursor for a layout aligned to at most 8 bytes, by moving the cursor up by
+///   the size rounded up to a multiple of 8, if that is below the end; give back the block that
+///   ends at the cursor, so rounded, by moving the cursor down to it; give back any other block by
+///   doing nothing. That is as if [`allocate`](super::Allocator::allocate) and
 ///   [`deallocate`](super::Allocator::deallocate) had been called.
 /// - It may be sent to another thread between two calls, though its source stays shared with other
 ///   threads.

@@ -9,9 +9,9 @@
 //!
 //! Always: a heap's live blocks are those that the registers (or, while it is not entered last, its
 //! control block) count in the window, and those that the control block counts elsewhere. Each
-//! block is counted where it lies, and where it is freed by the heap's user; blocks that others free
-//! stay counted. So a window or a small region without live blocks has none that is allocated: the
-//! window is started over, the region released.
+//! block is counted where it lies, and where it is freed by the heap's user; blocks that others
+//! free stay counted. So a window or a small region without live blocks has none that is allocated:
+//! the window is started over, the region released.
 
 use core::ptr::NonNull;
 
@@ -208,11 +208,22 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
         }
         let registers = &current.state().registers;
         if !registers.give_back_last(block, layout.size()) && !registers.give_back_other(block) {
-            self.local().count_freed();
-            if TierSource::<D, Tier>::CUTS && region != block {
-                // SAFETY: The block lies in a small region, which begins there with its header.
-                unsafe { self.count_freed_in(region) };
-            }
+            // SAFETY: The block is the heap's, and in no window.
+            unsafe { self.free_outside(region, region != block) };
+        }
+    }
+
+    /// Gives a block back that is not in the window, and counts it.
+    ///
+    /// # Safety
+    /// The heap handed out the block, which is not used again and not in the window; `region` is
+    /// the header of its small region, if `small`.
+    #[inline(always)]
+    pub(super) unsafe fn free_outside(self, region: NonNull<u8>, small: bool) {
+        self.local().count_freed();
+        if TierSource::<D, Tier>::CUTS && small {
+            // SAFETY: The block lies in a small region, which begins there with its header.
+            unsafe { self.count_freed_in(region) };
         }
     }
 
@@ -222,6 +233,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
     ///
     /// # Safety
     /// The region is the heap's, not its window, and begins with its header at that address.
+    #[inline(always)]
     unsafe fn count_freed_in(self, header: NonNull<u8>) {
         // SAFETY: There is a header.
         let Some((region, block)) = (unsafe { TierSource::<D, Tier>::region_behind(header) }) else { return };
@@ -229,10 +241,19 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
         let live = unsafe { block.live() };
         live.set(live.get().wrapping_sub(1));
         if live.get() == 0 {
-            self.learn_length();
-            // SAFETY: The allocator holds the region, and no block in it is allocated.
-            unsafe { self.allocator().release_region(region) };
+            // SAFETY: The region is the heap's, and no block in it is allocated.
+            unsafe { self.release_region(region) };
         }
+    }
+
+    /// # Safety
+    /// The region is one of the heap's, and no block in it is allocated.
+    #[cold]
+    #[inline(never)]
+    unsafe fn release_region(self, region: NonNull<u8>) {
+        self.learn_length();
+        // SAFETY: The allocator holds the region, in which no block is allocated.
+        unsafe { self.allocator().release_region(region) };
     }
 
     /// Has later regions of the heap, and the first one of the next heap, be as long as what this
@@ -244,7 +265,8 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
         }
     }
 
-    /// Releases the region of the window, if no block in it is allocated: of a heap that is retired.
+    /// Releases the region of the window, if no block in it is allocated: of a heap that is
+    /// retired.
     pub(super) fn release_empty_window(self) {
         if Self::HAS_WINDOW
             && self.local().window_live() == 0

@@ -29,6 +29,7 @@ use super::declare::{Policy, TierSet};
 use super::heap_ref::UsedHeap;
 use super::heaps::FREED_TWICE;
 use super::remote_cache::RemoteBatch;
+use super::tier_source::header_owner;
 use crate::alloc::{LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
 use crate::layout::NonZeroLayout;
 use crate::misuse;
@@ -92,12 +93,62 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let (allocator, current) = (D::allocator(), Self::current_thread());
         // SAFETY: The block was allocated, so it is not null.
         let address = unsafe { NonNull::new_unchecked(block) };
-        if bumps::<D, Coroutine>() && current.registers.give_back_other(address) {
-            allocator.count_given_back(current, size);
+        if bumps::<D, Coroutine>() {
+            if current.registers.give_back_other(address) {
+                allocator.count_given_back(current, size);
+                return;
+            }
+            if current.registers.hold_a_window() {
+                // SAFETY: The caller's block, which it gives up.
+                return unsafe { Self::free_near_entry(block, size, align) };
+            }
+        }
+        // SAFETY: As above.
+        unsafe { Self::free_far_entry(block, size, align) };
+    }
+
+    /// The same for a block outside of the window: of another region of that heap, or of anybody.
+    ///
+    /// # Safety
+    /// As [`free_entry`](Self::free_entry).
+    #[inline(never)]
+    unsafe fn free_near_entry(block: *mut u8, size: usize, align: usize) {
+        let current = Self::current_thread();
+        // SAFETY: The block was allocated, so it is not null.
+        let address = unsafe { NonNull::new_unchecked(block) };
+        let entry = D::page_map().get(block.addr());
+        let owner = match entry.tag() {
+            // SAFETY: The map gave the entry, for the slice in which the allocated block lies.
+            tag::MASKED => unsafe { header_owner(entry, address) }.as_ptr().as_ptr(),
+            tag::DIRECT => entry.pointer(),
+            _ => null_mut(),
+        };
+        if let Some(heap) = current.heap_entered_last()
+            && core::ptr::eq(heap.control().as_ptr().as_ptr(), owner)
+        {
+            let small = entry.tag() == tag::MASKED;
+            let region = if small { entry.block_start(block.addr()) } else { block };
+            // SAFETY: It is the header of the block's region, or the block.
+            let region = unsafe { NonNull::new_unchecked(region) };
+            // SAFETY: The heap handed out the block, which is given up. It is in no window.
+            unsafe { heap.free_outside(region, small) };
+            D::allocator().count_bytes_freed(heap, current, size.max(1));
             return;
         }
+        // SAFETY: The caller's block, which it gives up.
+        unsafe { Self::free_far_entry(block, size, align) };
+    }
+
+    /// The same for a block of another heap, or of the global tier.
+    ///
+    /// # Safety
+    /// As [`free_entry`](Self::free_entry).
+    #[inline(never)]
+    unsafe fn free_far_entry(block: *mut u8, size: usize, align: usize) {
+        // SAFETY: The block was allocated, so it is not null.
+        let address = unsafe { NonNull::new_unchecked(block) };
         // SAFETY: The caller owns the block, and gives it up.
-        if unsafe { !allocator.push_cached(address, size.max(1)) } {
+        if unsafe { !D::allocator().push_cached(address, size.max(1)) } {
             // SAFETY: The caller owns the block, which was allocated with that layout.
             unsafe { Self::free_uncached_entry(address, size, align) };
         }

@@ -15,8 +15,9 @@ pub(crate) struct Local {
     /// While the heap is entered: the context that it was entered from.
     pub(super) outer: Cell<Context>,
     /// Blocks handed out minus blocks freed by the heap's user, but for those in the window of its
-    /// allocator, if that has one. Written by plain stores; atomic so that statistics may read it. That of a coroutine heap which some thread is in is as old as
-    /// the entry: its thread counts in its registers.
+    /// allocator, if that has one. Written by plain stores; atomic so that statistics may read it.
+    /// That of a coroutine heap which some thread is in is as old as the entry: its thread counts
+    /// in its registers.
     live: AtomicUsize,
     /// The same in bytes, if they are counted.
     live_bytes: AtomicUsize,

@@ -82,16 +82,16 @@ pub use crate::page_map::PageMap;
 use crate::alloc::{BumpAllocator, SlabAllocator};
 use crate::source::PooledSource;
 
-/// What the short form of the macros installs: for contexts, bump heaps, and for threads, slabs, both
-/// from the process's pool; behind them the system's allocator.
+/// What the short form of the macros installs: for contexts, bump heaps, and for threads, slabs,
+/// both from the process's pool; behind them the system's allocator.
 pub type RecommendedTiers<P = DefaultPolicy> =
     Tiers<BumpAllocator<PooledSource>, SlabAllocator<PooledSource>, std::alloc::System, P>;
 
 /// The recommended tiers over a pool of one's own, `&'static P`: what the macros' form
 /// `static ALLOC from POOL: P` installs.
 ///
-/// Heaps of contexts take their regions from the pool, threads their slabs, and large objects lie in
-/// it, so that one limit and one [`Purge`](crate::source::Purge) hold for all of them.
+/// Heaps of contexts take their regions from the pool, threads their slabs, and large objects lie
+/// in it, so that one limit and one [`Purge`](crate::source::Purge) hold for all of them.
 pub type TiersFrom<P, D> =
     Tiers<BumpAllocator<&'static P>, SlabAllocator<&'static P>, std::alloc::System, PoolPolicy<D>>;
 

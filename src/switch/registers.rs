@@ -1,9 +1,9 @@
 //! What the heap entered last has at hand, in the static storage of the thread that is in it.
 //!
 //! As a processor's registers hold what a running thread computes with, these hold the window that
-//! the heap's allocator bumps through, and how many blocks in it are allocated (of an allocator that
-//! does not bump, how many of the heap's). An allocation is an addition and a comparison, a free one
-//! or two comparisons and a subtraction; neither follows a pointer.
+//! the heap's allocator bumps through, and how many blocks in it are allocated (of an allocator
+//! that does not bump, how many of the heap's). An allocation is an addition and a comparison, a
+//! free one or two comparisons and a subtraction; neither follows a pointer.
 //!
 //! ```text
 //!                    enter, back to an outer heap: load
@@ -145,6 +145,12 @@ impl Registers {
     #[inline(always)]
     pub(super) fn is_open(&self) -> bool {
         self.end.get() != 0
+    }
+
+    /// Whether a heap with a region is entered.
+    #[inline(always)]
+    pub(super) fn hold_a_window(&self) -> bool {
+        !self.start.get().is_null()
     }
 
     /// Whether the block lies in the window, and so is the heap's.

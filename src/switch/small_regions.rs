@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Segregated storage by powers of two (P. R. Wilson et al., Dynamic Storage Allocation: A Survey
-//! and Critical Review, 1995, section 3.6), so that a heap's first regions cost what they hold. Free
-//! blocks are not touched.
+//! and Critical Review, 1995, section 3.6), so that a heap's first regions cost what they hold.
+//! Free blocks are not touched.
 //!
 //! Always: each block of each slice that is here is held or has its bit; a slice is on the list of
 //! its length exactly if a bit is set. Of each length one slice that is wholly free stays; others
@@ -161,7 +161,8 @@ impl SmallRegions {
         slices.take(order).ok_or(SourceError::Exhausted)
     }
 
-    /// Gives a block back; the start of its slice, if that is wholly free and leaves with this call.
+    /// Gives a block back; the start of its slice, if that is wholly free and leaves with this
+    /// call.
     ///
     /// # Safety
     /// The block was taken with that record, and is given up.

@@ -21,8 +21,8 @@ const FREE_HEAPS: usize = 32;
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct ThreadState<C = NoThreadCache> {
-    /// What the thread's heap keeps here: open while the thread tier is current and the thread has a
-    /// heap, and only then.
+    /// What the thread's heap keeps here: open while the thread tier is current and the thread has
+    /// a heap, and only then.
     pub(super) thread_cache: C,
     /// What the heap entered last has at hand.
     pub(super) registers: Registers,

@@ -49,8 +49,9 @@ const KNOWN: usize = 512;
 
 /// See the head of this file.
 pub(super) struct KnownSlabs<B> {
-    /// Complements of the slabs' addresses (of the parts of `B` bytes that a long slab consists of).
-    /// An unused place is 0, which is the complement of none, so that a thread begins with zeros.
+    /// Complements of the slabs' addresses (of the parts of `B` bytes that a long slab consists
+    /// of). An unused place is 0, which is the complement of none, so that a thread begins with
+    /// zeros.
     starts: [Cell<usize>; KNOWN],
     slabs: [Cell<*mut Slab>; KNOWN],
     length: PhantomData<fn() -> B>,
