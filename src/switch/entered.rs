@@ -4,13 +4,13 @@
 //!   window of the allocator        registers: cursor, end, start, live blocks in it
 //!   |  another region              |
 //!   older regions, large objects   control block: live blocks in all of them,
-//!                                  and for each small region how many
+//!                                  header or record of a region: how many in it
 //! ```
 //!
 //! Always: a heap's live blocks are those that the registers (or, while it is not entered last, its
 //! control block) count in the window, and those that the control block counts elsewhere. Each
 //! block is counted where it lies, and where it is freed by the heap's user; blocks that others
-//! free stay counted. So a window or a small region without live blocks has none that is allocated:
+//! free stay counted. So a window or a region without live blocks has none that is allocated:
 //! the window is started over, the region released.
 
 use core::ptr::NonNull;
@@ -180,11 +180,9 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
             return unsafe { self.allocator().release_region(start) };
         }
         self.local().add_live(live.cast_signed());
-        // SAFETY: The allocator holds the region, which it got from its source.
-        if let Some(block) = unsafe { TierSource::<D, Tier>::block_of(start) } {
-            // SAFETY: The calling thread uses the heap.
-            unsafe { block.live() }.set(u16::try_from(live).unwrap_or(u16::MAX));
-        }
+        // SAFETY: The allocator holds the region, which it got from its source; the calling thread
+        // uses the heap.
+        unsafe { TierSource::<D, Tier>::set_live(start, live) };
     }
 
     /// Gives a block back to the heap's allocator, and counts it.
@@ -213,34 +211,22 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
         }
     }
 
-    /// Gives a block back that is not in the window, and counts it.
+    /// Gives a block back that is not in the window, counts it, and releases its region if it was
+    /// the last there. What other threads free is not counted so, and their region stays with the
+    /// heap.
     ///
     /// # Safety
-    /// The heap handed out the block, which is not used again and not in the window; `region` is
-    /// the header of its small region, if `small`.
+    /// The heap handed out the block, which is not used again and not in the window; its region
+    /// begins behind `header`, if it `has_header`.
     #[inline(always)]
-    pub(super) unsafe fn free_outside(self, region: NonNull<u8>, small: bool) {
+    pub(super) unsafe fn free_outside(self, header: NonNull<u8>, has_header: bool) {
         self.local().count_freed();
-        if TierSource::<D, Tier>::CUTS && small {
-            // SAFETY: The block lies in a small region, which begins there with its header.
-            unsafe { self.count_freed_in(region) };
-        }
-    }
-
-    /// Counts a block that was freed in a small region other than the window, and releases the
-    /// region if that was the last one. What other threads free is not counted here, so that such a
-    /// region stays with the heap.
-    ///
-    /// # Safety
-    /// The region is the heap's, not its window, and begins with its header at that address.
-    #[inline(always)]
-    unsafe fn count_freed_in(self, header: NonNull<u8>) {
-        // SAFETY: There is a header.
-        let Some((region, block)) = (unsafe { TierSource::<D, Tier>::region_behind(header) }) else { return };
-        // SAFETY: The calling thread uses the heap.
-        let live = unsafe { block.live() };
-        live.set(live.get().wrapping_sub(1));
-        if live.get() == 0 {
+        if TierSource::<D, Tier>::CUTS
+            && has_header
+            // SAFETY: The block lies in a region behind a header, which begins there, and is not
+            // the window; the calling thread uses the heap.
+            && let Some(region) = unsafe { TierSource::<D, Tier>::count_freed_behind(header) }
+        {
             // SAFETY: The region is the heap's, and no block in it is allocated.
             unsafe { self.release_region(region) };
         }
@@ -256,8 +242,8 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
         unsafe { self.allocator().release_region(region) };
     }
 
-    /// Has later regions of the heap, and the first one of the next heap, be as long as what this
-    /// one holds, within bounds: then contexts that are alike have one region.
+    /// Has the next heap of the control block begin with a region as long as what this one holds,
+    /// within bounds.
     fn learn_length(self) {
         let length = self.held().next_power_of_two().min(MOST_KEPT).ilog2();
         if length > self.first_region() {

@@ -126,12 +126,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if let Some(heap) = current.heap_entered_last()
             && core::ptr::eq(heap.control().as_ptr().as_ptr(), owner)
         {
-            let small = entry.tag() == tag::MASKED;
-            let region = if small { entry.block_start(block.addr()) } else { block };
-            // SAFETY: It is the header of the block's region, or the block.
-            let region = unsafe { NonNull::new_unchecked(region) };
-            // SAFETY: The heap handed out the block, which is given up. It is in no window.
-            unsafe { heap.free_outside(region, small) };
+            // SAFETY: The heap handed out the block, which is given up. It is in no window, and the
+            // entry is its own.
+            unsafe { heap.free_outside(entry.region_of(address), entry.tag() == tag::MASKED) };
             D::allocator().count_bytes_freed(heap, current, size.max(1));
             return;
         }

@@ -194,6 +194,13 @@ impl<D: Declaration, Tier: HeapsOf<D>> IdleHeap<D, Tier> {
         unsafe { &mut *self.0.allocator() }.recycle_at_hand()
     }
 
+    /// Whether the heap holds nothing, or a region as long as the next heap is to begin with.
+    #[inline(always)]
+    pub(super) fn is_as_learned(&self) -> bool {
+        let held = self.held();
+        held == 0 || held == 1 << self.first_region()
+    }
+
     /// Makes the counts those of a heap without blocks.
     pub(super) fn clear_counts(&mut self) {
         // SAFETY: The heap has no block, and no other thread knows it.

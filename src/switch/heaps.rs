@@ -97,23 +97,27 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Ends a coroutine heap.
     #[inline(always)]
     fn free_heap(&self, mut heap: IdleHeap<D, Coroutine>) {
-        if !heap.recycle_at_hand() || (learns::<D>() && heap.held() > MOST_KEPT) {
+        if !heap.recycle_at_hand() || (learns::<D>() && !heap.is_as_learned()) {
             return self.free_heap_of_regions(heap);
         }
         self.keep_heap(heap);
     }
 
-    /// Ends one that has several regions, or too long a one.
+    /// Ends one that has several regions, or another one than the heaps before it.
     ///
-    /// The next heap of the control block begins with a region as long as these together: where one
-    /// context is as large as the last, all its blocks lie in one region.
+    /// The next heap of the control block begins with a region as long as this one's together, or
+    /// as those that it had in its time: where one context is as large as the last, all its blocks
+    /// lie in one region.
     #[cold]
     #[inline(never)]
     fn free_heap_of_regions(&self, mut heap: IdleHeap<D, Coroutine>) {
         if learns::<D>() {
-            let length = heap.held().next_power_of_two().min(MOST_KEPT);
+            let (held, learned) = (heap.held(), heap.first_region());
+            let length = held.max(1 << learned).next_power_of_two().min(MOST_KEPT);
             heap.set_first_region(length.ilog2());
-            heap.release_regions();
+            if !heap.recycle_at_hand() || held != length {
+                heap.release_regions();
+            }
         } else {
             heap.recycle();
         }

@@ -14,11 +14,10 @@
 //! The map's entries for such slices are made once and stay until the source gives the memory back.
 //! Over any other source a region is whole slices, entered in the map with the heap itself while
 //! the heap holds them; or, if it is shorter than a slice, such a block in a slice of
-//! [small regions](super::small_regions).
-//!
-//! Heaps of an allocator that bumps grow over such a source by an eighth of what they hold, from 1
-//! KiB on; one of a control block whose last heap had several regions begins with a region as long
-//! as those together.
+//! [small regions](super::small_regions). Of an allocator that bumps, all regions are such blocks,
+//! the longer ones of whole slices, and each counts the heap's blocks in it once it is no longer
+//! the window. They grow by an eighth of what the heap holds, from 1 KiB to 4 MiB; a heap of a
+//! control block whose last one had several begins with one as long as those together.
 //!
 //! An allocator of slabs leaves room for the header within its regions, whatever the source: then
 //! all of a block, or the slices that it takes to hold what was asked for, are its region, at a
@@ -27,6 +26,7 @@
 //!
 //! In any case the heap's bytes are charged against its limit before, and refunded after.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 use super::allocator::{CacheOf, Declaration, HeapAllocator, HeapsOf, TierSource, bumps};
@@ -42,11 +42,34 @@ use crate::source::request::obtain_units;
 use crate::source::{MemorySource, Obtained, SLICE};
 
 /// What a block begins with.
-#[derive(Clone, Copy)]
 pub(super) struct BlockHeader {
     pub(super) control: ControlRef,
-    /// Of a small region, the record of its slice.
-    record: Option<NonNull<SliceRecord>>,
+    kind: Cell<Kind>,
+}
+
+/// What a block is: one of small regions, with the record of its slice, or whole slices (or what
+/// the source calls a block), with how many blocks of its heap are allocated in it, as a number
+/// with its lowest bit set.
+#[derive(Clone, Copy)]
+struct Kind(*mut SliceRecord);
+
+impl Kind {
+    fn small(record: NonNull<SliceRecord>) -> Self {
+        Self(record.as_ptr())
+    }
+
+    fn long(live: usize) -> Self {
+        Self(core::ptr::without_provenance_mut(live << 1 | 1))
+    }
+
+    #[inline(always)]
+    fn record(self) -> Option<NonNull<SliceRecord>> {
+        if self.0.addr() & 1 == 0 { NonNull::new(self.0) } else { None }
+    }
+
+    fn live(self) -> usize {
+        self.0.addr() >> 1
+    }
 }
 
 const HEADER: usize = 16;
@@ -55,8 +78,8 @@ const HEADER: usize = 16;
 /// blocks in a region.
 const LONGEST_REGION: usize = 1 << 30;
 
-/// No region is longer, in bytes, because its heap holds much.
-const LONGEST_GROWTH: usize = 4 * 1024 * 1024;
+/// No region is longer, as a power of two, because its heap holds much.
+const LONGEST_GROWTH: u32 = 22;
 const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
 
 /// The heap of a block in a slice of blocks with headers.
@@ -129,7 +152,11 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
             return Err(error);
         }
         // SAFETY: The block is ours and begins with room for the header.
-        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control, record: None }) };
+        unsafe {
+            start
+                .cast::<BlockHeader>()
+                .write(BlockHeader { control: self.control, kind: Cell::new(Kind::long(0)) })
+        };
         // SAFETY: `offset` is less than the block's size.
         let region = ptr::bytes(unsafe { start.add(offset) }, Self::BLOCK - offset);
         Ok(Obtained { region, zeroed })
@@ -149,43 +176,79 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         }
     }
 
-    /// How many bytes a heap is best given, where its allocator prefers so many.
-    fn best_length(&self, preferred: usize) -> usize {
+    /// How long the block of a region is best, as a power of two, for a heap whose allocator
+    /// prefers so many bytes behind `offset`.
+    fn best_order(&self, offset: usize, preferred: usize) -> Option<u32> {
         if !bumps::<D, Tier>() {
-            return preferred;
+            return order(preferred.saturating_add(offset));
         }
-        let first = 1 << self.control.first_region().max(SHORTEST);
-        // A block of a power of two holds a header besides.
-        (self.shared().held() / 8).clamp(first, LONGEST_GROWTH) - HEADER
+        Some(match self.shared().held() {
+            0 => self.control.first_region().max(SHORTEST),
+            held => (held / 8).clamp(1 << SHORTEST, 1 << LONGEST_GROWTH).ilog2(),
+        })
     }
 
-    /// The lengths of blocks, as powers of two, that hold at least the one and at best the other;
-    /// `None` if no small region does.
-    fn orders(least: NonZeroLayout, best: usize) -> Option<(u32, u32)> {
+    /// The longest block, as a power of two.
+    const LONGEST_BLOCK: u32 = if bumps::<D, Tier>() { LONGEST_GROWTH } else { LONGEST };
+
+    /// Obtains a region in a block of a power of two: the best that the limit and the source have.
+    ///
+    /// # Errors
+    /// The reason why there is none of the least size.
+    fn obtain_power(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
         let offset = Self::offset(least);
-        let least = order(least.size().checked_add(offset)?)?.max(SHORTEST);
-        (least <= LONGEST).then_some((least, order(best.saturating_add(offset))?.max(least)))
+        let shortest = least.size().checked_add(offset).and_then(order).ok_or(SourceError::TooLarge)?;
+        let shortest = shortest.max(SHORTEST);
+        let best = self.best_order(offset, preferred).ok_or(SourceError::TooLarge)?.max(shortest);
+        if shortest > Self::LONGEST_BLOCK || (best > LONGEST && !bumps::<D, Tier>()) {
+            return Err(SourceError::TooLarge);
+        }
+        let mut order = best;
+        loop {
+            let refusal = match self.obtain_block_of(order, offset) {
+                Ok(obtained) => return Ok(obtained),
+                Err(refusal) => refusal,
+            };
+            if order == shortest {
+                return Err(refusal);
+            }
+            order -= 1;
+        }
     }
 
-    /// Obtains a small region: the longest of these lengths that the heap's limit leaves.
-    fn obtain_small(&self, layout: NonZeroLayout, least: u32, best: u32) -> Result<Obtained, SourceError> {
-        let charged = (least..=best.min(LONGEST)).rev().find(|&order| self.shared().charge(1 << order));
-        let order = charged.ok_or(SourceError::LimitReached)?;
-        let Block { start, record } = Self::cut(order).inspect_err(|_| self.shared().refund(1 << order))?;
-        // SAFETY: The block is ours and begins with room for the header.
-        unsafe {
-            start.cast::<BlockHeader>().write(BlockHeader { control: self.control, record: Some(record) });
+    /// Obtains a block of that length; the region behind its first `offset` bytes.
+    fn obtain_block_of(&self, order: u32, offset: usize) -> Result<Obtained, SourceError> {
+        if !self.shared().charge(1 << order) {
+            return Err(SourceError::LimitReached);
         }
-        let offset = Self::offset(layout);
-        // SAFETY: `orders` made room for the offset in the shortest block.
+        let obtained = if order <= LONGEST { Self::cut(order) } else { Self::obtain_long(order) };
+        let (start, kind, zeroed) = obtained.inspect_err(|_| self.shared().refund(1 << order))?;
+        let header = BlockHeader { control: self.control, kind: Cell::new(kind) };
+        // SAFETY: The block is ours and begins with room for the header.
+        unsafe { start.cast::<BlockHeader>().write(header) };
+        // SAFETY: The caller made room for the offset in the shortest block.
         let region = ptr::bytes(unsafe { start.add(offset) }, (1 << order) - offset);
-        Ok(Obtained { region, zeroed: false })
+        Ok(Obtained { region, zeroed })
+    }
+
+    /// Obtains whole slices for a block, which the map leads to from each of them.
+    fn obtain_long(order: u32) -> Result<(NonNull<u8>, Kind, bool), SourceError> {
+        let asked = NonZeroLayout::from_size_align(1 << order, 1 << order)?;
+        let Obtained { region, zeroed } = Tier::source().obtain_between(asked, asked.size())?;
+        let start = region.cast::<u8>();
+        let entry = Entry::masked(start, order);
+        if let Err(error) = D::page_map().insert_range(start.addr().get(), asked.size(), entry) {
+            // SAFETY: Just obtained with this layout; nobody has seen it.
+            unsafe { Tier::source().release(region, asked) };
+            return Err(error);
+        }
+        Ok((start, Kind::long(0), zeroed))
     }
 
     /// Takes a block from a slice of the tier, or from a new one.
-    fn cut(order: u32) -> Result<Block, SourceError> {
+    fn cut(order: u32) -> Result<(NonNull<u8>, Kind, bool), SourceError> {
         if let Some(block) = Tier::small_regions().take(order) {
-            return Ok(block);
+            return Ok((block.start, Kind::small(block.record), false));
         }
         let asked = slices(NonZeroLayout::of::<u8>().ok_or(SourceError::TooLarge)?)?;
         let slice = Tier::source().obtain(asked)?.cast::<u8>();
@@ -193,55 +256,89 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         let entered = D::page_map().insert(address, Entry::masked(slice, order));
         // SAFETY: The slice was just obtained, and whoever takes a block has it from here.
         let block = entered.and_then(|()| unsafe { Tier::small_regions().add(slice, order) });
-        block.inspect_err(|_| {
+        let block = block.inspect_err(|_| {
             if entered.is_ok() {
                 D::page_map().remove(address);
             }
             // SAFETY: Just obtained with this layout; nobody has seen it.
             unsafe { Tier::source().release(ptr::bytes(slice, SLICE), asked) };
-        })
+        })?;
+        Ok((block.start, Kind::small(block.record), false))
     }
 
     /// # Safety
-    /// As [`MemorySource::release`]; the region is a small one.
-    unsafe fn release_small(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+    /// As [`MemorySource::release`]; the region lies in a block of a power of two.
+    unsafe fn release_power(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
         let offset = Self::offset(layout);
-        // SAFETY: `obtain_small` put the region `offset` bytes behind the block's start.
+        // SAFETY: `obtain_block_of` put the region `offset` bytes behind the block's start.
         let start = unsafe { region.cast::<u8>().sub(offset) };
-        self.shared().refund(region.len() + offset);
-        // SAFETY: The block begins with its header, which `obtain_small` wrote.
-        let Some(record) = (unsafe { start.cast::<BlockHeader>().read() }).record else { return };
-        // SAFETY: The block was taken with that record, and nobody uses it.
-        if let Some(slice) = unsafe { Tier::small_regions().give(Block { start, record }) } {
-            Self::release_slice(slice);
+        let len = region.len() + offset;
+        self.shared().refund(len);
+        // SAFETY: The block begins with its header, which `obtain_block_of` wrote.
+        let kind = unsafe { start.cast::<BlockHeader>().as_ref() }.kind.get();
+        if let Some(record) = kind.record() {
+            // SAFETY: The block was taken with that record, and nobody uses it.
+            if let Some(slice) = unsafe { Tier::small_regions().give(Block { start, record }) } {
+                Self::release_slice(slice);
+            }
+            return;
+        }
+        D::page_map().remove_range(start.addr().get(), len);
+        if let Ok(asked) = NonZeroLayout::from_size_align(len, len) {
+            // SAFETY: `obtain_long` obtained the block with this layout; nobody uses it.
+            unsafe { Tier::source().release(ptr::bytes(start, len), asked) };
         }
     }
 
-    /// The block of small regions that a region of this source begins in; `None` for whole slices.
+    /// Notes how many blocks of the heap are allocated in a region, if it lies in a block of a
+    /// power of two.
     ///
     /// # Safety
-    /// This source obtained the region, at an alignment of at most 16, and holds it.
-    pub(super) unsafe fn block_of(region: NonNull<u8>) -> Option<Block> {
+    /// This source obtained the region, at an alignment of at most 16, and holds it; the caller is
+    /// the heap's user.
+    pub(super) unsafe fn set_live(region: NonNull<u8>, live: usize) {
         if !Self::CUTS || region.addr().get().is_multiple_of(SLICE) {
-            return None;
+            return;
         }
         // SAFETY: The region is none of whole slices, so it begins behind its block's header.
-        let header = unsafe { region.sub(HEADER) };
+        let start = unsafe { region.sub(HEADER) };
         // SAFETY: As above.
-        unsafe { Self::region_behind(header) }.map(|(_, block)| block)
+        let header = unsafe { start.cast::<BlockHeader>().as_ref() };
+        let Some(record) = header.kind.get().record() else {
+            return header.kind.set(Kind::long(live));
+        };
+        // SAFETY: The block was taken with that record; the caller is the heap's user.
+        let count = unsafe { Block { start, record }.live() };
+        count.set(u16::try_from(live).unwrap_or(u16::MAX));
     }
 
-    /// The small region behind a header, and its block.
+    /// Counts a block that was freed in the region behind a header, for which `set_live` noted how
+    /// many were allocated; the region, if that was the last.
     ///
     /// # Safety
     /// The header is that of a region which this source obtained, at an alignment of at most 16,
-    /// and holds; it may access the region.
-    pub(super) unsafe fn region_behind(header: NonNull<u8>) -> Option<(NonNull<u8>, Block)> {
+    /// and holds, and may access it; the caller is the heap's user.
+    #[inline(always)]
+    pub(super) unsafe fn count_freed_behind(start: NonNull<u8>) -> Option<NonNull<u8>> {
         // SAFETY: The block begins with its header, which was written before the region was handed
-        // out, and stays.
-        let record = unsafe { header.cast::<BlockHeader>().read() }.record?;
-        // SAFETY: The region lies behind it, in the same block.
-        Some((unsafe { header.add(HEADER) }, Block { start: header, record }))
+        // out.
+        let header = unsafe { start.cast::<BlockHeader>().as_ref() };
+        let kind = header.kind.get();
+        let left = match kind.record() {
+            Some(record) => {
+                // SAFETY: The block was taken with that record; the caller is the heap's user.
+                let live = unsafe { Block { start, record }.live() };
+                live.set(live.get().wrapping_sub(1));
+                usize::from(live.get())
+            }
+            None => {
+                let left = kind.live().wrapping_sub(1);
+                header.kind.set(Kind::long(left));
+                left
+            }
+        };
+        // SAFETY: The region lies behind the header, in the same block.
+        (left == 0).then(|| unsafe { start.add(HEADER) })
     }
 
     /// Gives slices that are wholly free back to the source.
@@ -278,7 +375,11 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
             return Err(error);
         }
         // SAFETY: The slab is ours, and its allocator leaves the first bytes to us.
-        unsafe { start.cast::<BlockHeader>().write(BlockHeader { control: self.control, record: None }) };
+        unsafe {
+            start
+                .cast::<BlockHeader>()
+                .write(BlockHeader { control: self.control, kind: Cell::new(Kind::long(0)) })
+        };
         Ok(Obtained { region: ptr::bytes(start, len), zeroed: false })
     }
 
@@ -436,22 +537,18 @@ unsafe impl<D: Declaration, Tier: HeapsOf<D>> MemorySource for TierSource<D, Tie
         if !Self::CUTS {
             return self.obtain_whole(least, preferred);
         }
-        let best = self.best_length(preferred);
-        match Self::orders(least, best) {
-            Some((least_order, order)) if order <= LONGEST => self.obtain_small(least, least_order, order),
-            // What is left below a limit may still be something.
-            Some((least_order, order)) => {
-                self.obtain_whole(least, best).or_else(|_| self.obtain_small(least, least_order, order))
-            }
-            None => self.obtain_whole(least, best),
-        }
+        self.obtain_power(least, preferred).or_else(|refusal| match refusal {
+            SourceError::LimitReached if bumps::<D, Tier>() => Err(refusal),
+            // Too large for a block, or more aligned than the source gives it.
+            _ => self.obtain_whole(least, preferred),
+        })
     }
 
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
-        if Self::CUTS && region.len() < SLICE {
+        if Self::CUTS && !region.addr().get().is_multiple_of(SLICE) {
             // SAFETY: The caller obtained the region here, for that layout, and nobody uses it; it
-            // is a small one, because all others are whole slices.
-            unsafe { self.release_small(region, layout) };
+            // lies behind a header, because all others are whole slices.
+            unsafe { self.release_power(region, layout) };
         } else if Self::SLABS {
             // SAFETY: The caller obtained the region here, for that layout, and nobody uses it.
             unsafe { self.release_slab(region.cast(), layout) };

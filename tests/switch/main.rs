@@ -12,6 +12,7 @@ mod locked;
 mod model;
 mod nested;
 mod policy;
+mod regions;
 mod remote_cache;
 mod slab;
 mod thread_end;
