@@ -43,6 +43,12 @@ const WORTH_KNOWING: usize = 4096;
 /// To this alignment in bytes, blocks are taken from a heap's window without a call.
 const WINDOW_ALIGN: usize = 8;
 
+/// Whether the heap takes no more memory, because the calling thread panics: see
+/// [`SwitchableAllocator::allocate_for_panic`].
+fn refuses_panics<D: Declaration, Tier: HeapsOf<D>>() -> bool {
+    Tier::TIER == HeapTier::Coroutine && std::thread::panicking()
+}
+
 impl<D: Declaration> SwitchableAllocator<D> {
     /// The entry point of `GlobalAlloc::alloc`. It takes what `__rust_alloc` is given, in the same
     /// registers, so that a jump leads here.
@@ -214,7 +220,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     fn refill<Tier: HeapsOf<D>>(&self, heap: UsedHeap<'_, D, Tier>, layout: NonZeroLayout) -> *mut u8 {
-        if Tier::TIER == HeapTier::Coroutine && std::thread::panicking() {
+        if refuses_panics::<D, Tier>() {
             return self.allocate_for_panic(layout);
         }
         match self.allocate_collected(heap, layout) {
@@ -362,6 +368,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let may_know =
             !Tier::CACHED && (WORTH_KNOWING..=largest).contains(&layout.size()) && layout.align() <= largest;
         if may_know
+            && !refuses_panics::<D, Tier>()
             && let Ok(block) = heap.with_allocator(current, |allocator| allocator.allocate_zeroed(layout))
         {
             self.count_allocated(heap, current, layout);

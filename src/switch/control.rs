@@ -29,7 +29,7 @@ use super::local::Local;
 use crate::layout::NonZeroLayout;
 use crate::list::{Linked, Links, List};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::atomic::{AtomicU8, AtomicUsize};
+use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
 use crate::sync::cell::Cell;
 use crate::sync::{Batch, RemoteList};
 
@@ -53,10 +53,13 @@ pub(crate) struct Shared {
     /// Which tier the heap serves; never changes.
     pub(crate) tier: HeapTier,
     phase: AtomicU8,
-    /// The length of the first region that the next heap is to begin with, as a power of two; 0 for
-    /// the shortest. It belongs to whoever has the control block while it stands for no heap, and
-    /// to the heap's user then.
-    first_region: AtomicU8,
+    /// The most that the heap has held when a region of it became empty, as a power of two. It
+    /// belongs to the heap's user.
+    most_held: AtomicU8,
+    /// How many bytes the heap is expected to hold, a power of two, or 0 where nothing is known. It
+    /// belongs to whoever has the control block while it stands for no heap, and to the heap's user
+    /// then.
+    expected: AtomicU32,
 }
 
 /// The tiers that consist of heaps.
@@ -100,18 +103,36 @@ impl Shared {
             next: Cell::new(None),
             tier,
             phase: AtomicU8::new(Phase::Free as u8),
-            first_region: AtomicU8::new(0),
+            most_held: AtomicU8::new(0),
+            expected: AtomicU32::new(0),
         }
     }
 
-    /// With a first region of how many bytes, as a power of two, a heap is to begin.
-    pub(crate) fn first_region(&self) -> u32 {
-        u32::from(self.first_region.load(Relaxed))
+    /// How many bytes the heap is expected to hold, or 0.
+    #[inline(always)]
+    pub(crate) fn expected(&self) -> usize {
+        self.expected.load(Relaxed) as usize
     }
 
-    /// Has the next heap begin with a region of 2 to the power of `order` bytes.
-    pub(crate) fn set_first_region(&self, order: u32) {
-        self.first_region.store(u8::try_from(order).unwrap_or(0), Relaxed);
+    /// Notes that the heap holds so much at the moment.
+    pub(crate) fn note_held(&self) {
+        let order = self.held().max(1).next_power_of_two().ilog2();
+        let most = u32::from(self.most_held.load(Relaxed)).max(order);
+        self.most_held.store(u8::try_from(most).unwrap_or(u8::MAX), Relaxed);
+    }
+
+    /// Has the next heap be expected to hold what this one held at most, but no more than `most`
+    /// bytes, a power of two.
+    pub(crate) fn expect_as_much(&self, most: usize) {
+        self.note_held();
+        let order = u32::from(self.most_held.load(Relaxed)).min(most.ilog2());
+        self.most_held.store(0, Relaxed);
+        self.expected.store(1 << order, Relaxed);
+    }
+
+    /// Has nothing be expected of the next heap.
+    pub(crate) fn expect_nothing(&self) {
+        self.expected.store(0, Relaxed);
     }
 
     #[inline]

@@ -24,9 +24,6 @@ use crate::alloc::{Allocator, LocalAllocator, ThreadCacheFor, Window};
 use crate::error::AllocError;
 use crate::layout::NonZeroLayout;
 
-/// A free control block keeps a region of at most this many bytes.
-pub(super) const MOST_KEPT: usize = 64 * 1024;
-
 impl<D: Declaration> Current<'_, D> {
     /// Writes what the registers hold back to the heap entered last, if there is one: before
     /// another context becomes current, and before the heap is looked at.
@@ -237,18 +234,9 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
     #[cold]
     #[inline(never)]
     unsafe fn release_region(self, region: NonNull<u8>) {
-        self.learn_length();
+        self.note_held();
         // SAFETY: The allocator holds the region, in which no block is allocated.
         unsafe { self.allocator().release_region(region) };
-    }
-
-    /// Has the next heap of the control block begin with a region as long as what this one holds,
-    /// within bounds.
-    fn learn_length(self) {
-        let length = self.held().next_power_of_two().min(MOST_KEPT).ilog2();
-        if length > self.first_region() {
-            self.set_first_region(length);
-        }
     }
 
     /// Releases the region of the window, if no block in it is allocated: of a heap that is

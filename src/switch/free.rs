@@ -117,18 +117,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The block was allocated, so it is not null.
         let address = unsafe { NonNull::new_unchecked(block) };
         let entry = D::page_map().get(block.addr());
-        let owner = match entry.tag() {
+        if entry.tag() == tag::MASKED
             // SAFETY: The map gave the entry, for the slice in which the allocated block lies.
-            tag::MASKED => unsafe { header_owner(entry, address) }.as_ptr().as_ptr(),
-            tag::DIRECT => entry.pointer(),
-            _ => null_mut(),
-        };
-        if let Some(heap) = current.heap_entered_last()
-            && core::ptr::eq(heap.control().as_ptr().as_ptr(), owner)
+            && current.context().is_in(unsafe { header_owner(entry, address) })
+            && let Some(heap) = current.heap_entered_last()
         {
-            // SAFETY: The heap handed out the block, which is given up. It is in no window, and the
-            // entry is its own.
-            unsafe { heap.free_outside(entry.region_of(address), entry.tag() == tag::MASKED) };
+            // SAFETY: The heap handed out the block, which is given up. It is in no window, and its
+            // entry leads to the header of its region.
+            unsafe { heap.free_outside(entry.region_of(address), true) };
             D::allocator().count_bytes_freed(heap, current, size.max(1));
             return;
         }

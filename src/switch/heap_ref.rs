@@ -20,6 +20,7 @@ use core::ops::Deref;
 use super::allocator::{CacheOf, Declaration, HeapAllocator, HeapsOf, Thread, TierSource};
 use super::control::{Control, ControlRef, HeapTier, Shared};
 use super::local::Local;
+use super::tier_source::MOST_KEPT;
 use crate::alloc::{LocalAllocator, ThreadCacheFor};
 use crate::sync::atomic::Ordering::Relaxed;
 
@@ -194,11 +195,12 @@ impl<D: Declaration, Tier: HeapsOf<D>> IdleHeap<D, Tier> {
         unsafe { &mut *self.0.allocator() }.recycle_at_hand()
     }
 
-    /// Whether the heap holds nothing, or a region as long as the next heap is to begin with.
+    /// Whether the heap holds what it was expected to, so that the next one may have the same
+    /// region; or nothing.
     #[inline(always)]
-    pub(super) fn is_as_learned(&self) -> bool {
+    pub(super) fn is_as_expected(&self) -> bool {
         let held = self.held();
-        held == 0 || held == 1 << self.first_region()
+        held == 0 || (held == self.expected() && held <= MOST_KEPT)
     }
 
     /// Makes the counts those of a heap without blocks.

@@ -16,9 +16,9 @@ use super::context::Context;
 use super::control::{ControlRef, HeapTier, Phase};
 use super::current::Current;
 use super::declare::{Orphan, OrphanAction, Policy};
-use super::entered::MOST_KEPT;
 use super::heap_ref::{HeapRef, IdleHeap, UsedHeap};
 use super::thread_state::FreeHeaps;
+use super::tier_source::{LONGEST_GROWTH, MOST_KEPT};
 use crate::alloc::LocalAllocator;
 use crate::error::SourceError;
 use crate::misuse;
@@ -97,7 +97,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Ends a coroutine heap.
     #[inline(always)]
     fn free_heap(&self, mut heap: IdleHeap<D, Coroutine>) {
-        if !heap.recycle_at_hand() || (learns::<D>() && !heap.is_as_learned()) {
+        if !heap.recycle_at_hand() || (learns::<D>() && !heap.is_as_expected()) {
             return self.free_heap_of_regions(heap);
         }
         self.keep_heap(heap);
@@ -105,17 +105,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// Ends one that has several regions, or another one than the heaps before it.
     ///
-    /// The next heap of the control block begins with a region as long as this one's together, or
-    /// as those that it had in its time: where one context is as large as the last, all its blocks
-    /// lie in one region.
+    /// The next heap of the control block is expected to hold as much as this one did: where one
+    /// context is as large as the last, all its blocks lie in one region or two.
     #[cold]
     #[inline(never)]
     fn free_heap_of_regions(&self, mut heap: IdleHeap<D, Coroutine>) {
         if learns::<D>() {
-            let (held, learned) = (heap.held(), heap.first_region());
-            let length = held.max(1 << learned).next_power_of_two().min(MOST_KEPT);
-            heap.set_first_region(length.ilog2());
-            if !heap.recycle_at_hand() || held != length {
+            heap.expect_as_much(1 << LONGEST_GROWTH);
+            let expected = heap.held() == heap.expected() && heap.held() <= MOST_KEPT;
+            if !heap.recycle_at_hand() || !expected {
                 heap.release_regions();
             }
         } else {
@@ -154,7 +152,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: As in `take_cached_heap`.
             let mut heap = unsafe { IdleHeap::<D, Coroutine>::of(control) };
             heap.release_regions();
-            heap.set_first_region(0);
+            heap.expect_nothing();
             self.coroutine_pool.give(heap.into_ref().control());
         }
     }

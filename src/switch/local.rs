@@ -43,13 +43,14 @@ impl Local {
     /// Of these, blocks in the window.
     #[inline(always)]
     pub(super) fn window_live(&self) -> usize {
-        self.window_live.load(Relaxed) as usize
+        (self.window_live.load(Relaxed).cast_signed() as isize).cast_unsigned()
     }
 
-    /// Sets the count of blocks in the window, which is at most 1 GiB long.
+    /// Sets the count of blocks in the window, which is at most 1 GiB long. Less than zero, after a
+    /// block was freed twice, stays less than zero.
     #[inline(always)]
     pub(super) fn set_window_live(&self, live: usize) {
-        debug_assert!(u32::try_from(live).is_ok());
+        debug_assert!(i32::try_from(live.cast_signed()).is_ok());
         self.window_live.store(live as u32, Relaxed);
     }
 

@@ -17,7 +17,7 @@
 //! [small regions](super::small_regions). Of an allocator that bumps, all regions are such blocks,
 //! the longer ones of whole slices, and each counts the heap's blocks in it once it is no longer
 //! the window. They grow by an eighth of what the heap holds, from 1 KiB to 4 MiB; a heap of a
-//! control block whose last one had several begins with one as long as those together.
+//! control block whose last one held more takes as much in one or two.
 //!
 //! An allocator of slabs leaves room for the header within its regions, whatever the source: then
 //! all of a block, or the slices that it takes to hold what was asked for, are its region, at a
@@ -64,11 +64,17 @@ impl Kind {
 
     #[inline(always)]
     fn record(self) -> Option<NonNull<SliceRecord>> {
-        if self.0.addr() & 1 == 0 { NonNull::new(self.0) } else { None }
+        if self.0.addr() & 1 != 0 {
+            return None;
+        }
+        // SAFETY: Without the bit it is a record's pointer.
+        Some(unsafe { NonNull::new_unchecked(self.0) })
     }
 
-    fn live(self) -> usize {
-        self.0.addr() >> 1
+    /// Of whole slices, one block less.
+    #[inline(always)]
+    fn one_less(self) -> Self {
+        Self(self.0.wrapping_byte_sub(2))
     }
 }
 
@@ -78,8 +84,11 @@ const HEADER: usize = 16;
 /// blocks in a region.
 const LONGEST_REGION: usize = 1 << 30;
 
-/// No region is longer, as a power of two, because its heap holds much.
-const LONGEST_GROWTH: u32 = 22;
+/// No region is longer, as a power of two, because its heap holds much, or is expected to.
+pub(super) const LONGEST_GROWTH: u32 = 22;
+
+/// A free control block keeps a region of at most this many bytes.
+pub(super) const MOST_KEPT: usize = 64 * 1024;
 const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
 
 /// The heap of a block in a slice of blocks with headers.
@@ -182,10 +191,9 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         if !bumps::<D, Tier>() {
             return order(preferred.saturating_add(offset));
         }
-        Some(match self.shared().held() {
-            0 => self.control.first_region().max(SHORTEST),
-            held => (held / 8).clamp(1 << SHORTEST, 1 << LONGEST_GROWTH).ilog2(),
-        })
+        let (held, expected) = (self.shared().held(), self.control.expected());
+        let expected = if held == 0 { expected.min(MOST_KEPT) } else { expected.saturating_sub(held) };
+        Some((held / 8).max(expected).clamp(1 << SHORTEST, 1 << LONGEST_GROWTH).ilog2())
     }
 
     /// The longest block, as a power of two.
@@ -324,21 +332,20 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         // out.
         let header = unsafe { start.cast::<BlockHeader>().as_ref() };
         let kind = header.kind.get();
-        let left = match kind.record() {
+        let none_left = match kind.record() {
             Some(record) => {
                 // SAFETY: The block was taken with that record; the caller is the heap's user.
                 let live = unsafe { Block { start, record }.live() };
                 live.set(live.get().wrapping_sub(1));
-                usize::from(live.get())
+                live.get() == 0
             }
             None => {
-                let left = kind.live().wrapping_sub(1);
-                header.kind.set(Kind::long(left));
-                left
+                header.kind.set(kind.one_less());
+                header.kind.get().0.addr() == Kind::long(0).0.addr()
             }
         };
         // SAFETY: The region lies behind the header, in the same block.
-        (left == 0).then(|| unsafe { start.add(HEADER) })
+        none_left.then(|| unsafe { start.add(HEADER) })
     }
 
     /// Gives slices that are wholly free back to the source.
