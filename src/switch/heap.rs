@@ -97,7 +97,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// Makes a heap of the coroutine tier that may hold at most `limit` bytes of regions and large
     /// objects; what would need more is refused: the allocation fails. Regions are what the tier's
-    /// source gives, so a limit below the size of its blocks refuses everything.
+    /// source gives: from 1 KiB on, where it gives slices, as the recommended one does. A limit
+    /// below that, or below the size of a source's blocks, refuses everything.
     ///
     /// # Errors
     /// Where the operating system has no memory for its control block.
