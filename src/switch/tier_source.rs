@@ -109,7 +109,12 @@ pub(super) unsafe fn header_owner(entry: Entry, block: NonNull<u8>) -> ControlRe
 pub(super) const fn largest<D: Declaration, Tier: HeapsOf<D>>() -> usize {
     let allocator = <HeapAllocator<D, Tier> as LocalAllocator>::LARGEST;
     let block = <Stored<D, Tier> as MemorySource>::BLOCK;
-    let source = if block == 0 { 4 * SLICE } else { block / 2 };
+    let source = match block {
+        // A block that leaves by itself, rather than with its region.
+        0 if bumps::<D, Tier>() => SLICE / 2,
+        0 => 4 * SLICE,
+        block => block / 2,
+    };
     if allocator < source { allocator } else { source }
 }
 
