@@ -210,9 +210,15 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
     /// The reason why there is none of the least size.
     fn obtain_power(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
         let offset = Self::offset(least);
-        let shortest = least.size().checked_add(offset).and_then(order).ok_or(SourceError::TooLarge)?;
-        let shortest = shortest.max(SHORTEST);
-        let best = self.best_order(offset, preferred).ok_or(SourceError::TooLarge)?.max(shortest);
+        let needed = least.size().checked_add(offset).ok_or(SourceError::TooLarge)?;
+        let shortest = order(needed).ok_or(SourceError::TooLarge)?.max(SHORTEST);
+        let mut best = self.best_order(offset, preferred).ok_or(SourceError::TooLarge)?.max(shortest);
+        // Of many blocks that are a little too long for the next shorter length, three share a
+        // region twice as long.
+        let little_too_long = (1 << shortest >> 1..=3 << shortest >> 2).contains(&needed);
+        if bumps::<D, Tier>() && little_too_long && self.shared().held() >= 1 << shortest {
+            best = best.max(shortest + 1).min(LONGEST_GROWTH.max(shortest));
+        }
         if shortest > Self::LONGEST_BLOCK || (best > LONGEST && !bumps::<D, Tier>()) {
             return Err(SourceError::TooLarge);
         }

@@ -1,6 +1,8 @@
 //! Regions of a [`MmapSource`] with options, to look at from outside.
 
 use std::ptr::NonNull;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use context_allocator::error::SourceError;
 use context_allocator::source::{MapReport, MmapOptions};
@@ -10,6 +12,18 @@ use super::layout;
 
 /// A source with options.
 pub type Source = MmapSource<MmapOptions>;
+
+/// Whether it holds, now or within ten seconds.
+pub fn soon(holds: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        if Instant::now() > end {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
 
 /// A region, with what it was obtained by.
 pub struct Region<'a> {
@@ -28,8 +42,16 @@ impl<'a> Region<'a> {
     }
 
     /// The same at a multiple of `align`, which the source asserts.
+    ///
+    /// Pages of the pool that were given back may be with a child for a moment, which another test
+    /// forked meanwhile.
     pub fn aligned(source: &'a Source, size: usize, align: usize) -> Self {
-        let region = Self::try_of(source, layout(size, align)).expect("the kernel gives this");
+        let layout = layout(size, align);
+        soon(|| match Self::try_of(source, layout) {
+            Err(SourceError::System(libc::ENOMEM)) => false,
+            region => region.is_ok(),
+        });
+        let region = Self::try_of(source, layout).expect("the kernel gives this");
         assert!(region.address().is_multiple_of(align));
         region
     }
