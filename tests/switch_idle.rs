@@ -49,7 +49,8 @@ fn a_burst_stays_in_the_figures_until_it_is_trimmed() {
     assert!(trimmed.bytes >= 60 * MIB, "{trimmed:?}");
     assert!(trimmed.resident_bytes >= 60 * MIB, "{trimmed:?}");
     let difference = trimmed.resident_bytes.abs_diff(given_back);
-    assert!(difference <= 4 * MIB, "{trimmed:?}, and the process shrank by {given_back} bytes");
+    // A pool takes what it gets back as resident; the heap's last region was touched in part.
+    assert!(difference <= 8 * MIB, "{trimmed:?}, and the process shrank by {given_back} bytes");
     let after = ALLOC.statistics();
     assert!(after.idle_resident_bytes <= MIB, "{after:?}");
     assert_eq!(after.free_heap_bytes, 0);
