@@ -17,6 +17,7 @@ programs=$(build_figures benchmark)
 # Nothing is written before all of it is measured, so that a failure leaves the document as it is.
 "$programs/benchmark" show --write "$target/benchmark.json" > /dev/null
 "$programs/benchmark" show --write "$target/benchmark-lto.json" > /dev/null
+"$scripts/memory.sh" --write > /dev/null
 "$programs/benchmark" replace "fast paths" <<< "$fast_paths"
 "$programs/benchmark" replace pair <<< '```text'$'\n'"$pair"$'\n''```'
 "$programs/benchmark" replace "system calls" <<< "$calls"

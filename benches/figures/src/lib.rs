@@ -7,7 +7,8 @@
 //!     subject            their command line: list the cases, run one, measure one
 //!     cases/             what is measured again and again
 //!     programs/          what is run once
-//!     memory             what stays resident
+//!     memory             what stays resident of many blocks
+//!     situations/        what stays resident in situations, once each
 //!   bin/benchmark        builds those, runs them, counts, compares, prints tables, draws charts
 //!     report/
 //! ```
@@ -20,5 +21,6 @@ pub mod memory;
 pub mod programs;
 pub mod report;
 mod resident;
+pub mod situations;
 pub mod stopwatch;
 pub mod subject;

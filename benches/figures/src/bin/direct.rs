@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use figures::{cases, subject};
+use figures::{cases, situations, subject};
 
 #[global_allocator]
 static ALLOC: std::alloc::System = std::alloc::System;
@@ -22,5 +22,6 @@ fn main() -> ExitCode {
     cases.extend(cases::region::arenas());
     cases.extend(cases::growth::mapped());
     cases.extend(cases::direct::cases());
+    cases.extend(situations::arena());
     subject::main(&cases)
 }

@@ -55,6 +55,8 @@ pub enum Kind {
     Program,
     /// Once; it prints how much memory is resident at each stage.
     Memory,
+    /// Once; it prints the figures of a row of [`situations`](crate::situations).
+    Situation,
 }
 
 impl Case {

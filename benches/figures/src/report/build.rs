@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::conditions::{self, version};
 use super::field::{Entry, FIELD, OURS};
+use super::options::Builds;
 use super::process::output;
 use super::results::Contender;
 use super::{Failure, Options};
@@ -33,61 +34,82 @@ pub struct Programs {
 }
 
 /// The folder for what cargo builds with these options.
-fn profile(options: &Options) -> &'static str {
-    if options.lto { "figures-lto" } else { "figures" }
+fn profile(lto: bool) -> &'static str {
+    if lto { "figures-lto" } else { "figures" }
 }
 
-/// Builds programs and copies each to the folder of programs, since the next build puts another in
-/// its place.
-fn build(
-    root: &Path,
-    options: &Options,
-    features: &[&str],
-    programs: &[(&str, PathBuf)],
-) -> Result<(), Failure> {
-    let mut command = Command::new("cargo");
-    command.args(["build", "--quiet", "--locked", "--package", "figures", "--profile", profile(options)]);
-    command.arg("--manifest-path").arg(root.join("Cargo.toml"));
-    for feature in features {
-        command.args(["--features", feature]);
-    }
-    for (program, _) in programs {
-        command.args(["--bin", program]);
-    }
-    command.env("CARGO_TARGET_DIR", &options.target);
-    output(&mut command, LIMIT)?;
-    for (program, copy) in programs {
-        let from = options.target.join(profile(options)).join(program);
-        fs::copy(&from, copy).map_err(|error| format!("{}: {error}", from.display()))?;
-    }
-    Ok(())
+/// Where programs are built.
+struct Place<'a> {
+    root: &'a Path,
+    target: &'a Path,
+    profile: &'static str,
+    /// The folder that they are copied to.
+    folder: PathBuf,
 }
 
-fn one(root: &Path, options: &Options, folder: &Path, entry: &'static Entry) -> Result<Built, Failure> {
-    let built = Built {
-        name: entry.name,
-        subject: folder.join(entry.name),
-        parse_sources: folder.join(format!("{}-parse_sources", entry.name)),
-    };
-    let features = if entry.name == OURS { Vec::new() } else { vec![entry.name] };
-    let programs = [("subject", built.subject.clone()), ("parse_sources", built.parse_sources.clone())];
-    build(root, options, &features, &programs)?;
-    // It must start, too: its library may be missing.
-    output(Command::new(&built.subject).arg("list"), options.limit())?;
-    Ok(built)
+impl Place<'_> {
+    /// Builds programs and copies each to the folder of programs, since the next build puts another
+    /// in its place.
+    fn build(&self, features: &[&str], programs: &[(&str, PathBuf)]) -> Result<(), Failure> {
+        let mut command = Command::new("cargo");
+        command.args(["build", "--quiet", "--locked", "--package", "figures", "--profile", self.profile]);
+        command.arg("--manifest-path").arg(self.root.join("Cargo.toml"));
+        for feature in features {
+            command.args(["--features", feature]);
+        }
+        for (program, _) in programs {
+            command.args(["--bin", program]);
+        }
+        command.env("CARGO_TARGET_DIR", self.target);
+        output(&mut command, LIMIT)?;
+        for (program, copy) in programs {
+            let from = self.target.join(self.profile).join(program);
+            fs::copy(&from, copy).map_err(|error| format!("{}: {error}", from.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Builds the programs on a global allocator: the cases and, if it is wanted, the example.
+    fn one(&self, entry: &'static Entry, example: bool, limit: Duration) -> Result<Built, Failure> {
+        let built = Built {
+            name: entry.name,
+            subject: self.folder.join(entry.name),
+            parse_sources: self.folder.join(format!("{}-parse_sources", entry.name)),
+        };
+        let features = if entry.name == OURS { Vec::new() } else { vec![entry.name] };
+        let mut programs = vec![("subject", built.subject.clone())];
+        if example {
+            programs.push(("parse_sources", built.parse_sources.clone()));
+        }
+        self.build(&features, &programs)?;
+        // It must start, too: its library may be missing.
+        output(Command::new(&built.subject).arg("list"), limit)?;
+        Ok(built)
+    }
 }
 
-/// Builds all that are wanted.
+/// Builds all that are wanted, the example included.
 pub fn all(root: &Path, options: &Options) -> Result<Programs, Failure> {
-    let folder = options.target.join("programs").join(profile(options));
+    programs(root, &options.builds, options.lto, true)
+}
+
+/// Builds those that run the rows of [`situations`](crate::situations).
+pub fn subjects(root: &Path, builds: &Builds) -> Result<Programs, Failure> {
+    programs(root, builds, false, false)
+}
+
+fn programs(root: &Path, builds: &Builds, lto: bool, example: bool) -> Result<Programs, Failure> {
+    let profile = profile(lto);
+    let folder = builds.target.join("programs").join(profile);
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let direct = folder.join("direct");
+    let place = Place { root, target: &builds.target, profile, folder };
     eprintln!("building direct");
-    build(root, options, &[], &[("direct", direct.clone())])?;
+    place.build(&[], &[("direct", direct.clone())])?;
     let (mut built, mut contenders) = (Vec::new(), Vec::new());
-    for entry in FIELD.iter().filter(|entry| options.wants(entry.name)) {
+    for entry in FIELD.iter().filter(|entry| builds.wants(entry.name)) {
         eprintln!("building {}", entry.name);
-        let result = one(root, options, &folder, entry);
+        let result = place.one(entry, example, builds.limit());
         let left_out = result.as_ref().err().map(|failure| reason(failure));
         if let Some(reason) = &left_out {
             eprintln!("{} is left out, since it does not build: {reason}", entry.name);

@@ -56,7 +56,8 @@ pub fn replace_by_input(root: &Path, part: &str) -> Result<(), Failure> {
     update(root, &[(part.to_owned(), text)])
 }
 
-fn update(root: &Path, parts: &[(String, String)]) -> Result<(), Failure> {
+/// Puts texts between the markers of their parts.
+pub fn update(root: &Path, parts: &[(String, String)]) -> Result<(), Failure> {
     let told = |file: &Path, error: io::Error| format!("{}: {error}", file.display());
     let mut documents = Vec::new();
     for file in files(root)? {
@@ -92,7 +93,7 @@ pub fn write(root: &Path, results: &Results) -> Result<(), Failure> {
     let lto = results.conditions.link_time_optimisation;
     if !lto {
         parts.extend([
-            ("allocators", tables::contenders(results).to_string()),
+            ("allocators", tables::contenders(&results.contenders).to_string()),
             ("peaks", matrix::peaks(results).to_string()),
             ("memory", tables::memory(results).to_string()),
             ("regions", tables::cases(results, regions).to_string()),

@@ -14,6 +14,7 @@ mod matrix;
 mod measure;
 mod options;
 mod process;
+mod resident;
 mod results;
 mod spread;
 mod subjects;
@@ -43,6 +44,8 @@ struct Args {
 enum Todo {
     /// Measure context-allocator side by side with its peers
     Run(Options),
+    /// Measure how much memory is resident in the situations of `situations`
+    Memory(resident::Wanted),
     /// Print the results of a run again, and write its tables and charts
     Show(document::Show),
     /// Put standard input between the markers of a part of docs/benchmarks/
@@ -68,6 +71,7 @@ fn root() -> &'static Path {
 pub fn main() -> ExitCode {
     let result = match Args::parse().command {
         Todo::Run(options) => run(&options),
+        Todo::Memory(wanted) => resident::measure(root(), &wanted),
         Todo::Show(show) => document::show(root(), &show),
         Todo::Replace { part } => document::replace_by_input(root(), &part),
         Todo::FastPaths { directory } => fast_paths::check(&directory),
@@ -85,7 +89,7 @@ pub fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Failure> {
     let root = root();
     let programs = build::all(root, options)?;
-    if options.build_only {
+    if options.builds.build_only {
         return Ok(());
     }
     let subjects = measure::subjects(&programs, options)?;

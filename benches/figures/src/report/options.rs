@@ -7,6 +7,36 @@ use clap::Args;
 
 use crate::cases::Description;
 
+/// Which programs to build, and where.
+#[derive(Debug, Args)]
+pub struct Builds {
+    /// Only these allocators, of: ours, glibc, jemalloc, mimalloc-2, mimalloc-3, rallocator,
+    /// rpmalloc, snmalloc, tcmalloc, direct
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    allocators: Vec<String>,
+    /// Seconds after which a process is ended and left out
+    #[arg(long, default_value_t = 120)]
+    limit: u64,
+    /// Build, and measure nothing
+    #[arg(long)]
+    pub build_only: bool,
+    /// Where cargo builds, and where the results are written
+    #[arg(long, value_name = "FOLDER", default_value = "target")]
+    pub target: PathBuf,
+}
+
+impl Builds {
+    /// Whether this program is wanted.
+    pub fn wants(&self, name: &str) -> bool {
+        self.allocators.is_empty() || self.allocators.iter().any(|wanted| wanted == name)
+    }
+
+    /// How long a process may take.
+    pub fn limit(&self) -> Duration {
+        Duration::from_secs(self.limit)
+    }
+}
+
 /// What to measure, and how thoroughly.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -17,10 +47,8 @@ pub struct Options {
     /// Build with fat link-time optimisation; allocators that are used directly are left out
     #[arg(long)]
     pub lto: bool,
-    /// Only these allocators, of: ours, glibc, jemalloc, mimalloc-2, mimalloc-3, rallocator,
-    /// rpmalloc, snmalloc, tcmalloc, direct
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    allocators: Vec<String>,
+    #[command(flatten)]
+    pub builds: Builds,
     /// Only cases with this text in their names, such as "pair" or "2 threads"; may be given more
     /// than once
     #[arg(long, value_name = "TEXT")]
@@ -31,24 +59,15 @@ pub struct Options {
     /// Do not count instructions
     #[arg(long)]
     no_instructions: bool,
-    /// Seconds after which a process is ended and left out
-    #[arg(long, default_value_t = 120)]
-    limit: u64,
-    /// Build, and measure nothing
-    #[arg(long)]
-    pub build_only: bool,
     /// Write the tables into docs/benchmarks/ and the charts into docs/charts
     #[arg(long)]
     pub write: bool,
-    /// Where cargo builds, and where the results are written
-    #[arg(long, value_name = "FOLDER", default_value = "target")]
-    pub target: PathBuf,
 }
 
 impl Options {
     /// Whether this program is wanted.
     pub fn wants(&self, name: &str) -> bool {
-        self.allocators.is_empty() || self.allocators.iter().any(|wanted| wanted == name)
+        self.builds.wants(name)
     }
 
     /// Whether what is done is wanted.
@@ -90,11 +109,11 @@ impl Options {
 
     /// How long a process may take.
     pub fn limit(&self) -> Duration {
-        Duration::from_secs(self.limit)
+        self.builds.limit()
     }
 
     /// The file of the results.
     pub fn results(&self) -> PathBuf {
-        self.target.join(if self.lto { "benchmark-lto.json" } else { "benchmark.json" })
+        self.builds.target.join(if self.lto { "benchmark-lto.json" } else { "benchmark.json" })
     }
 }

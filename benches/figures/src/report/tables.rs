@@ -7,7 +7,7 @@ use comfy_table::Table;
 use super::goals;
 use super::markdown::{mebibytes, number, table};
 use super::matrix;
-use super::results::{Measured, Results, best, seconds, times};
+use super::results::{Contender, Measured, Results, best, seconds, times};
 use super::spread::Spread;
 use crate::memory::Stages;
 
@@ -105,9 +105,9 @@ pub fn regions(results: &Results) -> Table {
 }
 
 /// The allocators and their purge policies.
-pub fn contenders(results: &Results) -> Table {
+pub fn contenders(contenders: &[Contender]) -> Table {
     let mut table = table(&["allocator", "version", "gives memory back"], 3);
-    for contender in &results.contenders {
+    for contender in contenders {
         let purge = match &contender.left_out {
             None => contender.purge.clone(),
             Some(reason) => format!("left out, since it does not build: {reason}").replace('|', "/"),
@@ -119,7 +119,7 @@ pub fn contenders(results: &Results) -> Table {
 
 /// All that came out, as text.
 pub fn everything(results: &Results) -> String {
-    let mut text = format!("{}\n{}\n", results.conditions.list(), contenders(results));
+    let mut text = format!("{}\n{}\n", results.conditions.list(), contenders(&results.contenders));
     let mut part = |title: &str, table: Table| {
         if table.row_count() > 0 {
             writeln!(text, "\n{title}\n\n{table}").expect("writing to a string does not fail");

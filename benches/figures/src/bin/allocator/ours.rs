@@ -1,6 +1,7 @@
 //! This library's switchable allocator with the recommended tiers.
 
 use figures::cases::{self, Case, Role, Tier};
+use figures::situations;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 
@@ -50,5 +51,8 @@ pub fn cases() -> Vec<Case> {
     cases.extend(cases::everywhere::<Thread>());
     cases.extend(cases::everywhere::<Global>());
     cases.extend(cases::region::heaps::<ALLOC>());
+    cases.extend(situations::everywhere::<Thread>());
+    cases.push(situations::trimmed::<ALLOC, Thread>());
+    cases.extend(situations::heaps::<ALLOC, Coroutine>());
     cases
 }

@@ -1,6 +1,7 @@
 //! Another global allocator, as its crate ships it, chosen by the feature that is called like it.
 
 use figures::cases::{self, Case, Role, Tier};
+use figures::situations;
 
 /// The peer of a feature.
 macro_rules! peer {
@@ -67,6 +68,8 @@ impl Tier for Plain {
 pub fn cases() -> Vec<Case> {
     let mut cases = cases::everywhere::<Plain>();
     cases.extend(cases::region::without::<Plain>());
+    cases.extend(situations::everywhere::<Plain>());
+    cases.extend(situations::without::<Plain>());
     #[cfg(any(feature = "mimalloc-2", feature = "mimalloc-3"))]
     cases.extend(cases::mimalloc_heap::cases());
     cases
