@@ -37,6 +37,7 @@ mod region;
 mod remote;
 mod runs;
 mod sharded;
+mod small_regions;
 
 use std::boxed::Box;
 use std::string::String;

@@ -52,7 +52,7 @@ mod registers;
 pub(crate) mod remote_cache;
 mod resize;
 mod scope;
-mod small_regions;
+pub(crate) mod small_regions;
 mod statistics;
 mod thread_state;
 mod threads;

@@ -31,9 +31,9 @@ use crate::sync::{Guarded, const_fn};
 use crate::sys;
 
 /// The shortest block is 2 to the power of this many bytes long, the longest that of [`LONGEST`].
-pub(super) const SHORTEST: u32 = 10;
+pub(crate) const SHORTEST: u32 = 10;
 /// See [`SHORTEST`].
-pub(super) const LONGEST: u32 = 15;
+pub(crate) const LONGEST: u32 = 15;
 
 const LENGTHS: usize = (LONGEST - SHORTEST + 1) as usize;
 const _: () = assert!(SLICE >> SHORTEST <= u64::BITS as usize && SLICE >> LONGEST >= 2);
@@ -49,7 +49,7 @@ pub struct SmallRegions {
 
 /// The record of a slice.
 #[derive(Debug)]
-pub(super) struct SliceRecord {
+pub(crate) struct SliceRecord {
     /// Of the list of its length, or of those that stand for no slice.
     links: Links<SliceRecord>,
     start: Cell<*mut u8>,
@@ -87,9 +87,9 @@ unsafe impl Send for Slices {}
 
 /// A block that was taken.
 #[derive(Clone, Copy)]
-pub(super) struct Block {
-    pub(super) start: NonNull<u8>,
-    pub(super) record: NonNull<SliceRecord>,
+pub(crate) struct Block {
+    pub(crate) start: NonNull<u8>,
+    pub(crate) record: NonNull<SliceRecord>,
 }
 
 impl Block {
@@ -97,7 +97,7 @@ impl Block {
     ///
     /// # Safety
     /// The block was taken with that record, its heap holds it, and the caller is the heap's user.
-    pub(super) unsafe fn live<'a>(self) -> &'a Cell<u16> {
+    pub(crate) unsafe fn live<'a>(self) -> &'a Cell<u16> {
         // SAFETY: Records are never unmapped, and reached by shared references only.
         let record = unsafe { self.record.as_ref() };
         // Always smaller; the remainder spares a test.
@@ -123,7 +123,7 @@ const fn place(order: u32) -> usize {
 
 impl SmallRegions {
     const_fn! {
-        pub(super) fn new() -> Self {
+        pub(crate) fn new() -> Self {
             let slices = Slices {
                 with_room: [const { List::new() }; LENGTHS],
                 empty: [0; LENGTHS],
@@ -135,7 +135,7 @@ impl SmallRegions {
     }
 
     /// Takes a block of 2 to the power of `order` bytes, if a slice has one.
-    pub(super) fn take(&self, order: u32) -> Option<Block> {
+    pub(crate) fn take(&self, order: u32) -> Option<Block> {
         self.slices.lock().take(order)
     }
 
@@ -147,7 +147,7 @@ impl SmallRegions {
     /// # Safety
     /// The slice is the caller's, which gives it up: it is read and written by those who take its
     /// blocks, until [`give`](Self::give) or [`take_empty`](Self::take_empty) names it.
-    pub(super) unsafe fn add(&self, slice: NonNull<u8>, order: u32) -> Result<Block, SourceError> {
+    pub(crate) unsafe fn add(&self, slice: NonNull<u8>, order: u32) -> Result<Block, SourceError> {
         let mut slices = self.slices.lock();
         let record = slices.unused_record()?;
         // SAFETY: Records are never unmapped, and reached by shared references only.
@@ -167,7 +167,7 @@ impl SmallRegions {
     ///
     /// # Safety
     /// The block was taken with that record, and is given up.
-    pub(super) unsafe fn give(&self, block: Block) -> Option<NonNull<u8>> {
+    pub(crate) unsafe fn give(&self, block: Block) -> Option<NonNull<u8>> {
         let mut slices = self.slices.lock();
         // SAFETY: Records are never unmapped, and reached by shared references only.
         let record = unsafe { block.record.as_ref() };
@@ -187,7 +187,7 @@ impl SmallRegions {
     }
 
     /// Takes a slice out that is wholly free; its start.
-    pub(super) fn take_empty(&self) -> Option<NonNull<u8>> {
+    pub(crate) fn take_empty(&self) -> Option<NonNull<u8>> {
         let mut slices = self.slices.lock();
         let place = slices.empty.iter().position(|&empty| empty > 0)?;
         let is_empty = |record: &&SliceRecord| record.free.get() == every_block(record.order.get());
@@ -196,17 +196,17 @@ impl SmallRegions {
     }
 
     /// Bytes of blocks that nobody holds.
-    pub(super) fn free_bytes(&self) -> usize {
+    pub(crate) fn free_bytes(&self) -> usize {
         self.slices.lock().free_bytes
     }
 
-    pub(super) fn before_fork(&self) {
+    pub(crate) fn before_fork(&self) {
         self.slices.hold_for_fork();
     }
 
     /// # Safety
     /// As [`Guarded::release_after_fork`].
-    pub(super) unsafe fn after_fork(&self) {
+    pub(crate) unsafe fn after_fork(&self) {
         // SAFETY: The caller called `before_fork` on this thread, or on the one that forked it.
         unsafe { self.slices.release_after_fork() };
     }
@@ -269,5 +269,62 @@ impl Slices {
             }
         }
         self.unused.pop().map(NonNull::from).ok_or(SourceError::Exhausted)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::ptr;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    /// Blocks of all lengths are taken and given back at random: none is taken twice, each lies in
+    /// a slice of its length, slices leave when they are free, and all that stay are counted.
+    #[test]
+    fn blocks_are_where_the_drawing_says() {
+        let regions = SmallRegions::new();
+        let mut random = fastrand::Rng::with_seed(1);
+        let (mut held, mut slices, mut made) = (Vec::new(), BTreeMap::new(), 0);
+        for round in 0..20_000 {
+            let filling = round / 2000 % 2 == 0;
+            if held.is_empty() || random.u32(..10) < if filling { 7 } else { 3 } {
+                let order = random.u32(SHORTEST..=LONGEST);
+                let block = regions.take(order).unwrap_or_else(|| {
+                    made += 1;
+                    // Only its address matters.
+                    let slice = ptr::dangling(SLICE).wrapping_add(made * SLICE);
+                    slices.insert(slice.addr(), order);
+                    // SAFETY: The slice is nobody's, and nobody reads or writes it.
+                    unsafe { regions.add(NonNull::new(slice).unwrap(), order) }.unwrap()
+                });
+                let address = block.start.addr().get();
+                assert_eq!(slices.get(&(address & !(SLICE - 1))), Some(&order));
+                assert!(address.is_multiple_of(1 << order));
+                assert!(held.iter().all(|&(other, _): &(Block, u32)| other.start != block.start));
+                held.push((block, order));
+            } else {
+                let (block, _) = held.swap_remove(random.usize(..held.len()));
+                // SAFETY: The block was taken, and is given back once.
+                if let Some(slice) = unsafe { regions.give(block) } {
+                    let start = slice.addr().get();
+                    assert!(slices.remove(&start).is_some());
+                    assert!(held.iter().all(|(other, _)| other.start.addr().get() & !(SLICE - 1) != start));
+                }
+            }
+            let bytes = held.iter().map(|&(_, order)| 1_usize << order).sum::<usize>();
+            assert_eq!(regions.free_bytes(), slices.len() * SLICE - bytes);
+        }
+        for (block, _) in held {
+            // SAFETY: As above.
+            if let Some(slice) = unsafe { regions.give(block) } {
+                slices.remove(&slice.addr().get());
+            }
+        }
+        assert!(slices.len() <= LENGTHS, "of each length one stays");
+        while let Some(slice) = regions.take_empty() {
+            assert!(slices.remove(&slice.addr().get()).is_some());
+        }
+        assert_eq!((slices.len(), regions.free_bytes()), (0, 0));
     }
 }
