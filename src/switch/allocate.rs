@@ -79,8 +79,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// As [`allocate_entry`](Self::allocate_entry).
     #[inline(never)]
     unsafe fn allocate_unserved_entry(size: usize, align: usize) -> *mut u8 {
-        if bumps::<D, Coroutine>() && align <= WINDOW_ALIGN {
-            let block = D::allocator().take_at_hand(Self::current_thread(), size);
+        let current = Self::current_thread();
+        // An open cache: the size is not common, and no heap is current.
+        if bumps::<D, Coroutine>() && !current.thread_cache.is_open() && align <= WINDOW_ALIGN {
+            let block = D::allocator().take_at_hand(current, size);
             if let Some(block) = block {
                 return block.as_ptr();
             }
@@ -154,12 +156,24 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // Two tests rather than a table of jumps: the first is nearly always decided as it was the
         // last time.
         if let Some(heap) = current.coroutine_heap() {
-            self.allocate_in(heap, current, layout)
+            if bumps::<D, Coroutine>() {
+                self.allocate_bumping(layout)
+            } else {
+                self.allocate_in(heap, current, layout)
+            }
         } else if let Some(heap) = current.current_thread_heap() {
             self.allocate_in(heap, current, layout)
         } else {
             self.decide_tier(layout)
         }
+    }
+
+    /// Allocates from the heap that is current, whose window did not serve the layout. Out of line,
+    /// so that the other tiers do without what this needs.
+    #[inline(never)]
+    fn allocate_bumping(&self, layout: NonZeroLayout) -> *mut u8 {
+        let current = Self::current_thread();
+        current.coroutine_heap().map_or(null_mut(), |heap| self.allocate_in(heap, current, layout))
     }
 
     /// Allocates from a heap; null if it may have no more memory, or there is none.
