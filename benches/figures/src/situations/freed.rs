@@ -66,13 +66,15 @@ fn trim<D: Declaration, T: Tier>() -> Values {
         });
         allocate_and_free::<T>(&mut mine);
         freed.wait();
+        let full = resident::now();
         let start = Instant::now();
         let trimmed = D::allocator().trim();
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-        let resident = resident::now().saturating_sub(before) as f64;
+        let after = resident::now();
         end.wait();
-        let returned = mebibytes(trimmed.resident_bytes as f64);
-        vec![Some(milliseconds), Some(returned), Some(mebibytes(resident))]
+        let told = trimmed.resident_bytes as f64 / full.saturating_sub(after) as f64 * 100.0;
+        let resident = mebibytes(after.saturating_sub(before) as f64);
+        vec![Some(milliseconds), Some(told), Some(resident)]
     })
 }
 
