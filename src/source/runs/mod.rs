@@ -10,6 +10,8 @@
 //!   recent     runs that were given back last
 //!   states    what each slice of a chunk is: held, free, being purged
 //!   words     runs of bits
+//!   passed_on regions longer than a chunk
+//!   maps      those of them that came back
 //! ```
 //!
 //! Chunks of `C` bytes at multiples of `C` come from the source below:
@@ -34,6 +36,8 @@
 //! So what is used gathers at low addresses, and what is high becomes free, and old.
 
 mod index;
+mod maps;
+mod passed_on;
 mod policy;
 mod pool;
 mod purging;

@@ -2,12 +2,13 @@
 //! chunks.
 //!
 //! Always: `free`, `dirty`, `waiting` and `being_purged` are the sums of the chunks, and of the
-//! runs kept aside, which are free, dirty and waiting here but held to the index of their chunks. A
-//! run enters the index only if they say that it is held.
+//! runs kept aside, which are free, dirty and waiting here but held to the index of their chunks,
+//! and of what is idle of maps. A run enters the index only if they say that it is held.
 
 use core::ptr::NonNull;
 
 use super::index::{Index, Place};
+use super::maps::Maps;
 use super::recent::Recent;
 use super::words;
 use crate::misuse::end_process;
@@ -19,6 +20,7 @@ pub(super) struct Pool {
     pub(super) index: Index,
     pub(super) ones: Recent,
     pub(super) fours: Recent,
+    pub(super) maps: Maps,
     pub(super) chunks: usize,
     pub(super) free: usize,
     pub(super) dirty: usize,
@@ -37,6 +39,7 @@ impl Pool {
             index: Index::new(),
             ones: Recent::new(),
             fours: Recent::new(),
+            maps: Maps::new(),
             chunks: 0,
             free: 0,
             dirty: 0,

@@ -66,7 +66,8 @@ where
 {
     /// Gives the memory of all free slices up, now, and returns how many bytes that was.
     ///
-    /// One system call for each run of slices. Other threads obtain and release meanwhile.
+    /// One system call for each run of slices, and for each map that is kept. Other threads obtain
+    /// and release meanwhile.
     pub fn purge(&self) -> usize {
         self.give_up(Which::Dirty, 0)
     }
@@ -169,7 +170,7 @@ where
     /// all are to go, however they wait); returns how many bytes.
     fn give_up(&self, which: Which, target: usize) -> usize {
         let mut number = usize::MAX;
-        let mut given = 0;
+        let mut given = self.give_maps_up(which, target);
         if which != Which::Due {
             self.pool.lock().flush(C::BYTES, Self::WHOLE_CHUNK);
         }

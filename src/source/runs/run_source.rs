@@ -5,17 +5,17 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use super::index::{DIRTY, Place, Way};
+use super::maps::LEAST;
 use super::pool::Pool;
 use super::purging::Itself;
 use super::words::{Fit, MOST, WHOLE};
 use super::{Purge, words};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
-use crate::layout::round_up;
 use crate::ptr;
 use crate::size::{BlockSize, U4194304};
 use crate::source::request::halving;
-use crate::source::through::{pass_on_decommit, remap};
+use crate::source::through::pass_on_decommit;
 use crate::source::{Decommit, IdleMemory, MemorySource, MmapSource, Obtained, OwnsRegions, Remapped, SLICE};
 use crate::sync::{Guarded, const_fn};
 
@@ -24,8 +24,10 @@ use crate::sync::{Guarded, const_fn};
 ///
 /// Any thread may obtain and release. Sizes up to `C` bytes are rounded up to whole slices, and the
 /// slices of a region lie in one chunk; larger sizes and alignments are passed on to `S`, as
-/// regions of their own. Both calls take a fixed number of steps, whatever the number of chunks:
-/// some tens of nanoseconds where a chunk has room.
+/// regions of their own, of which up to 16 that came back are kept for the next request as free
+/// slices are: its front is handed out, and grows where it is. What grows beyond four slices moves
+/// there, too, and lies in no chunk then. Both calls take a fixed number of steps, whatever the
+/// number of chunks: some tens of nanoseconds where a chunk has room.
 ///
 /// What happens with the memory of free slices is what a [`Purge`] says. They are given up where
 /// they are (see [`Decommit`]): chunks stay until [`reclaim`](MemorySource::reclaim) or the end of
@@ -72,8 +74,8 @@ where
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunUsage {
-    /// Bytes of chunks obtained from the pool's own source and not given back. What is larger than
-    /// a chunk is not counted.
+    /// Bytes of chunks obtained from the pool's own source and not given back. Of what is larger
+    /// than a chunk, only what nobody holds is counted.
     pub obtained: usize,
     /// Of those, bytes that nobody holds.
     pub unused: usize,
@@ -156,7 +158,7 @@ where
     pub fn usage(&self) -> RunUsage {
         let pool = self.pool.lock();
         RunUsage {
-            obtained: pool.chunks * C::BYTES,
+            obtained: pool.chunks * C::BYTES + pool.maps.idle * SLICE,
             unused: (pool.free + pool.being_purged) * SLICE,
             resident: (pool.dirty + pool.being_purged) * SLICE,
         }
@@ -170,13 +172,6 @@ where
             return None;
         }
         Some((layout.size().div_ceil(SLICE), layout.align().div_ceil(SLICE)))
-    }
-
-    /// What to ask the source below for, for a layout that is passed on: whole slices, so that the
-    /// same comes out of every size that fits.
-    fn passed_on(layout: NonZeroLayout) -> Result<NonZeroLayout, SourceError> {
-        let size = round_up(layout.size(), SLICE).ok_or(SourceError::TooLarge)?;
-        Ok(NonZeroLayout::from_size_align(size, layout.align().max(SLICE))?)
     }
 
     /// Takes the best run that there is: its first byte, and whether it is known to be zero.
@@ -273,19 +268,22 @@ where
             // from below, and there is one purge at a time: so the chunks obtained for that reason
             // are few.
             if let Err(refusal) = self.add_chunk(&mut pool) {
-                if pool.being_purged == 0 {
+                let purging = pool.being_purged > 0;
+                drop(pool);
+                // So may be what is kept of regions larger than a chunk.
+                if purging {
+                    drop(self.purging.lock());
+                } else if self.give_maps_back(&mut |_| ()) == 0 {
                     return Err(refusal);
                 }
-                drop(pool);
-                drop(self.purging.lock());
                 pool = self.pool.lock();
             }
         }
     }
 
-    /// Gives chunks that are wholly free back, and returns how many bytes that was.
+    /// Gives kept maps and chunks that are wholly free back, and returns how many bytes that was.
     fn give_chunks_back(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
-        let mut reclaimed = 0;
+        let mut reclaimed = self.give_maps_back(leaving);
         let mut pool = self.pool.lock();
         pool.flush(C::BYTES, Self::WHOLE_CHUNK);
         // At most as many as there are now: a release meanwhile, by `leaving` perhaps, does not
@@ -316,13 +314,21 @@ where
         NonNull::new(start)
     }
 
-    /// Obtains a region larger than a chunk.
-    #[cold]
-    #[inline(never)]
-    fn pass_on(&self, layout: NonZeroLayout) -> Result<Obtained, SourceError> {
-        let layout = Self::passed_on(layout)?;
-        let obtained = self.source.obtain_between(layout, layout.size())?;
-        Ok(obtained.cut(layout.size()))
+    /// Takes a run back.
+    pub(super) fn put_run(&self, start: NonNull<u8>, len: usize) {
+        let mut pool = self.pool.lock();
+        let (place, at) = pool.find_held(start, len, C::BYTES);
+        pool.put(place, words::mask(at, len), Self::WHOLE_CHUNK);
+        let excess = self.excess(&pool);
+        drop(pool);
+        self.settle(excess);
+    }
+
+    /// Takes a run back whose memory is gone.
+    pub(super) fn put_clean_run(&self, start: NonNull<u8>, len: usize) {
+        let mut pool = self.pool.lock();
+        let (place, at) = pool.find_held(start, len, C::BYTES);
+        pool.put_clean(place, words::mask(at, len), Self::WHOLE_CHUNK);
     }
 
     /// Makes a region of this pool longer or shorter where it is, by the slices behind it; whether
@@ -380,17 +386,20 @@ where
 
     #[inline]
     unsafe fn release(&self, region: NonNull<[u8]>, layout: NonZeroLayout) {
+        let start = region.cast::<u8>();
         let Some((len, align)) = Self::run(layout) else {
-            if let Ok(layout) = Self::passed_on(layout) {
-                // SAFETY: The source below gave the region for this layout, as `pass_on` made it of
-                // any that fits.
-                unsafe { self.source.release(ptr::bytes(region.cast(), layout.size()), layout) };
-            }
+            self.take_back(start, layout);
             return;
         };
-        let start = region.cast::<u8>();
         let mut pool = self.pool.lock();
         if !pool.put_recent(start, len, align) {
+            if pool.maps.lent > 0 {
+                drop(pool);
+                if self.take_back_lent(start, layout) {
+                    return;
+                }
+                pool = self.pool.lock();
+            }
             let (place, at) = pool.find_held(start, len, C::BYTES);
             pool.put(place, words::mask(at, len), Self::WHOLE_CHUNK);
         }
@@ -399,9 +408,11 @@ where
         self.settle(excess);
     }
 
-    /// In place by the slices behind the region; beyond a chunk, as the source below does it; from
-    /// within to beyond, where the source below can take memory [out](Decommit::take_out). Back
-    /// there is no way but copying.
+    /// In place by the slices behind the region, or by the idle rest of a kept map whose front it
+    /// is. What grows beyond a run that is [kept aside](super::recent) moves to a kept map, by
+    /// copying, so that it grows there without more of that; beyond a chunk, where there is no such
+    /// map, the source below takes the memory [out](Decommit::take_out). Other regions beyond a
+    /// chunk are resized as the source below does it. Back there is no way but copying.
     unsafe fn remap(
         &self,
         region: NonNull<[u8]>,
@@ -409,31 +420,33 @@ where
         new: NonZeroLayout,
     ) -> Result<Remapped, SourceError> {
         let start = region.cast::<u8>();
+        // SAFETY: The caller's promises.
+        if let Some(outcome) = unsafe { self.remap_lent(start, new) } {
+            return outcome;
+        }
         match (Self::run(old), Self::run(new)) {
             (Some((old, _)), Some((new_len, _))) if start.addr().get().is_multiple_of(new.align()) => {
+                if old < LEAST && new_len > old {
+                    // SAFETY: The caller's promises; what is of no lent map and fits in a chunk is
+                    // a run.
+                    if let Some(moved) = unsafe { self.move_to_map(start, old, new) } {
+                        return Ok(moved);
+                    }
+                }
                 let zeroed = self.resize(start, old, new_len)?;
                 let region = ptr::bytes(start, new_len * SLICE);
                 Ok(Remapped { region, kept: old.min(new_len) * SLICE, zeroed })
             }
-            (None, None) => {
-                let (old, new) = (Self::passed_on(old)?, Self::passed_on(new)?);
-                // SAFETY: The source below gave the region for the old layout; the caller's
-                // promises.
-                unsafe { remap(&self.source, start, old, new) }
-            }
+            // SAFETY: The caller's promises; the region is of no lent map.
+            (None, None) => unsafe { self.remap_passed_on(start, old, new) },
             (Some((old, _)), None) => {
-                let new = Self::passed_on(new)?;
-                // SAFETY: The slices lie in a chunk, which is held of the source below, and are the
-                // caller's.
-                let region = unsafe { self.source.take_out(ptr::bytes(start, old * SLICE), new) }?;
-                let mut pool = self.pool.lock();
-                let (place, at) = pool.find_held(start, old, C::BYTES);
-                pool.put_clean(place, words::mask(at, old), Self::WHOLE_CHUNK);
-                Ok(Remapped {
-                    region: ptr::bytes(region.cast(), new.size()),
-                    kept: old * SLICE,
-                    zeroed: S::ZEROED,
-                })
+                // SAFETY: The caller's promises; what is of no lent map and fits in a chunk is a
+                // run.
+                match unsafe { self.move_to_map(start, old, new) } {
+                    Some(moved) => Ok(moved),
+                    // SAFETY: As above.
+                    None => unsafe { self.take_out_run(start, old, new) },
+                }
             }
             _ => Err(SourceError::Unsupported),
         }
