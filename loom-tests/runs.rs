@@ -9,7 +9,7 @@ use super::ground::{Ground, Index};
 use super::{explore, together};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
-use crate::size::U131072;
+use crate::size::{U65536, U131072};
 use crate::source::SLICE;
 use crate::source::{Decommit, MemorySource, Purge, RunSource};
 
@@ -19,7 +19,7 @@ const CHUNKS: usize = 2;
 
 /// Ground whose units are touched when they are given up, so that loom fails a model in which
 /// somebody uses one of them then.
-struct Purged(Arc<Ground>);
+struct Purged(Arc<Ground>, usize);
 
 // SAFETY: The ground answers.
 unsafe impl MemorySource for Purged {
@@ -29,7 +29,7 @@ unsafe impl MemorySource for Purged {
 
     unsafe fn release(&self, region: NonNull<[u8]>, _layout: NonZeroLayout) {
         // SAFETY: The caller's promises; the ground's regions have one length.
-        unsafe { self.0.release(crate::ptr::bytes(region.cast(), CHUNK), _layout) };
+        unsafe { self.0.release(crate::ptr::bytes(region.cast(), self.1), _layout) };
     }
 }
 
@@ -62,7 +62,7 @@ impl Shared {
     /// A pool of which every slice of a chunk was used, so that all of them may have memory.
     fn new(purge: Purge) -> Self {
         let ground = Arc::new(Ground::new(CHUNKS + 1, CHUNK, SLICE));
-        let slices = RunSource::with_purge(Purged(ground.clone()), purge);
+        let slices = RunSource::with_purge(Purged(ground.clone(), CHUNK), purge);
         let shared = Self { slices, ground, index: Index::new() };
         let both = shared.obtain(CHUNK).expect("there is a chunk");
         shared.release(both, CHUNK);
@@ -171,5 +171,95 @@ fn who_needs_what_is_being_purged_waits() {
         // SAFETY: Just obtained.
         unsafe { shared.ground.release(other, Shared::layout(CHUNK)) };
         shared.check(0);
+    });
+}
+
+/// Slices of a map, which is longer than any run that is kept aside.
+const MAP: usize = 6 * SLICE;
+
+/// A pool that keeps a map, and has room for another.
+struct Maps {
+    slices: RunSource<Purged, U65536>,
+    ground: Arc<Ground>,
+    index: Index,
+}
+
+impl Maps {
+    fn new() -> Self {
+        let ground = Arc::new(Ground::new(2, MAP, SLICE));
+        let slices = RunSource::with_purge(Purged(ground.clone(), MAP), Purge::never());
+        let maps = Self { slices, ground, index: Index::new() };
+        let region = maps.obtain(MAP);
+        maps.release(region, MAP);
+        assert_eq!(maps.slices.usage().resident, MAP);
+        maps
+    }
+
+    fn touch(&self, region: NonNull<[u8]>, from: usize) {
+        for offset in (from..region.len()).step_by(SLICE) {
+            // SAFETY: The offset lies in the region.
+            self.ground.touch(unsafe { region.cast::<u8>().add(offset) });
+        }
+    }
+
+    fn obtain(&self, size: usize) -> NonNull<[u8]> {
+        let region = self.slices.obtain(Shared::layout(size)).expect("there are two maps");
+        self.index.enter(region);
+        self.touch(region, 0);
+        region
+    }
+
+    fn release(&self, region: NonNull<[u8]>, size: usize) {
+        self.touch(region, 0);
+        self.index.strike(region.cast());
+        // SAFETY: Only called with what is held for this size, once.
+        unsafe { self.slices.release(region, Shared::layout(size)) };
+    }
+
+    /// Takes the front of a map, grows into its idle rest, and gives all of it back.
+    fn grow(&self) {
+        let size = MAP - SLICE;
+        let (before, after) = (Shared::layout(size), Shared::layout(MAP));
+        let region = self.obtain(size);
+        // SAFETY: The region is held, for this layout.
+        match unsafe { self.slices.remap(region, before, after) } {
+            Ok(grown) => {
+                assert_eq!((grown.region.cast(), grown.kept), (region.cast::<u8>(), size));
+                self.touch(grown.region, size);
+                self.index.strike(region.cast());
+                self.index.enter(grown.region);
+                self.release(grown.region, MAP);
+            }
+            // A map of its own, which the source below does not make longer.
+            Err(_) => self.release(region, size),
+        }
+    }
+
+    fn purge(&self) {
+        self.slices.purge();
+    }
+
+    fn reclaim(&self) {
+        self.slices.reclaim(&mut |range| assert!(range.len() >= MAP - SLICE));
+    }
+
+    fn check(self) {
+        let usage = self.slices.usage();
+        assert_eq!((usage.obtained, self.index.len()), (usage.unused, 0));
+        drop(self.slices);
+        assert_eq!(self.ground.held(), 0);
+    }
+}
+
+/// The idle rest of a map is given up while its front grows.
+#[test]
+fn a_map_grows_while_another_thread_purges() {
+    explore("maps", 2, || together(Maps::new(), Maps::purge, [Maps::grow]).check());
+}
+
+#[test]
+fn a_map_is_taken_while_others_purge_and_give_it_back() {
+    explore("maps, reclaim", 4, || {
+        together(Maps::new(), Maps::purge, [Maps::grow, Maps::reclaim]).check();
     });
 }
