@@ -111,8 +111,8 @@ where
         }
     }
 
-    /// The same as [`take_back`](Self::take_back) where the layout is that of a run: whether the region is the front of a lent map,
-    /// and was taken back.
+    /// The same as [`take_back`](Self::take_back) where the layout is that of a run: whether the
+    /// region is the front of a lent map, and was taken back.
     #[cold]
     #[inline(never)]
     pub(super) fn take_back_lent(&self, start: NonNull<u8>, layout: NonZeroLayout) -> bool {
