@@ -96,8 +96,8 @@ where
         }
     }
 
-    /// Takes the lock, and finds the lent map of which a region is the front, when no other thread is
-    /// at it.
+    /// Takes the lock, and finds the lent map of which a region is the front, when no other thread
+    /// is at it.
     fn lock_lent(&self, start: NonNull<u8>) -> (Held<'_, Pool>, Option<(Slot, Map)>) {
         loop {
             let pool = self.pool.lock();
@@ -259,8 +259,8 @@ where
                 pool.set_map(slot, None);
                 drop(pool);
                 drop(one_at_a_time);
-                // SAFETY: The source below gave the map for this layout; nobody holds any of it, and
-                // it was just taken out.
+                // SAFETY: The source below gave the map for this layout; nobody holds any of it,
+                // and it was just taken out.
                 unsafe { self.source.release(ptr::bytes(map.start, layout.size()), layout) };
                 given += idle * SLICE;
                 continue;

@@ -409,7 +409,7 @@ where
     }
 
     /// In place by the slices behind the region, or by the idle rest of a kept map whose front it
-    /// is. What grows beyond a run that is [kept aside](super::recent) moves to a kept map, by
+    /// is. What grows beyond a run that is kept aside moves to a kept map, by
     /// copying, so that it grows there without more of that; beyond a chunk, where there is no such
     /// map, the source below takes the memory [out](Decommit::take_out). Other regions beyond a
     /// chunk are resized as the source below does it. Back there is no way but copying.
