@@ -136,7 +136,8 @@ fn what_is_known_to_be_zero_is_not_touched() {
     untouched("slices", || MmapAllocator::new_in(RunSource::new(MmapSource::new())));
     untouched("bump", || BumpAllocator::new(MmapSource::new()));
     untouched("tree", || Tree::<_>::new(MmapSource::new()));
-    // Where the kernel maps a region right below another, a merging tree joins them, and forgets it.
+    // Where the kernel maps a region right below another, a merging tree joins them, and forgets
+    // it.
     untouched_when_allocated("merging tree", || Tree::<_, MergeAdjacent>::new_in(MmapSource::new()));
     untouched("bump of slices", || BumpAllocator::new(RunSource::new(MmapSource::new())));
     untouched("tree of slices", || Tree::<RunSource>::new(RunSource::new(MmapSource::new())));
