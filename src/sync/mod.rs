@@ -20,7 +20,9 @@ pub(crate) use fork::ForkHold;
 #[cfg(feature = "std")]
 pub(crate) use fork::{forked, forks_here};
 pub(crate) use futex::Futex;
-pub(crate) use lock::{Guarded, Held};
+pub(crate) use lock::Guarded;
+#[cfg(feature = "std")]
+pub(crate) use lock::Held;
 pub use lock::{RawLock, SpinFutexLock};
 #[cfg(feature = "std")]
 pub(crate) use remote::{Batch, RemoteBlock, RemoteList};
