@@ -10,6 +10,8 @@ if ! cargo hack --version > /dev/null 2>&1; then
     export PATH=$target/tools/bin:$PATH
 fi
 # `default` and `full` name others; `nightly` has a step of its own.
+# A warning here is an error: what one combination leaves unused is seen by no other check.
+export RUSTFLAGS="-D warnings"
 hack=(cargo hack check --quiet --locked --exclude-features "default,full,nightly")
 "${hack[@]}" --feature-powerset --lib
 "${hack[@]}" --each-feature --tests

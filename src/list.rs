@@ -169,7 +169,7 @@ impl<T: Linked<Which>, Which> List<T, Which> {
     }
 
     /// As [`iter`](Self::iter), and checks the links backwards.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "std", not(loom)))]
     pub(crate) fn checked(&self) -> impl Iterator<Item = &T> {
         let mut previous: *const T = null_mut();
         self.iter().inspect(move |node| {
