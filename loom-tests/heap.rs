@@ -124,14 +124,17 @@ impl Heap {
             self.ground.touch(self.ground.at(block));
             self.used.fetch_sub(1, Relaxed);
             // SAFETY: The models free a block that the thread has, of two words.
-            let sent = unsafe { cache.put(self.control(), self.ground.at(block), layout) };
+            let sent = unsafe {
+                cache.put(self.control(), self.control().as_ptr().cast(), || 0, self.ground.at(block), layout)
+            };
             assert!(sent.is_none(), "so few are kept");
         }
         let batch = cache.take().expect("what was kept");
         assert_eq!((batch.owner(), batch.blocks()), (self.control(), N));
         assert!(cache.take().is_none());
         self.door.pass();
-        batch.send() == Frees::All
+        // SAFETY: The batch holds blocks of this heap, which the thread gave up.
+        unsafe { self.control().return_blocks(Some(batch.batch()), N) == Frees::All }
     }
 
     /// Makes a heap without blocks as good as new.

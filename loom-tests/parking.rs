@@ -42,7 +42,7 @@ impl Process {
         self.heap.touch();
         assert!(self.taken.swap(false, Relaxed));
         // SAFETY: The thread is the heap's user, and uses it no more.
-        unsafe { self.lot.park(self.heap.control(), || self.empty()) };
+        unsafe { self.lot.park(self.heap.control(), |_| self.empty()) };
     }
 
     /// As `SwitchableAllocator::free_remotely` and what it calls.

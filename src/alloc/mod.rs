@@ -39,6 +39,8 @@ pub(crate) use resize::{grow_or_move, in_place_or_elsewhere, relocate, relocate_
 pub use sharded::{ShardCount, Sharded};
 pub use size_class::SizeClassAllocator;
 pub use slab::SlabAllocator;
+#[cfg(feature = "std")]
+pub(crate) use slab::returned as slab_lists;
 pub use thread_cache::NoThreadCache;
 #[doc(hidden)]
 pub use thread_cache::{Pushed, ThreadCache, ThreadCacheFor};

@@ -93,12 +93,59 @@ pub enum Pushed {
 ///   that uses it, as if [`allocate`](super::Allocator::allocate) had given them; after
 ///   [`flush`](Self::flush) the cache takes and gives nothing, and the sum of all that
 ///   [`counted`](Self::counted) gave since the allocator was made or recycled is the number of
-///   blocks allocated.
+///   blocks allocated, and of those that [`give_back`](Self::give_back) took.
 /// - None of the methods unwinds.
 pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
     /// Whether the allocator's regions are slabs, in which a tier finds room for 16 bytes of its
     /// own.
     const SLABS: bool = false;
+
+    /// Whether the allocator lets go of slabs that have nothing to give, so that
+    /// [`give_back`](Self::give_back) is to be tried with blocks that other threads freed. Only
+    /// with a cache that is [`PRESENT`](ThreadCache::PRESENT).
+    const LETS_GO: bool = false;
+
+    /// Whether the allocator has let go of the slab that a region is, when this looked. Any thread
+    /// may ask.
+    ///
+    /// # Safety
+    /// `region` is as for [`deallocate_in`](Self::deallocate_in), and a block of it is the
+    /// caller's.
+    #[must_use]
+    unsafe fn is_let_go(region: NonNull<u8>) -> bool {
+        let _ = region;
+        false
+    }
+
+    /// How often the allocator has let go of slabs, when this looked. Any thread may ask.
+    ///
+    /// # Safety
+    /// The allocator is alive.
+    #[must_use]
+    unsafe fn times_let_go(allocator: NonNull<A>) -> usize {
+        let _ = allocator;
+        0
+    }
+
+    /// Gives blocks back to the slab in which they lie, if the allocator let go of that; whether it
+    /// did. Any thread may call this at any time. The slab's memory may be the source's when this
+    /// returns.
+    ///
+    /// # Safety
+    /// The allocator is alive, and any thread may use its source. The blocks are the caller's and
+    /// given up, of one slab, as many as `blocks` says, and linked as for a batch of remote frees
+    /// from the first to the last of `ends`; `region` is as for
+    /// [`deallocate_in`](Self::deallocate_in).
+    #[must_use]
+    unsafe fn give_back(
+        allocator: NonNull<A>,
+        region: NonNull<u8>,
+        ends: (NonNull<u8>, NonNull<u8>),
+        blocks: usize,
+    ) -> bool {
+        let _ = (allocator, region, ends, blocks);
+        false
+    }
 
     /// Gives a block back to `allocator` without a cache, as
     /// [`deallocate`](super::Allocator::deallocate). With [`SLABS`](Self::SLABS), `region` is the
@@ -135,7 +182,9 @@ pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
         allocator.allocate(layout).map(NonNull::cast)
     }
 
-    /// Gives a block back that [`ThreadCache::push`] did not take, and has the cache know its slab.
+    /// Gives a block back that [`ThreadCache::push`] did not take, and has the cache know its slab;
+    /// `false`, and nothing is done, if another thread gives blocks back to that slab just now:
+    /// then the caller does so too.
     ///
     /// # Safety
     /// As [`deallocate_in`](Self::deallocate_in) and [`fill`](Self::fill).
@@ -145,9 +194,10 @@ pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
         region: NonNull<u8>,
         block: NonNull<u8>,
         layout: NonZeroLayout,
-    ) {
+    ) -> bool {
         // SAFETY: The caller promises what `deallocate_in` asks for.
         unsafe { Self::deallocate_in(allocator, region, block, layout) };
+        true
     }
 
     /// Does what [`Pushed::Transition`] asked for.
@@ -164,6 +214,15 @@ pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
     /// # Safety
     /// As [`fill`](Self::fill).
     unsafe fn flush(&self, allocator: &A) {
+        let _ = allocator;
+    }
+
+    /// Lets go of all slabs of which blocks are allocated, and gives the others back: the thread
+    /// ends.
+    ///
+    /// # Safety
+    /// As [`fill`](Self::fill), and nothing was done since the last [`flush`](Self::flush).
+    unsafe fn let_go(&self, allocator: &A) {
         let _ = allocator;
     }
 

@@ -14,7 +14,7 @@ use super::parking::ParkingLot;
 use super::pool::Pool;
 use super::small_regions::SmallRegions;
 use super::thread_state::ThreadState;
-use crate::alloc::{LocalAllocator, ThreadCache};
+use crate::alloc::{LocalAllocator, ThreadCache, slab_lists};
 use crate::page_map::PageMap;
 use crate::source::MemorySource;
 
@@ -308,6 +308,7 @@ unsafe fn upper_before<D: Declaration>() {
     allocator.coroutine_regions.before_fork();
     allocator.thread_regions.before_fork();
     allocator.large.before_fork();
+    slab_lists::hold_for_fork();
 }
 
 /// # Safety
@@ -316,6 +317,8 @@ unsafe fn upper_after<D: Declaration>() {
     let allocator = D::allocator();
     // SAFETY: A fork is about to happen, or did, on this thread, which called the counterpart. The
     // same holds for each of the calls below.
+    unsafe { slab_lists::release_after_fork() };
+    // SAFETY: As above.
     unsafe { allocator.large.after_fork() };
     // SAFETY: As above.
     unsafe { allocator.thread_regions.after_fork() };

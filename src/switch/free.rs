@@ -7,7 +7,7 @@
 //!     | elsewhere
 //!   free_uncached --- the page map says whose block it is
 //!     |-- a heap that this thread uses ----> free_locally
-//!     |-- another heap --------------------> remote cache, or free_remotely
+//!     |-- another heap --------------------> remote cache, or free_remotely: its slab, or its heap
 //!     |-- a large object ------------------> free_large
 //!     `-- no heap's -----------------------> global tier
 //! ```
@@ -15,33 +15,20 @@
 //! What is current decides nothing: it only tells whether a free is local or remote.
 
 use core::alloc::{GlobalAlloc, Layout};
-use core::ptr::{NonNull, null_mut};
+use core::ptr::NonNull;
 
 use super::allocator::{
-    CacheOf, Coroutine, Declaration, HeapAllocator, HeapsOf, PolicyOf, SwitchableAllocator, Thread, bumps,
-    has_thread_cache, large_memory,
+    Coroutine, Declaration, HeapsOf, PolicyOf, SwitchableAllocator, bumps, has_thread_cache, large_memory,
 };
-use super::balance::Frees;
 use super::block::{OwnedBlock, Owner};
-use super::control::{ControlRef, HeapTier, Phase, Record};
+use super::control::{ControlRef, Record};
 use super::current::{Current, InUse};
 use super::declare::{Policy, TierSet};
 use super::heap_ref::UsedHeap;
-use super::heaps::FREED_TWICE;
-use super::remote_cache::RemoteBatch;
 use super::tier_source::header_owner;
 use crate::alloc::{LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
 use crate::layout::NonZeroLayout;
-use crate::misuse;
 use crate::page_map::{Entry, tag};
-use crate::sync::{Batch, RemoteBlock};
-
-const NO_HEAP: &str = "a block was freed again after the last one of its heap";
-
-/// Whether the allocator of a tier has a use for a freed block.
-const fn reuses_blocks<D: Declaration, Tier: HeapsOf<D>>() -> bool {
-    <HeapAllocator<D, Tier> as LocalAllocator>::REUSES_BLOCKS
-}
 
 impl<D: Declaration> SwitchableAllocator<D> {
     /// The entry point of `GlobalAlloc::dealloc`, as `allocate_entry`.
@@ -300,13 +287,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
             InUse::Thread(heap) => unsafe { self.free_locally(heap, region, block) },
             InUse::Elsewhere => {
                 let (block, layout) = (block.address(), block.layout());
-                // SAFETY: The block is given up; slots are for heaps of the thread tier, whose
-                // allocator reuses blocks.
-                let kept =
-                    has_thread_cache::<D>() && unsafe { current.remote_cache.put_next(owner, block, layout) };
-                if !kept {
-                    // SAFETY: The heap handed the block out, which is given up.
-                    unsafe { self.free_remotely(owner, block, layout) };
+                // SAFETY: The heap handed the block out, which is given up.
+                if !has_thread_cache::<D>() || unsafe { !current.keep_next(owner, region, block, layout) } {
+                    // SAFETY: As above.
+                    unsafe { self.free_remotely(owner, region, block, layout) };
                 }
             }
         }
@@ -345,122 +329,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let current = Self::current_thread();
         let Some(heap) = current.thread_heap() else { return };
         // SAFETY: The heap handed out the block, and its thread cache is the calling thread's.
-        unsafe { current.thread_cache.push_unknown(heap.allocator(), region, block, layout) };
-        heap.recount();
-        self.count_pushed(current, layout.size());
-    }
-
-    /// Frees a block of a heap that the calling thread does not use.
-    ///
-    /// # Safety
-    /// The heap handed out the block, which is no large object and is given up; `layout` fits it.
-    #[cold]
-    #[inline(never)]
-    unsafe fn free_remotely(&self, owner: ControlRef, block: NonNull<u8>, layout: NonZeroLayout) {
-        let reused = match owner.tier {
-            HeapTier::Coroutine => reuses_blocks::<D, Coroutine>(),
-            HeapTier::Thread => reuses_blocks::<D, Thread>(),
-        };
-        misuse::check(owner.phase() != Phase::Free, NO_HEAP, block.addr().get());
-        let current = Self::current_thread();
-        if reused && owner.tier == HeapTier::Thread && self.armed(current) {
-            // SAFETY: The block is given up, and an allocator that reuses blocks promises that they
-            // have room for a link.
-            if let Some(batch) = unsafe { current.remote_cache.put(owner, block, layout) } {
-                self.send(batch);
-            }
-            return;
-        }
-        let batch = reused.then(|| {
-            // SAFETY: As above.
-            let block = unsafe { RemoteBlock::write(block, null_mut(), layout) };
-            Batch { first: block, last: block }
-        });
-        self.count_remote_bytes(owner, 1, layout.size());
-        // SAFETY: The heap handed the block out, which is given up.
-        let frees = unsafe { owner.return_blocks(batch, 1) };
-        self.after_remote_frees(owner, frees);
-    }
-
-    /// Sends a batch to its heap.
-    fn send(&self, batch: RemoteBatch) {
-        let owner = batch.owner();
-        self.count_remote_bytes(owner, batch.blocks(), batch.bytes());
-        self.after_remote_frees(owner, batch.send());
-    }
-
-    /// Sends all batches that this thread keeps.
-    pub(super) fn send_all(&self, current: Current<'_, D>) {
-        while let Some(batch) = current.remote_cache.take() {
-            self.send(batch);
-        }
-    }
-
-    /// Does what a heap's balance asks for.
-    fn after_remote_frees(&self, owner: ControlRef, frees: Frees) {
-        match frees {
-            Frees::Some => {}
-            Frees::All => self.last_block_freed(owner),
-            Frees::TooMany => misuse::end_process(FREED_TWICE, owner.addr()),
-        }
-    }
-
-    /// Ends or empties a retired heap whose last block this thread freed.
-    #[cold]
-    #[inline(never)]
-    fn last_block_freed(&self, owner: ControlRef) {
-        match owner.tier {
-            // SAFETY: The balance made the caller the heap's last, which is of that tier.
-            HeapTier::Coroutine => unsafe { self.end_orphan(owner) },
-            HeapTier::Thread => self.empty_if_parked(owner),
-        }
-    }
-
-    /// Gives the blocks that other threads freed back to the heap's allocator; whether there were
-    /// any.
-    pub(super) fn collect_remote<Tier: HeapsOf<D>>(&self, heap: UsedHeap<'_, D, Tier>) -> bool {
-        if !reuses_blocks::<D, Tier>() {
-            return false;
-        }
-        let blocks = heap.collect_remote(|block, layout| {
-            if let Some(heap) = heap.cached() {
-                // SAFETY: The heap is the thread's own; the thread that freed the block gave it up,
-                // and it fits the layout that came with it.
-                unsafe { Self::collect_block(heap, block, layout) };
-            } else {
-                let region = D::page_map().get(block.addr().get()).region_of(block);
-                // SAFETY: As above; the map leads to the block's region.
-                unsafe { CacheOf::<D, Tier>::deallocate_in(heap.allocator(), region, block, layout) };
-            }
-        });
-        if Tier::CACHED && blocks > 0 {
-            // The allocator counts them as freed, the balance does too; this cancels one of the
-            // two.
-            heap.local().add_live(blocks.cast_signed());
+        if unsafe { current.thread_cache.push_unknown(heap.allocator(), region, block, layout) } {
             heap.recount();
-        }
-        blocks > 0
-    }
-
-    /// Gives a block that another thread freed back to the thread's heap, through the thread cache.
-    ///
-    /// # Safety
-    /// The heap, which the thread cache is of, handed out the block, and the caller gives it up;
-    /// `layout` fits it.
-    #[inline(always)]
-    unsafe fn collect_block(heap: UsedHeap<'_, D, Thread>, block: NonNull<u8>, layout: NonZeroLayout) {
-        let cache = &Self::current_thread().state().thread_cache;
-        // SAFETY: As in `push_cached`; the caller gives the block up.
-        match unsafe { cache.push(block) } {
-            Pushed::Taken => {}
-            // SAFETY: The cache is the calling thread's, whose heap alone uses it, and asked just
-            // now.
-            Pushed::Transition(slab) => unsafe { cache.transition(heap.allocator(), slab) },
-            Pushed::Elsewhere => {
-                let region = D::page_map().get(block.addr().get()).region_of(block);
-                // SAFETY: The heap handed out the block; the map leads to its region.
-                unsafe { cache.push_unknown(heap.allocator(), region, block, layout) };
-            }
+            self.count_pushed(current, layout.size());
+        } else {
+            // SAFETY: As above; the block was not taken.
+            unsafe { self.free_remotely(heap.control(), region, block, layout) };
         }
     }
 

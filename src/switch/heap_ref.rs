@@ -63,7 +63,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> HeapRef<D, Tier> {
 
     /// Where the heap's allocator is.
     #[inline(always)]
-    fn allocator(self) -> *mut HeapAllocator<D, Tier> {
+    pub(super) fn allocator(self) -> *mut HeapAllocator<D, Tier> {
         let control = self.control.as_ptr().cast::<Control<HeapAllocator<D, Tier>>>();
         // SAFETY: The control block is of the tier whose heaps have this allocator, and is reached
         // by shared reference only.
@@ -173,6 +173,10 @@ impl<D: Declaration, Tier: HeapsOf<D>> IdleHeap<D, Tier> {
     #[inline(always)]
     pub(super) fn into_ref(self) -> HeapRef<D, Tier> {
         self.0
+    }
+
+    pub(super) fn control(&self) -> ControlRef {
+        self.0.control
     }
 
     /// Blocks handed out minus blocks freed by the heap's last user.

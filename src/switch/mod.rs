@@ -7,7 +7,8 @@
 //!   heap, heap_allocator,       what users hold
 //!   scope, future
 //!   global_alloc, statistics    what users call
-//!   allocate, free, resize      a block's life; fast path first, its slow path beneath
+//!   allocate, free, resize,     a block's life; fast path first, its slow path beneath; what is
+//!   remote                      freed elsewhere
 //!   heaps, threads, count       the lives of heaps, and what is counted
 //!   entered                     a heap while a thread is in it
 //!   current, block, heap_ref    what the calling thread uses, whose a block is: proofs
@@ -49,6 +50,7 @@ mod owner;
 pub(crate) mod parking;
 mod pool;
 mod registers;
+mod remote;
 pub(crate) mod remote_cache;
 mod resize;
 mod scope;

@@ -31,20 +31,25 @@ pub(crate) struct ParkingLot {
 #[derive(Debug)]
 struct Parked {
     first: Option<ControlRef>,
+    count: usize,
 }
+
+/// Of more parked heaps than this, none keeps memory for the next thread.
+const MANY: usize = 16;
 
 impl ParkingLot {
     crate::sync::const_fn! {
         pub(crate) fn new() -> Self {
-            Self { heaps: Guarded::new(Parked { first: None }) }
+            Self { heaps: Guarded::new(Parked { first: None, count: 0 }) }
         }
     }
 
-    /// Parks the heap of a thread that ends; calls `empty` if all its blocks are free already.
+    /// Parks the heap of a thread that ends; calls `empty` if all its blocks are free already, with
+    /// whether the heap is one of many that are parked.
     ///
     /// # Safety
     /// The caller is the heap's user, and uses it no more unless `empty` is called.
-    pub(crate) unsafe fn park(&self, heap: ControlRef, empty: impl FnOnce()) {
+    pub(crate) unsafe fn park(&self, heap: ControlRef, empty: impl FnOnce(bool)) {
         let mut heaps = self.heaps.lock();
         // SAFETY: The caller is the heap's user, and uses it no more.
         let even = unsafe { heap.retire(Phase::Parked) } == 0;
@@ -52,9 +57,10 @@ impl ParkingLot {
             heap.set_phase(Phase::Emptying);
         }
         heaps.push(heap);
+        let is_one_of_many = heaps.count > MANY;
         drop(heaps);
         if even {
-            empty();
+            empty(is_one_of_many);
             self.emptied(heap);
         }
     }
@@ -83,7 +89,7 @@ impl ParkingLot {
 
     /// Calls `empty` with each parked heap that has no block.
     pub(crate) fn for_each_empty(&self, mut empty: impl FnMut(ControlRef)) {
-        let mut taken = Parked { first: None };
+        let mut taken = Parked { first: None, count: 0 };
         let mut heaps = self.heaps.lock();
         while let Some(heap) = heaps.take(Shared::is_parked_without_blocks) {
             heap.set_phase(Phase::Emptying);
@@ -120,6 +126,7 @@ impl Parked {
     fn push(&mut self, heap: ControlRef) {
         heap.next.set(self.first);
         self.first = Some(heap);
+        self.count += 1;
     }
 
     /// Takes the first heap off the list that is `wanted`.
@@ -130,6 +137,7 @@ impl Parked {
             next = heap.next.get();
             if wanted(&heap) {
                 heap.next.set(None);
+                self.count -= 1;
                 match before {
                     Some(before) => before.next.set(next),
                     None => self.first = next,

@@ -1,35 +1,35 @@
 //! Blocks freed here that belong to other threads' heaps, kept for a batch.
 //!
 //! A block freed by a thread that does not use its heap costs an atomic addition and an atomic
-//! exchange if it is sent alone. So each thread links the blocks that it frees of the same heap,
-//! plainly, and sends them when there are enough. There are a few slots, by the heap's address; a
-//! block whose slot another heap has first sends that heap's batch. (Batches by owner are
-//! snmalloc's; P. Liétar and others, 2019.)
+//! exchange if it is sent alone. So each thread links the blocks that it frees of the same slab, or
+//! of the same heap where heaps keep all their slabs, plainly, and sends them when there are
+//! enough. There are a few slots, by the slab's or the heap's address; a block whose slot another
+//! has first sends the other's batch. (Batches by owner are snmalloc's, P. Liétar and others, 2019;
+//! batches by slab are BatchIt's, N. Filardo and M. Parkinson, 2024.)
 //!
 //! ```text
-//!   slot 0   heap A, 3 blocks, 192 bytes    first -> block -> last
+//!   slot 0   slab S of heap A, 3 blocks, 192 bytes    first -> block -> last
 //!   slot 1   no heap's
 //!   ...
 //! ```
 //!
-//! Always: a block in a remote cache is not counted as freed, so its heap waits for it. A slot
-//! holds at most [`BLOCKS`] blocks and [`BYTES`] bytes; its batch is sent when a heap that the
-//! thread uses needs memory, when the thread ends, and when the thread asks for statistics. Only
-//! blocks of thread heaps are kept: a context's heap should end when its last block is freed.
+//! Always: a block in a remote cache is not counted as freed, so its slab and its heap wait for it.
+//! A slot holds at most [`BLOCKS`] blocks and [`BYTES`] bytes; its batch is sent when a heap that
+//! the thread uses needs memory, when the thread ends, and when the thread asks for statistics.
+//! Only blocks of thread heaps are kept: a context's heap should end when its last block is freed.
 
 use core::cell::Cell;
 use core::ptr::{NonNull, null_mut};
 
-use super::balance::Frees;
 use super::control::ControlRef;
 use crate::layout::NonZeroLayout;
 use crate::sync::{Batch, RemoteBlock};
 
-/// The heaps for which blocks are kept at once.
-const SLOTS: usize = 4;
-/// Blocks for one heap that are kept at most.
+/// The slabs or heaps for which blocks are kept at once.
+const SLOTS: usize = 8;
+/// Blocks for one of them that are kept at most.
 const BLOCKS: usize = 64;
-/// Bytes for one heap that are kept at most, but for the last block.
+/// Bytes for one of them that are kept at most, but for the last block.
 const BYTES: usize = 16 * 1024;
 
 /// See the head of this file.
@@ -43,6 +43,10 @@ pub(crate) struct RemoteCache {
 #[derive(Debug)]
 struct Slot {
     owner: Cell<Option<ControlRef>>,
+    /// What the blocks have in common; null in a slot that is not in use.
+    home: Cell<*mut u8>,
+    /// How often the heap had let go of slabs when the first block came.
+    let_go: Cell<usize>,
     first: Cell<*mut RemoteBlock>,
     last: Cell<*mut RemoteBlock>,
     blocks: Cell<usize>,
@@ -53,6 +57,8 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct RemoteBatch {
     owner: ControlRef,
+    home: NonNull<u8>,
+    let_go: usize,
     batch: Batch,
     blocks: usize,
     bytes: usize,
@@ -63,6 +69,24 @@ impl RemoteBatch {
     #[inline(always)]
     pub(crate) fn owner(&self) -> ControlRef {
         self.owner
+    }
+
+    /// What the blocks have in common, as `put` was told.
+    #[inline(always)]
+    pub(crate) fn home(&self) -> NonNull<u8> {
+        self.home
+    }
+
+    /// How often the heap had let go of slabs when the first block came, as `put` was told.
+    #[inline(always)]
+    pub(crate) fn let_go(&self) -> usize {
+        self.let_go
+    }
+
+    /// The blocks.
+    #[inline(always)]
+    pub(crate) fn batch(&self) -> Batch {
+        self.batch
     }
 
     /// How many blocks there are.
@@ -76,14 +100,6 @@ impl RemoteBatch {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
-
-    /// Sends the blocks to their heap, which may be gone when this returns.
-    #[inline(always)]
-    pub(crate) fn send(self) -> Frees {
-        // SAFETY: `put` and `put_next` took the blocks from a caller who had freed them, for the
-        // heap that is their owner.
-        unsafe { self.owner.return_blocks(Some(self.batch), self.blocks) }
-    }
 }
 
 impl RemoteCache {
@@ -91,6 +107,8 @@ impl RemoteCache {
         let slots = [const {
             Slot {
                 owner: Cell::new(None),
+                home: Cell::new(null_mut()),
+                let_go: Cell::new(0),
                 first: Cell::new(null_mut()),
                 last: Cell::new(null_mut()),
                 blocks: Cell::new(0),
@@ -100,22 +118,29 @@ impl RemoteCache {
         Self { slots, any: Cell::new(false) }
     }
 
-    /// Keeps a block; the batch that is to be sent now, if there is one.
+    /// Keeps a block; the batch that is to be sent now, if there is one. `home` is the start of the
+    /// block's slab, or the control block of its heap: blocks of one home go together. `let_go`
+    /// says how often the heap has let go of slabs.
     ///
     /// # Safety
-    /// The block is the caller's alone, belongs to `owner`, fits `layout`, and has room for a
-    /// [`RemoteBlock`].
+    /// The block is the caller's alone, belongs to `owner`, as all blocks of that home do, fits
+    /// `layout`, and has room for a [`RemoteBlock`].
     #[inline]
     pub(crate) unsafe fn put(
         &self,
         owner: ControlRef,
+        home: NonNull<u8>,
+        let_go: impl FnOnce() -> usize,
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) -> Option<RemoteBatch> {
         self.any.set(true);
-        let slot = &self.slots[slot_of(owner)];
-        let other = if slot.owner.get() == Some(owner) { None } else { slot.take() };
+        let slot = &self.slots[slot_of(home)];
+        let other = if slot.home.get() == home.as_ptr() { None } else { slot.take() };
         slot.owner.set(Some(owner));
+        if slot.home.replace(home.as_ptr()) != home.as_ptr() {
+            slot.let_go.set(let_go());
+        }
         // SAFETY: The caller promises that the block is its own and has room.
         let block = unsafe { RemoteBlock::write(block, slot.first.get(), layout) };
         if slot.first.replace(block.as_ptr()).is_null() {
@@ -129,20 +154,26 @@ impl RemoteCache {
         if full && other.is_none() { slot.take() } else { other }
     }
 
-    /// Keeps a block if it is one more for a heap that has a slot with room; whether it is.
+    /// Whether a slot is for that home.
+    #[inline(always)]
+    pub(crate) fn is_for(&self, home: NonNull<u8>) -> bool {
+        self.slots[slot_of(home)].home.get() == home.as_ptr()
+    }
+
+    /// Keeps a block if it is one more for a home that has a slot with room; whether it is.
     ///
     /// # Safety
     /// As [`put`](Self::put).
     #[inline(always)]
     pub(crate) unsafe fn put_next(
         &self,
-        owner: ControlRef,
+        home: NonNull<u8>,
         block: NonNull<u8>,
         layout: NonZeroLayout,
     ) -> bool {
-        let slot = &self.slots[slot_of(owner)];
+        let slot = &self.slots[slot_of(home)];
         let (blocks, bytes) = (slot.blocks.get() + 1, slot.bytes.get() + layout.size());
-        if slot.owner.get() != Some(owner) || blocks >= BLOCKS || bytes >= BYTES {
+        if slot.home.get() != home.as_ptr() || blocks >= BLOCKS || bytes >= BYTES {
             return false;
         }
         // SAFETY: The caller promises that the block is its own and has room.
@@ -167,18 +198,25 @@ impl RemoteCache {
 
 impl Slot {
     fn take(&self) -> Option<RemoteBatch> {
-        let owner = self.owner.replace(None)?;
+        let (owner, home) = (self.owner.replace(None)?, NonNull::new(self.home.replace(null_mut()))?);
         let (first, last) = (NonNull::new(self.first.replace(null_mut()))?, NonNull::new(self.last.get())?);
         let batch = Batch { first, last };
-        Some(RemoteBatch { owner, batch, blocks: self.blocks.replace(0), bytes: self.bytes.replace(0) })
+        Some(RemoteBatch {
+            owner,
+            home,
+            let_go: self.let_go.get(),
+            batch,
+            blocks: self.blocks.replace(0),
+            bytes: self.bytes.replace(0),
+        })
     }
 }
 
-/// The slot for the blocks of a heap.
+/// The slot for the blocks of a home.
 #[inline(always)]
-fn slot_of(owner: ControlRef) -> usize {
-    // Control blocks are cache lines at multiples of one another: Fibonacci hashing (D. Knuth, The
-    // Art of Computer Programming 3, 6.4) spreads them.
-    let spread = (owner.addr() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+fn slot_of(home: NonNull<u8>) -> usize {
+    // Homes lie at multiples of one another: Fibonacci hashing (D. Knuth, The Art of Computer
+    // Programming 3, 6.4) spreads them.
+    let spread = (home.addr().get() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (spread >> (u64::BITS - SLOTS.ilog2())) as usize
 }

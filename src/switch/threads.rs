@@ -83,6 +83,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
+    /// Lets go of the slabs of the thread's heap of which blocks are allocated, so that whoever
+    /// frees the last one of a slab gives it back. The cache was just flushed.
+    fn let_go_of_slabs(heap: UsedHeap<'_, D, Thread>, current: Current<'_, D>) {
+        if has_thread_cache::<D>() {
+            // SAFETY: The cache is the calling thread's, whose heap alone uses it.
+            unsafe { current.thread_cache.let_go(heap.allocator()) };
+            heap.recount();
+        }
+    }
+
     /// Takes the calling thread's heaps from it: it ends.
     fn detach(&self) {
         let (own, context) = self.give_up_heaps();
@@ -122,10 +132,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
             let heap = unsafe { UsedHeap::new(own) };
             self.collect_remote(heap);
             Self::flush_cache(heap, current);
-            let empty = || {
+            Self::let_go_of_slabs(heap, current);
+            let empty = |is_one_of_many| {
                 // SAFETY: The lot says that the heap is parked, has no block, and is this call's
                 // alone.
-                self.empty_parked(&mut unsafe { IdleHeap::new(own) });
+                let mut heap = unsafe { IdleHeap::new(own) };
+                self.empty_parked(&mut heap);
+                if is_one_of_many {
+                    heap.release_regions();
+                }
             };
             // SAFETY: This thread is the heap's user, and uses it no more.
             unsafe { self.parking.park(own.control(), empty) };
@@ -138,6 +153,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// Makes a parked heap without blocks as good as new, but for one region.
     fn empty_parked(&self, heap: &mut IdleHeap<D, Thread>) {
+        // Some may have been returned to the heap just before it let go of their slabs, which wait
+        // for them.
+        for (block, layout) in heap.remote.take() {
+            // SAFETY: The heap handed out the block, which was freed with that layout; no other
+            // thread knows the heap.
+            unsafe { Self::give_back_again(heap.control(), block, layout) };
+        }
         self.lifetimes.remote_frees(heap.live());
         heap.clear_counts();
         heap.recycle();

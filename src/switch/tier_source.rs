@@ -41,7 +41,8 @@ use crate::ptr;
 use crate::source::request::obtain_units;
 use crate::source::{MemorySource, Obtained, SLICE};
 
-/// What a block begins with.
+/// What a block begins with; of a slab, only the first field is the tier's.
+#[repr(C)]
 pub(super) struct BlockHeader {
     pub(super) control: ControlRef,
     kind: Cell<Kind>,
@@ -89,7 +90,7 @@ pub(super) const LONGEST_GROWTH: u32 = 22;
 
 /// A free control block keeps a region of at most this many bytes.
 pub(super) const MOST_KEPT: usize = 64 * 1024;
-const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
+const _: () = assert!(size_of::<BlockHeader>() <= HEADER && memoffset::offset_of!(BlockHeader, control) == 0);
 
 /// The heap of a block in a slice of blocks with headers.
 ///
@@ -98,10 +99,10 @@ const _: () = assert!(size_of::<BlockHeader>() <= HEADER);
 /// slice consists of blocks with headers.
 #[inline(always)]
 pub(super) unsafe fn header_owner(entry: Entry, block: NonNull<u8>) -> ControlRef {
-    let header: *mut BlockHeader = entry.block_start(block.addr().get()).cast();
+    let header: *mut ControlRef = entry.block_start(block.addr().get()).cast();
     // SAFETY: The header was written before any block behind it was handed out, and is not written
-    // again while one is allocated.
-    unsafe { (*header).control }
+    // again while one is allocated. It begins with the control block.
+    unsafe { header.read() }
 }
 
 /// The largest size or alignment in bytes that the allocators of a tier are asked for; what is
@@ -392,12 +393,8 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
             unsafe { Tier::source().release(region, asked) };
             return Err(error);
         }
-        // SAFETY: The slab is ours, and its allocator leaves the first bytes to us.
-        unsafe {
-            start
-                .cast::<BlockHeader>()
-                .write(BlockHeader { control: self.control, kind: Cell::new(Kind::long(0)) })
-        };
+        // SAFETY: The slab is ours, and its allocator leaves the first word to us.
+        unsafe { start.cast::<ControlRef>().write(self.control) };
         Ok(Obtained { region: ptr::bytes(start, len), zeroed: false })
     }
 

@@ -10,6 +10,8 @@ mod lock;
 #[cfg(feature = "std")]
 mod remote;
 #[cfg(feature = "std")]
+mod returned;
+#[cfg(feature = "std")]
 mod table;
 #[cfg(feature = "std")]
 mod thread_number;
@@ -26,6 +28,8 @@ pub(crate) use lock::Held;
 pub use lock::{RawLock, SpinFutexLock};
 #[cfg(feature = "std")]
 pub(crate) use remote::{Batch, RemoteBlock, RemoteList};
+#[cfg(feature = "std")]
+pub(crate) use returned::{Given, Returned, TakenBack};
 #[cfg(feature = "std")]
 pub(crate) use table::PointerTable;
 #[cfg(feature = "std")]

@@ -42,6 +42,24 @@ impl RemoteBlock {
         unsafe { block.write(Self { next, layout }) };
         block
     }
+
+    /// Has a block lead to `next`.
+    ///
+    /// # Safety
+    /// The block is the caller's, and a `RemoteBlock`.
+    #[inline(always)]
+    pub(super) unsafe fn link(block: NonNull<Self>, next: *mut Self) {
+        // SAFETY: The block is the caller's, and was written as one.
+        unsafe { (*block.as_ptr()).next = next };
+    }
+
+    /// The layout that the block was freed with.
+    #[inline]
+    pub(crate) fn layout(&self) -> Option<NonZeroLayout> {
+        let (size, align) = (self.layout >> ALIGN_BITS, 1 << (self.layout & ((1 << ALIGN_BITS) - 1)));
+        // `write` packed a layout, so this one is as good.
+        NonZeroLayout::from_size_align(size, align).ok()
+    }
 }
 
 /// Blocks that are linked from the first to the last.
@@ -49,6 +67,49 @@ impl RemoteBlock {
 pub(crate) struct Batch {
     pub(crate) first: NonNull<RemoteBlock>,
     pub(crate) last: NonNull<RemoteBlock>,
+}
+
+impl Batch {
+    /// Splits off the first blocks for which the answer is `true`, which it is for the first one: a
+    /// batch of them, how many they are, and the others.
+    ///
+    /// # Safety
+    /// The blocks are the caller's, and linked.
+    #[cfg(feature = "std")]
+    #[inline]
+    pub(crate) unsafe fn split(
+        self,
+        belongs: impl Fn(NonNull<RemoteBlock>) -> bool,
+    ) -> (Self, usize, Option<Self>) {
+        let mut last = self.first;
+        let mut count = 1;
+        while last != self.last {
+            // SAFETY: The blocks are the caller's, and linked up to the last.
+            let Some(next) = NonNull::new(unsafe { last.read() }.next) else { break };
+            if !belongs(next) {
+                return (
+                    Self { first: self.first, last },
+                    count,
+                    Some(Self { first: next, last: self.last }),
+                );
+            }
+            last = next;
+            count += 1;
+        }
+        (self, count, None)
+    }
+
+    /// This batch and another behind it.
+    ///
+    /// # Safety
+    /// The blocks of both are the caller's.
+    #[cfg(feature = "std")]
+    pub(crate) unsafe fn before(self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        // SAFETY: The last block is the caller's, and a `RemoteBlock`.
+        unsafe { RemoteBlock::link(self.last, other.first.as_ptr()) };
+        Self { first: self.first, last: other.last }
+    }
 }
 
 /// Enough for the logarithm of any alignment; a block that is large enough to lose bits of its size
@@ -91,7 +152,7 @@ impl RemoteList {
         let mut head = self.head.load(Relaxed);
         loop {
             // SAFETY: The last block is the caller's, and a `RemoteBlock`.
-            unsafe { (*batch.last.as_ptr()).next = head };
+            unsafe { RemoteBlock::link(batch.last, head) };
             match self.head.compare_exchange_weak(head, batch.first.as_ptr(), Release, Relaxed) {
                 Ok(_) => return,
                 Err(other) => head = other,
@@ -136,11 +197,8 @@ impl Iterator for RemoteBlocks {
     fn next(&mut self) -> Option<Self::Item> {
         let block = NonNull::new(self.next)?;
         // SAFETY: `push` wrote it, and `take` made it this iterator's.
-        let RemoteBlock { next, layout } = unsafe { block.read() };
-        self.next = next;
-        let (size, align) = (layout >> ALIGN_BITS, 1 << (layout & ((1 << ALIGN_BITS) - 1)));
-        // `push` packed a layout, so this one is as good.
-        let layout = NonZeroLayout::from_size_align(size, align).ok()?;
-        Some((block.cast(), layout))
+        let freed = unsafe { block.read() };
+        self.next = freed.next;
+        Some((block.cast(), freed.layout()?))
     }
 }

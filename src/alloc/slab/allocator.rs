@@ -4,6 +4,8 @@ use core::fmt;
 use core::ptr::NonNull;
 
 use super::header::Slab;
+#[cfg(feature = "std")]
+use super::header::place_of_returned;
 use super::heap::Heap;
 use super::lengths::largest_of;
 use super::lists::{AtHand, Lists};
@@ -17,6 +19,8 @@ use crate::layout::NonZeroLayout;
 use crate::ptr;
 use crate::size::{BlockSize, U65536};
 use crate::source::MemorySource;
+#[cfg(feature = "std")]
+use crate::sync::Batch;
 
 /// An allocator of blocks up to 32 KiB in slabs of `B` bytes, for one thread at a time: the thread
 /// tier of the switchable allocator.
@@ -45,6 +49,11 @@ use crate::source::MemorySource;
 /// of 64 KiB that is at most 9 MiB with all 84 classes in use. A slab stays while one of its blocks
 /// is live, so that blocks freed in another order leave up to as many slabs as the most that was
 /// live took.
+///
+/// In the thread tier of a switchable allocator, slabs that other threads have freed the last block
+/// of go back at once, while their own thread sleeps; but for up to four that became full last, and
+/// those of which the thread itself has freed blocks before. Up to a quarter of a slab that its
+/// heap let go of may be free before it is used again.
 ///
 /// # Misuse
 /// A block that is freed twice, or that is none of this allocator's, ends the process if a slow
@@ -259,6 +268,8 @@ where
     B: BlockSize,
 {
     const SLABS: bool = true;
+    #[cfg(feature = "std")]
+    const LETS_GO: bool = true;
 
     #[inline(always)]
     unsafe fn deallocate_in(
@@ -296,17 +307,64 @@ where
         region: NonNull<u8>,
         block: NonNull<u8>,
         layout: NonZeroLayout,
-    ) {
+    ) -> bool {
         // SAFETY: The caller gives back a block of this allocator that fits the layout, so it lies
         // in a slab of the length that the layout's class has.
         let slab = unsafe { &*SlabAllocator::<S, B>::slab_of(region, block, layout) };
+        #[cfg(feature = "std")]
+        let Some(came_back) = allocator.heap.reclaim(slab) else { return false };
+        #[cfg(not(feature = "std"))]
+        let came_back = false;
         allocator.heap.check(slab);
         slab.check_block(block.addr().get(), class_of(rounded(layout)));
         self.known.insert(block.addr().get(), slab);
         // SAFETY: The block lies in the slab, and the caller gives it up.
-        if unsafe { slab.push(block) } {
+        let transition = unsafe { slab.push(block) };
+        #[cfg(feature = "std")]
+        if came_back {
+            allocator.heap.settle(self.at_hand(), slab);
+            return true;
+        }
+        if transition && !came_back {
             allocator.heap.transition(self.at_hand(), slab);
         }
+        true
+    }
+
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    unsafe fn is_let_go(region: NonNull<u8>) -> bool {
+        // SAFETY: A region begins with a slab, which stays while a block of it is out.
+        unsafe { place_of_returned(region).as_ref() }.is_let_go()
+    }
+
+    #[cfg(feature = "std")]
+    unsafe fn times_let_go(allocator: NonNull<SlabAllocator<S, B>>) -> usize {
+        // SAFETY: The allocator is alive, and any thread may reach this field.
+        unsafe { &(*allocator.as_ptr()).heap.returned }.times()
+    }
+
+    #[cfg(feature = "std")]
+    unsafe fn give_back(
+        allocator: NonNull<SlabAllocator<S, B>>,
+        region: NonNull<u8>,
+        (first, last): (NonNull<u8>, NonNull<u8>),
+        blocks: usize,
+    ) -> bool {
+        let batch = Batch { first: first.cast(), last: last.cast() };
+        // SAFETY: The blocks are the caller's, and written as such.
+        let Some(layout) = (unsafe { batch.first.as_ref() }).layout() else { return false };
+        let slab = SlabAllocator::<S, B>::slab_of(region, first, layout);
+        // SAFETY: The allocator is alive.
+        let heap = unsafe { &raw const (*allocator.as_ptr()).heap };
+        // SAFETY: The caller promises all of that; a block of that layout lies in a slab of that
+        // length.
+        unsafe { Heap::return_blocks(heap, slab, batch, blocks) }
+    }
+
+    #[cfg(feature = "std")]
+    unsafe fn let_go(&self, allocator: &SlabAllocator<S, B>) {
+        allocator.heap.let_go_of_all(self.at_hand());
     }
 
     unsafe fn transition(&self, allocator: &SlabAllocator<S, B>, slab: NonNull<()>) {

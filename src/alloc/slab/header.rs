@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   slab (LEN bytes at a multiple of LEN)
-//!   +------+ - - - +--------+ - - +-------+-------+-------+- - - - - - - -+
-//!   | tier | colour| header |     | block | block | block |  not carved   |
-//!   +------+ - - - +--------+ - - +-------+-------+-------+- - - - - - - -+
-//!   0      16      c * 64   c * 64 + 128  first           first + carved * bytes
+//!   +----------------+ - - - +--------+ - - +-------+-------+-------+- - - - - -+
+//!   | tier, returned | colour| header |     | block | block | block | not carved|
+//!   +----------------+ - - - +--------+ - - +-------+-------+-------+- - - - - -+
+//!   0                16      c * 64   c * 64 + 128  first           first + carved * bytes
 //! ```
 //!
-//! The first 16 bytes are left to a tier. The header lies at one of sixteen places, by the slab's
+//! The first 16 bytes are the tier's word and, where there are threads, what other threads
+//! [return](crate::sync::Returned). The header lies at one of sixteen places, by the slab's
 //! number, so that the headers of many slabs do not all fall into the same sets of a cache (slab
 //! colouring; J. Bonwick, 1994). Blocks are carved only as they are needed, so that no page is
 //! touched before.
@@ -31,6 +32,8 @@ use crate::layout::round_up;
 use crate::list::{Linked, Links};
 use crate::misuse;
 use crate::ptr;
+#[cfg(feature = "std")]
+use crate::sync::{Returned, TakenBack};
 
 /// What a free block begins with.
 pub(super) struct FreeBlock {
@@ -49,6 +52,14 @@ pub(super) enum State {
     Full,
     /// It has blocks to give, and waits in its class's queue; counts down to when all are free.
     Queued,
+    /// The heap let go of it: it is in no list of the heap's, and counts down by what is returned
+    /// to it, to when enough are free.
+    #[cfg(feature = "std")]
+    LetGo,
+    /// The same, and it has blocks to give: it is in the list of those that the heap may take back;
+    /// counts down to when all are free.
+    #[cfg(feature = "std")]
+    Returned,
 }
 
 /// What a current slab counts down from: more than the blocks of a slab.
@@ -57,8 +68,8 @@ const NEVER: u32 = 1 << 31;
 /// The index of a slab: see the head of this file.
 #[repr(C, align(64))]
 pub(super) struct Slab {
-    /// Where the header of colour 0 lies over what is left to the tier.
-    _tier: [MaybeUninit<u8>; RESERVED],
+    /// Where the header of colour 0 lies over what comes before all headers.
+    _before: [MaybeUninit<u8>; RESERVED],
     /// Links of the queue, or of the list of empty slabs.
     queue_links: Links<Slab>,
     /// Links of the list of all slabs.
@@ -83,6 +94,9 @@ pub(super) struct Slab {
     pub(super) state: Cell<State>,
     /// Whether it is a region by itself, which can be released.
     pub(super) is_region: bool,
+    /// Whether the heap's user frees its blocks, so that the heap keeps it when it is full.
+    #[cfg(feature = "std")]
+    pub(super) is_kept: Cell<bool>,
     /// See [`mark_of`].
     mark: u32,
 }
@@ -155,7 +169,7 @@ impl Slab {
         identity: usize,
     ) -> NonNull<Self> {
         let slab = Self {
-            _tier: [MaybeUninit::uninit(); RESERVED],
+            _before: [MaybeUninit::uninit(); RESERVED],
             queue_links: Links::new(),
             all_links: Links::new(),
             region: Cell::new(0),
@@ -173,13 +187,20 @@ impl Slab {
             class: Cell::new(0),
             state: Cell::new(State::Empty),
             is_region,
+            #[cfg(feature = "std")]
+            is_kept: Cell::new(false),
             mark: mark_of(start.addr().get(), identity),
         };
         let at = Self::of(start, start.addr().get(), len);
         // SAFETY: The header is less than 2 KiB from the slab's start, so it lies in the slab,
-        // which is the caller's; what is left to the tier is not written, being uninitialised here.
-        // It is a multiple of 64 bytes from a multiple of `len`.
+        // which is the caller's; what comes before all headers is not written, being uninitialised
+        // here. It is a multiple of 64 bytes from a multiple of `len`.
         unsafe { copy_header(at, &slab) };
+        // SAFETY: The word lies behind the tier's, in the slab, at a multiple of its size.
+        #[cfg(all(feature = "std", not(all(test, loom))))]
+        unsafe {
+            place_of_returned(start).write(Returned::new());
+        }
         // SAFETY: It lies in a slab, whose address is not null.
         unsafe { NonNull::new_unchecked(at) }
     }
@@ -199,6 +220,8 @@ impl Slab {
         self.capacity.set(small((len - first) / bytes));
         // `class` is less than 256.
         self.class.set(class as u8);
+        #[cfg(feature = "std")]
+        self.is_kept.set(false);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -210,14 +233,18 @@ impl Slab {
         unsafe { NonNull::new_unchecked(self.start) }
     }
 
-    /// Ends the process unless this is the header of a slab of the heap with that identity, with no
-    /// more blocks free than it has.
+    /// Ends the process unless this is the header of a slab of the heap with that identity. Any
+    /// thread may ask.
     pub(super) fn check_header(&self, identity: usize) {
         let address = core::ptr::from_ref(self).addr();
         let is_here = self.mark == mark_of(self.start.addr(), identity)
             && Self::of(self.start(), self.start.addr(), self.len()).addr() == address;
         misuse::check(is_here, FOREIGN, address);
-        misuse::check(self.out() <= self.carved.get(), TWICE, address);
+    }
+
+    /// Ends the process unless the slab has no more blocks free than it has.
+    pub(super) fn check_counts(&self) {
+        misuse::check(self.out() <= self.carved.get(), TWICE, core::ptr::from_ref(self).addr());
     }
 
     /// Ends the process if the slab counts no block out, and its list shows within a few steps that
@@ -297,20 +324,21 @@ impl Slab {
         self.until.set(self.until.get().wrapping_sub(blocks));
     }
 
-    /// Takes all free blocks, or if there are none carves some, as a list; null where there is no
-    /// room either.
+    /// Takes all free blocks as a list, and carves some if there are few; null where there are none
+    /// and there is no room either.
     pub(super) fn take(&self) -> *mut FreeBlock {
+        let free = self.carved.get() - self.out();
         let list = self.free.replace(null_mut());
-        if list.is_null() { self.carve() } else { list }
+        if free >= few(self.bytes.get() as usize) { list } else { self.carve(list) }
     }
 
-    /// Cuts some more blocks, and links them.
-    fn carve(&self) -> *mut FreeBlock {
+    /// Cuts some more blocks, and links them from the last of a short list on.
+    fn carve(&self, list: *mut FreeBlock) -> *mut FreeBlock {
         let bytes = self.bytes.get() as usize;
         let carved = self.carved.get();
-        let count = blocks_at_once(bytes).min(self.capacity.get() - carved);
+        let count = blocks_at_once(bytes, carved, self.first.get()).min(self.capacity.get() - carved);
         if count == 0 {
-            return null_mut();
+            return list;
         }
         let first = ptr::up(self.start, self.first.get() as usize + carved as usize * bytes);
         let mut block = first.cast::<FreeBlock>();
@@ -324,6 +352,16 @@ impl Slab {
         // SAFETY: As above.
         unsafe { block.write(FreeBlock { next: null_mut() }) };
         self.carved.set(carved + count);
+        let mut last = list;
+        // SAFETY: What is on a list are free blocks with links.
+        while let Some(block) = unsafe { last.as_ref() } {
+            if block.next.is_null() {
+                // SAFETY: As above; the block is ours.
+                unsafe { last.write(FreeBlock { next: first.cast() }) };
+                return list;
+            }
+            last = block.next;
+        }
         first.cast()
     }
 
@@ -351,11 +389,14 @@ impl Slab {
     /// It has nothing to give for now.
     pub(super) fn become_full(&self) -> isize {
         self.state.set(State::Full);
-        let out = self.out();
-        // An eighth, so that a slab comes back with some blocks and not with one, and at most an
-        // eighth of the memory waits unused.
-        let wake = (self.capacity.get() / 8).clamp(1, 64);
-        self.arm(wake, out - wake)
+        let wake = self.wake();
+        self.arm(wake, self.out() - wake)
+    }
+
+    /// So many free blocks are enough: an eighth, so that a slab comes back with some and not with
+    /// one, and at most an eighth of the memory waits unused.
+    fn wake(&self) -> u32 {
+        (self.capacity.get() / 8).clamp(1, 64)
     }
 
     /// It has blocks to give, and at least one is out.
@@ -371,17 +412,103 @@ impl Slab {
     }
 }
 
-/// How many blocks are carved at once: a page of them, and a few where that would be fewer, so that
-/// a class is not refilled too often.
-const fn blocks_at_once(bytes: usize) -> u32 {
+/// What is done with a slab that its heap let go of: see [`Returned`].
+#[cfg(feature = "std")]
+impl Slab {
+    /// The slab's word.
+    #[inline(always)]
+    pub(super) fn returned(&self) -> &Returned {
+        // SAFETY: `init` wrote it, and it stays as long as the slab.
+        unsafe { place_of_returned(self.start()).as_ref() }
+    }
+
+    /// Gets ready to be let go of, as `state` says; gives the countdown for
+    /// [`Returned::let_go`], and how many more blocks are out than when it was last counted. A
+    /// block is out.
+    pub(super) fn prepare(&self, state: State) -> (usize, isize) {
+        self.state.set(state);
+        let out = self.out();
+        let until = if state == State::LetGo { (self.capacity.get() / 4).clamp(1, out) } else { out };
+        (until as usize, self.arm(until, out - until))
+    }
+
+    /// Whether there are enough blocks to take for the slab to be queued.
+    pub(super) fn has_enough(&self) -> bool {
+        self.capacity.get() - self.out() >= self.wake()
+    }
+
+    /// How many blocks are out, after the countdown ended with so many more.
+    pub(super) fn left_beyond(&self, beyond: usize) -> usize {
+        self.less(self.rest.get() as usize, beyond)
+    }
+
+    /// `blocks` less than `left`, both of this slab.
+    pub(super) fn less(&self, left: usize, blocks: usize) -> usize {
+        misuse::check(blocks <= left, TWICE, core::ptr::from_ref(self).addr());
+        left.wrapping_sub(blocks)
+    }
+
+    /// Gets ready for the last countdown, to when the `left` blocks that are out are returned.
+    pub(super) fn prepare_last(&self, left: usize) {
+        self.until.set(small(left));
+        self.rest.set(0);
+    }
+
+    /// Comes back to its heap, with what was returned; that was counted by whoever returned it.
+    pub(super) fn come_back(&self, taken: TakenBack) {
+        self.state.set(State::Full);
+        self.until.set(small(taken.left));
+        self.out.set(self.out());
+        let Some(first) = NonNull::new(taken.first.cast::<FreeBlock>()) else { return };
+        if self.has_free() {
+            let mut last = first;
+            let mut steps = 0;
+            // SAFETY: What was returned are linked blocks of this slab, which begin with their
+            // links.
+            while let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) {
+                last = next;
+                steps += 1;
+                misuse::check(steps < self.carved.get(), TWICE, next.addr().get());
+            }
+            // SAFETY: As above; the blocks are free, and so ours.
+            unsafe { last.write(FreeBlock { next: self.free.get() }) };
+        }
+        self.free.set(first.as_ptr());
+    }
+}
+
+/// Where the word of the slab at `start` is: behind the tier's.
+#[cfg(feature = "std")]
+#[inline(always)]
+pub(super) const fn place_of_returned(start: NonNull<u8>) -> NonNull<Returned> {
+    // SAFETY: It lies in the slab.
+    unsafe { start.add(size_of::<usize>()) }.cast()
+}
+#[cfg(all(feature = "std", not(all(test, loom))))]
+const _: () = assert!(size_of::<usize>() + size_of::<Returned>() <= RESERVED);
+
+/// How many blocks are carved at once, behind those that are: a page of them, and a few where that
+/// would be fewer, so that a class is not refilled too often. At first what is left of the first
+/// page, and then no more than there are, so that a class of few blocks touches few pages.
+const fn blocks_at_once(bytes: usize, carved: u32, first: u32) -> u32 {
     const PAGE: usize = 4096;
-    let few = match bytes {
+    if carved == 0 {
+        let left = PAGE.saturating_sub(first as usize) / bytes;
+        return if left > 1 { small(left) } else { 1 };
+    }
+    let page = PAGE / bytes;
+    let page = small(page);
+    let most = if page > few(bytes) { page } else { few(bytes) };
+    if most < carved { most } else { carved }
+}
+
+/// Fewer free blocks than this are few.
+const fn few(bytes: usize) -> u32 {
+    match bytes {
         0..=1024 => 16,
         1025..=8192 => 8,
         _ => 2,
-    };
-    let page = PAGE / bytes;
-    small(if page > few { page } else { few })
+    }
 }
 
 /// A number of bytes or blocks within a slab.
@@ -390,7 +517,7 @@ const fn small(number: usize) -> u32 {
     number as u32
 }
 
-/// Writes all of the header but what is left to the tier.
+/// Writes all of the header but what comes before all headers.
 ///
 /// # Safety
 /// A header can be written at `at`.
@@ -424,6 +551,7 @@ impl Slab {
             State::Current => assert!(self.until.get() > NEVER / 2),
             State::Full => assert!(self.until.get() > 0 && self.until.get() <= 64),
             State::Queued => assert!(self.until.get() > 0 && self.rest.get() == 0 && self.has_some()),
+            State::LetGo | State::Returned => panic!("{self:p} is let go of, and the heap's"),
         }
         free
     }

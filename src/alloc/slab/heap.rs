@@ -13,6 +13,10 @@
 //! list are the current slab's. An empty slab beyond those that are kept goes back to the source.
 //! Once in a while when that happens, classes that have a current slab give it back too, so that
 //! what nobody allocates from any more is seen to be empty.
+//!
+//! Where the heap is used through a thread cache, it [lets go](super::returned) of each slab that
+//! is a region by itself when a few others became full after it, unless the thread has freed blocks
+//! of that slab after it was let go of before.
 
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -21,6 +25,8 @@ use core::ptr::{NonNull, null_mut};
 use super::header::{All, Slab, State, TWICE};
 use super::lengths::four_fit;
 use super::lists::{AtHand, KnownSlabs};
+#[cfg(feature = "std")]
+use super::returned::{RecentlyFull, ReturnedSlabs};
 use crate::alloc::classes::{CLASSES, bytes_of};
 use crate::error::{AllocError, SourceError};
 use crate::layout::NonZeroLayout;
@@ -44,10 +50,10 @@ const RELEASES: u32 = 32;
 /// The slabs of an allocator: see the head of this file.
 pub(super) struct Heap<S: MemorySource, B: BlockSize> {
     current: [Cell<*mut Slab>; CLASSES],
-    queues: [List<Slab>; CLASSES],
+    pub(super) queues: [List<Slab>; CLASSES],
     empty: [List<Slab>; LENGTHS],
     kept: [Cell<u32>; LENGTHS],
-    all: List<Slab, All>,
+    pub(super) all: List<Slab, All>,
     /// The first slabs of regions that hold several.
     regions: Cell<*mut Slab>,
     /// What of the region obtained last is not cut into slabs.
@@ -59,8 +65,14 @@ pub(super) struct Heap<S: MemorySource, B: BlockSize> {
     counted: Cell<isize>,
     /// The address of the first slab ever, by which slabs of this heap are told from those of
     /// others; 0 before.
-    identity: Cell<usize>,
-    source: S,
+    pub(super) identity: Cell<usize>,
+    /// The slabs of each length that became full last, if they did not get blocks back since.
+    #[cfg(feature = "std")]
+    pub(super) recent: [RecentlyFull; LENGTHS],
+    /// What the heap let go of and may take back. Any thread may reach it, and the source.
+    #[cfg(feature = "std")]
+    pub(super) returned: ReturnedSlabs,
+    pub(super) source: S,
     length: PhantomData<fn() -> B>,
 }
 
@@ -89,6 +101,10 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             released: Cell::new(0),
             counted: Cell::new(0),
             identity: Cell::new(0),
+            #[cfg(feature = "std")]
+            recent: [RecentlyFull::new(4), RecentlyFull::new(1)],
+            #[cfg(feature = "std")]
+            returned: ReturnedSlabs::new(),
             source,
             length: PhantomData,
         }
@@ -120,7 +136,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         {
             if !old.has_some() {
                 current.set(null_mut());
-                self.count(old.become_full());
+                self.set_aside(at_hand, old);
                 slab = null_mut();
             } else if let Some(other) = self.pop_queue(class) {
                 // Blocks that were in use before come before what was never touched.
@@ -150,6 +166,13 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// A slab with blocks for a class, which is in no list.
     fn next_slab(&self, at_hand: AtHand<'_, B>, class: usize) -> Result<&Slab, AllocError> {
         if let Some(slab) = self.pop_queue(class) {
+            return Ok(slab);
+        }
+        #[cfg(feature = "std")]
+        if let Some(slab) = self.returned.take(class) {
+            slab.is_kept.set(false);
+            // SAFETY: The slab is this heap's again, and stays until it is released.
+            unsafe { self.all.push(NonNull::from(slab)) };
             return Ok(slab);
         }
         let len = Self::len_of(bytes_of(class));
@@ -272,6 +295,10 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             // SAFETY: The slab says that it is in its class's queue.
             unsafe { self.queues[slab.class()].remove(slab) };
         }
+        #[cfg(feature = "std")]
+        if slab.state.get() == State::Full {
+            self.recent[Self::length_index(slab.len())].remove(slab);
+        }
         if slab.out() > 0 {
             self.queue(slab);
         } else {
@@ -286,16 +313,17 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// as far as it counts.
     pub(super) fn check(&self, slab: &Slab) {
         slab.check_header(self.identity.get());
+        slab.check_counts();
     }
 
-    fn queue(&self, slab: &Slab) {
+    pub(super) fn queue(&self, slab: &Slab) {
         self.count(slab.become_queued());
         // SAFETY: The slab is in no list of empty ones, and stays until it is taken off.
         unsafe { self.queues[slab.class()].push(NonNull::from(slab)) };
     }
 
     /// Keeps a slab of which no block is out, or releases it.
-    fn retire(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
+    pub(super) fn retire(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
         slab.check_all_free();
         self.count(slab.become_empty());
         let index = Self::length_index(slab.len());
@@ -323,10 +351,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// The region of `len` bytes at `start` was obtained for slabs of `slab_len` bytes, and is not
     /// used any more.
     unsafe fn release(&self, start: NonNull<u8>, len: usize, slab_len: usize) {
-        if let Ok(layout) = NonZeroLayout::from_size_align(slab_len, slab_len) {
-            // SAFETY: It was obtained with this layout.
-            unsafe { self.source.release(ptr::bytes(start, len), layout) };
-        }
+        // SAFETY: As the caller promises.
+        unsafe { release(&self.source, start, len, slab_len) };
     }
 
     /// Gives the current slab of each class back, with the blocks on the class's list.
@@ -352,9 +378,22 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             } else if slab.has_some() {
                 self.queue(slab);
             } else {
-                self.count(slab.become_full());
+                self.set_aside(at_hand, slab);
             }
         }
+    }
+
+    /// Sets a slab aside that has nothing to give, or lets go of it.
+    fn set_aside(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
+        self.count(slab.become_full());
+        #[cfg(feature = "std")]
+        if at_hand.known.is_some()
+            && !slab.is_kept.get()
+            && let Some(oldest) = self.recent[Self::length_index(slab.len())].push(slab)
+        {
+            self.let_go(at_hand, oldest);
+        }
+        let _ = at_hand;
     }
 
     /// Releases every slab that is a region by itself and of which no block is out; returns how
@@ -363,8 +402,15 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     pub(super) fn trim(&self, at_hand: AtHand<'_, B>) -> usize {
         let before = self.released.get();
         self.give_back(at_hand);
-        for list in &self.empty {
-            for slab in list.iter() {
+        self.release_empty(at_hand, 0);
+        self.releases.set(0);
+        self.released.get().wrapping_sub(before)
+    }
+
+    /// Releases the empty slabs that are regions by themselves, but for `kept` of the shorter ones.
+    pub(super) fn release_empty(&self, at_hand: AtHand<'_, B>, kept: u32) {
+        for (list, kept) in self.empty.iter().zip([kept, 0]) {
+            for slab in list.iter().skip(kept as usize) {
                 if slab.is_region {
                     // SAFETY: The slab is in this list.
                     unsafe { list.remove(slab) };
@@ -374,11 +420,9 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                 }
             }
         }
-        self.releases.set(0);
-        self.released.get().wrapping_sub(before)
     }
 
-    fn count(&self, more: isize) {
+    pub(super) fn count(&self, more: isize) {
         self.counted.set(self.counted.get() + more);
     }
 
@@ -405,7 +449,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         self.slabs().any(|slab| address.wrapping_sub(slab.start().addr().get()) < slab.len())
     }
 
-    fn slabs(&self) -> impl Iterator<Item = &Slab> {
+    pub(super) fn slabs(&self) -> impl Iterator<Item = &Slab> {
         self.all.iter()
     }
 
@@ -425,6 +469,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         self.kept.iter().for_each(|kept| kept.set(0));
         self.all.clear();
         self.regions.set(null_mut());
+        #[cfg(feature = "std")]
+        self.recent.iter().for_each(RecentlyFull::clear);
         self.uncut_len.set(0);
         self.counted.set(0);
         self.releases.set(0);
@@ -476,6 +522,16 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
 impl<S: MemorySource, B: BlockSize> Drop for Heap<S, B> {
     fn drop(&mut self) {
         self.release_all(|_, _, _| false);
+    }
+}
+
+/// # Safety
+/// The region of `len` bytes at `start` was obtained from the source for slabs of `slab_len` bytes,
+/// and is not used any more.
+pub(super) unsafe fn release<S: MemorySource>(source: &S, start: NonNull<u8>, len: usize, slab_len: usize) {
+    if let Ok(layout) = NonZeroLayout::from_size_align(slab_len, slab_len) {
+        // SAFETY: It was obtained with this layout.
+        unsafe { source.release(ptr::bytes(start, len), layout) };
     }
 }
 

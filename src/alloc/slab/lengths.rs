@@ -2,7 +2,7 @@
 
 use crate::alloc::classes;
 
-/// Bytes at the start of each slab that are left to a tier.
+/// Bytes at the start of each slab for a word of the tier's and one for what is returned.
 pub(super) const RESERVED: usize = 16;
 
 /// The largest class that slabs of `len` bytes, and of four times that, serve over a source of

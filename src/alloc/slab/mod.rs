@@ -13,13 +13,19 @@
 //! | `heap`         | slabs by class, empty ones, and those of the source          |
 //! | `lists`        | free blocks at hand by class, slabs that a thread knows      |
 //! | `header`       | a slab: its layout, its blocks, its countdown                |
+//! | `let_go`       | how a heap lets go of slabs                                  |
+//! | `returned`     | slabs that a heap let go of                                  |
 //! | `lengths`      | how long slabs are                                           |
 
 mod allocator;
 mod header;
 mod heap;
 mod lengths;
+#[cfg(feature = "std")]
+mod let_go;
 mod lists;
+#[cfg(feature = "std")]
+pub(crate) mod returned;
 mod thread_cache;
 
 pub use allocator::SlabAllocator;

@@ -78,10 +78,11 @@ impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
             Pushed::Taken => {}
             // SAFETY: As above; the cache just said so.
             Pushed::Transition(what) => unsafe { self.cache.transition(&self.allocator, what) },
-            // SAFETY: As above; a block of a region may access all of that.
-            Pushed::Elsewhere => unsafe {
-                self.cache.push_unknown(&self.allocator, block, block, layout);
-            },
+            Pushed::Elsewhere => {
+                // SAFETY: As above; a block of a region may access all of that.
+                let taken = unsafe { self.cache.push_unknown(&self.allocator, block, block, layout) };
+                assert!(taken, "no other thread holds the slab");
+            }
         }
     }
 
@@ -133,9 +134,12 @@ impl<S: MemorySource + Send, B: BlockSize> Through<S, B> {
             }
             self.leave();
             self.run(live, live, &mut random);
+            // What the allocator let go of is not its own to recycle.
+            while !self.blocks.is_empty() {
+                self.free(random.below(self.blocks.len()));
+            }
             self.leave();
             self.allocator.recycle();
-            self.blocks.clear();
             self.counted = 0;
             assert_eq!((self.check(), SlabThreadCache::counted(&self.allocator)), (0, 0));
         }

@@ -1,0 +1,131 @@
+//! How a heap lets go of slabs, and takes them back.
+
+use core::ptr::NonNull;
+
+use super::header::{Slab, State};
+use super::heap::{Heap, release};
+use super::lists::AtHand;
+use super::returned::RecentlyFull;
+use crate::size::BlockSize;
+use crate::source::MemorySource;
+use crate::sync::{Batch, Given, Returned};
+
+impl<S: MemorySource, B: BlockSize> Heap<S, B> {
+    /// Whether such slabs' words have room for what is returned. (Loom's words do not lie in
+    /// slabs.)
+    const LETS_GO: bool = Returned::fits(4 * B::BYTES) && cfg!(not(all(test, loom)));
+
+    /// Whether the heap may let go of a slab, which is in none of its lists but that of all; from
+    /// here on it is not in that either.
+    fn forget(&self, at_hand: AtHand<'_, B>, slab: &Slab) -> bool {
+        let Some(known) = at_hand.known else { return false };
+        if !Self::LETS_GO || !slab.is_region {
+            return false;
+        }
+        known.remove(slab);
+        // SAFETY: The slab is one of this heap's.
+        unsafe { self.all.remove(slab) };
+        true
+    }
+
+    /// Lets go of a full slab, which is in no list but that of all, if the heap may.
+    pub(super) fn let_go(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
+        if self.forget(at_hand, slab) {
+            let (until, more) = slab.prepare(State::LetGo);
+            self.count(more);
+            self.returned.let_go(slab, until);
+        }
+    }
+
+    /// Sees to it that the heap has a slab of its own, to give a block back to: `None` if another
+    /// thread holds it, and else whether it was let go of, so that
+    /// [`settle`](Self::settle) is to be called with the block given back.
+    pub(super) fn reclaim(&self, slab: &Slab) -> Option<bool> {
+        slab.check_header(self.identity.get());
+        if !Self::LETS_GO || !slab.is_region || !slab.returned().is_let_go() {
+            return Some(false);
+        }
+        if !self.returned.take_back(slab) {
+            return None;
+        }
+        slab.is_kept.set(true);
+        // SAFETY: The slab is this heap's again, and stays until it is released.
+        unsafe { self.all.push(NonNull::from(slab)) };
+        Some(true)
+    }
+
+    /// Puts a slab where it belongs that came back, and that a block was given back to.
+    pub(super) fn settle(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
+        if slab.out() == 0 {
+            self.retire(at_hand, slab);
+        } else if slab.has_enough() {
+            self.queue(slab);
+        } else {
+            self.count(slab.become_full());
+        }
+    }
+
+    /// Lets go of all slabs of which blocks are out, and releases the empty ones but for one: the
+    /// thread ends.
+    /// Classes have no current slabs.
+    #[cold]
+    pub(super) fn let_go_of_all(&self, at_hand: AtHand<'_, B>) {
+        self.recent.iter().for_each(RecentlyFull::clear);
+        for slab in self.slabs() {
+            let state = slab.state.get();
+            if !matches!(state, State::Full | State::Queued) || !slab.is_region || !Self::LETS_GO {
+                continue;
+            }
+            if state == State::Queued {
+                // SAFETY: The slab says that it is in its class's queue.
+                unsafe { self.queues[slab.class()].remove(slab) };
+            }
+            if !slab.has_some() {
+                self.let_go(at_hand, slab);
+            } else if self.forget(at_hand, slab) {
+                // SAFETY: The heap just forgot the slab.
+                self.count(unsafe { self.returned.put(slab) });
+            }
+        }
+        self.release_empty(at_hand, 1);
+    }
+
+    /// Gives freed blocks of a slab back to it, if the heap let go of it; whether it did. Gives the
+    /// slab back to the source, if no other block of it is out. Any thread may call this.
+    ///
+    /// # Safety
+    /// The heap is alive, and its source may be used by any thread. The slab is one of the heap's;
+    /// the blocks are linked, lie in the slab, are the caller's, and as many as `blocks` says.
+    pub(super) unsafe fn return_blocks(
+        heap: *const Self,
+        slab: *mut Slab,
+        batch: Batch,
+        blocks: usize,
+    ) -> bool {
+        // SAFETY: A slab stays while one of its blocks is out.
+        let slab = unsafe { &*slab };
+        // SAFETY: The heap is alive; its user does not change this once it has a slab.
+        slab.check_header(unsafe { &(*heap).identity }.get());
+        if !Self::LETS_GO || !slab.is_region {
+            return false;
+        }
+        // SAFETY: The slab begins there; the caller promises the rest.
+        match unsafe { slab.returned().give(slab.start(), batch, blocks) } {
+            Given::No => return false,
+            Given::Yes => {}
+            Given::Last { beyond } => {
+                // SAFETY: The heap is alive, and any thread may reach this field.
+                let returned = unsafe { &(*heap).returned };
+                // SAFETY: This thread holds the slab, as the word says.
+                if unsafe { returned.settle(slab, beyond) } {
+                    // SAFETY: The heap is alive, and any thread may use its source.
+                    let source = unsafe { &(*heap).source };
+                    // SAFETY: The slab is a region by itself, in no list, and none of its blocks is
+                    // in use.
+                    unsafe { release(source, slab.start(), slab.region.get(), slab.len()) };
+                }
+            }
+        }
+        true
+    }
+}

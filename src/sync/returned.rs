@@ -1,0 +1,219 @@
+//! What other threads return to a slab that its heap let go of.
+//!
+//! A heap lets go of a slab that has nothing to give it: nobody has that slab then, until enough of
+//! its blocks are returned. (That a full slab belongs to nobody is mimalloc's, D. Leijen, 2024; the
+//! countdown to the next moment at which something is to be done is snmalloc's, P. Liétar and
+//! others, 2019.) All of it is one word, so that a block is pushed and counted, and the countdown's
+//! end seen by one thread, in one step:
+//!
+//! ```text
+//!   head              | count                         | flags
+//!   -                   -                               0             the heap's user has the slab
+//!   blocks returned     to the end of the countdown     LET_GO        nobody has it
+//!   blocks returned     returned in the meantime        LET_GO, HELD  one thread has it
+//! ```
+//!
+//! ```text
+//!   theirs <--let_go-- the heap's user
+//!     |  `--take_back----^
+//!   give, the countdown ends
+//!     v
+//!   held --rearm--> theirs again, or no block is out: the holder releases the slab
+//! ```
+//!
+//! Always: who has the slab, or holds it, alone touches what the slab says of itself. Each step to
+//! another is a release by the one and an acquire by the other; those between, which push and
+//! count, carry it on.
+
+use core::ptr::{NonNull, null_mut};
+
+use super::atomic::AtomicUsize;
+use super::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use super::{Batch, RemoteBlock, const_fn};
+use crate::ptr;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Returned {
+    word: AtomicUsize,
+}
+
+/// The heap let go of the slab.
+const LET_GO: usize = 1;
+/// A thread has the slab that it was let go by.
+const HELD: usize = 2;
+
+const FLAG_BITS: u32 = 2;
+const HEAD_AT: u32 = usize::BITS / 2;
+/// The largest number of blocks in the count's bits.
+const MOST: usize = (1 << (HEAD_AT - FLAG_BITS)) - 1;
+/// Blocks begin at multiples of this many bytes.
+const UNIT: usize = 16;
+
+/// What became of blocks in [`Returned::give`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// They are still the caller's: the heap has the slab.
+    No,
+    /// The slab has them.
+    Yes,
+    /// The slab has them, and they ended the countdown: the caller holds the slab, and calls
+    /// [`Returned::settle`].
+    Last {
+        /// How many of them were beyond the countdown.
+        beyond: usize,
+    },
+}
+
+/// What a heap finds in a slab that it takes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TakenBack {
+    /// The first of the blocks that were returned, or null.
+    pub(crate) first: *mut RemoteBlock,
+    /// What was left of the countdown.
+    pub(crate) left: usize,
+}
+
+impl Returned {
+    const_fn! {
+        /// That of a slab which its heap has.
+        pub(crate) fn new() -> Self {
+            Self { word: AtomicUsize::new(0) }
+        }
+    }
+
+    /// Whether the word has room for a slab of that many bytes.
+    pub(crate) const fn fits(slab: usize) -> bool {
+        // The head has all bits above the count's.
+        slab / UNIT <= MOST
+    }
+
+    /// Lets go of the slab: the blocks that are returned from here on count down from `count`,
+    /// at least 1. What the caller wrote about the slab is seen by whoever has it next.
+    ///
+    /// The caller has the slab.
+    #[inline]
+    pub(crate) fn let_go(&self, count: usize) {
+        debug_assert!((1..=MOST).contains(&count) && self.word.load(Relaxed) == 0);
+        self.word.store(count << FLAG_BITS | LET_GO, Release);
+    }
+
+    /// Whether the slab is let go of, when this looked. To its heap's user that stays true until it
+    /// takes the slab back, or the slab's last block is returned.
+    #[inline(always)]
+    pub(crate) fn is_let_go(&self) -> bool {
+        self.word.load(Relaxed) & LET_GO != 0
+    }
+
+    /// Gives linked blocks back to the slab, if it is let go of.
+    ///
+    /// # Safety
+    /// The slab begins at `base`, which may access all of it; the blocks are the caller's, lie in
+    /// the slab, and are as many as `blocks` says, at least 1.
+    #[inline]
+    pub(crate) unsafe fn give(&self, base: NonNull<u8>, batch: Batch, blocks: usize) -> Given {
+        let first = (batch.first.addr().get() - base.addr().get()) / UNIT;
+        let mut word = self.word.load(Relaxed);
+        loop {
+            if word & LET_GO == 0 {
+                return Given::No;
+            }
+            // SAFETY: The last block is the caller's, and a `RemoteBlock`.
+            unsafe { RemoteBlock::link(batch.last, head(base, word)) };
+            let count = count(word);
+            let (given, count, flags) = if word & HELD != 0 {
+                (Given::Yes, count + blocks, LET_GO | HELD)
+            } else if blocks < count {
+                (Given::Yes, count - blocks, LET_GO)
+            } else {
+                (Given::Last { beyond: blocks - count }, 0, LET_GO | HELD)
+            };
+            let next = first << HEAD_AT | count << FLAG_BITS | flags;
+            match self.word.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+                Ok(_) => return given,
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// Begins another countdown, from `count`, at least 1: nobody has the slab any more. What the
+    /// caller wrote about the slab is seen by whoever has it next.
+    ///
+    /// The caller holds the slab.
+    ///
+    /// # Errors
+    /// How many blocks were returned since this was last called, or since the countdown ended, if
+    /// there are any: the caller still holds the slab.
+    #[inline]
+    fn rearm(&self, count: usize) -> Result<(), usize> {
+        debug_assert!((1..=MOST).contains(&count));
+        let mut word = self.word.load(Relaxed);
+        loop {
+            debug_assert!(word & (LET_GO | HELD) == LET_GO | HELD);
+            let meanwhile = self::count(word);
+            let head = word >> HEAD_AT << HEAD_AT;
+            let next = match meanwhile {
+                0 => head | count << FLAG_BITS | LET_GO,
+                _ => head | LET_GO | HELD,
+            };
+            match self.word.compare_exchange_weak(word, next, AcqRel, Relaxed) {
+                Ok(_) if meanwhile == 0 => return Ok(()),
+                Ok(_) => return Err(meanwhile),
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// Goes on with a slab of which `left` blocks were out when its countdown ended: begins another
+    /// countdown, to the last of them; `true` if none is out any more, so that the caller still
+    /// holds the slab, and releases it. `prepare` is called before each try with how many are out;
+    /// `less` takes blocks from them.
+    ///
+    /// The caller holds the slab.
+    pub(crate) fn settle(
+        &self,
+        mut left: usize,
+        prepare: impl Fn(usize),
+        less: impl Fn(usize, usize) -> usize,
+    ) -> bool {
+        while left > 0 {
+            prepare(left);
+            match self.rearm(left) {
+                Ok(()) => return false,
+                Err(meanwhile) => left = less(left, meanwhile),
+            }
+        }
+        true
+    }
+
+    /// Takes the slab back, which is let go of; `None` if a thread holds it.
+    ///
+    /// The caller is the user of the slab's heap. The slab begins at `base`.
+    #[inline]
+    pub(crate) fn take_back(&self, base: NonNull<u8>) -> Option<TakenBack> {
+        let mut word = self.word.load(Relaxed);
+        loop {
+            debug_assert!(word & LET_GO != 0);
+            if word & HELD != 0 {
+                return None;
+            }
+            match self.word.compare_exchange_weak(word, 0, Acquire, Relaxed) {
+                Ok(_) => return Some(TakenBack { first: head(base, word), left: count(word) }),
+                Err(other) => word = other,
+            }
+        }
+    }
+}
+
+const fn count(word: usize) -> usize {
+    (word >> FLAG_BITS) & MOST
+}
+
+/// The first block that was returned to the slab at `base`; null if none was, since no block lies
+/// at a slab's start.
+fn head(base: NonNull<u8>, word: usize) -> *mut RemoteBlock {
+    match word >> HEAD_AT {
+        0 => null_mut(),
+        units => ptr::up(base.as_ptr(), units * UNIT).cast(),
+    }
+}
