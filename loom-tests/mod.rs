@@ -35,6 +35,7 @@ mod page_map;
 mod parking;
 mod region;
 mod remote;
+mod returned;
 mod runs;
 mod sharded;
 mod small_regions;

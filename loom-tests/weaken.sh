@@ -29,6 +29,7 @@ declare -A models=(
     [src/sync/fork.rs]="forks"
     [src/sync/lock.rs]="lock locked arena"
     [src/sync/remote.rs]="remote balance parking sharded"
+    [src/sync/returned.rs]="returned"
 )
 # Each file with an ordering is in the table.
 for file in $(git grep -lE '^[^/]*\b(AcqRel|Acquire|Release)\b' -- 'src/*.rs'); do

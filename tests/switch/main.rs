@@ -8,6 +8,7 @@ mod fork_shared;
 mod future;
 mod heap_allocator;
 mod large;
+mod let_go;
 mod locked;
 mod model;
 mod nested;

@@ -1,7 +1,7 @@
 //! Slabs in the thread tier, behind the front that a thread keeps near: every kind of source and of
 //! slab, and blocks that are zeroed, resized, freed elsewhere, and freed while their thread ends.
 
-use std::alloc::{GlobalAlloc, System};
+use std::alloc::GlobalAlloc;
 use std::cell::RefCell;
 use std::ffi::c_void;
 use std::sync::{Mutex, mpsc};
@@ -12,31 +12,38 @@ use crate::support::layout;
 use crate::support::ledger::{Held, Ledger, Taking, Way};
 use crate::support::model::{self, Profile};
 use context_allocator::size::{U4096, U65536, U1048576};
-use context_allocator::switch::{CountingPolicy, Declaration};
-use context_allocator::{
-    ArenaSource, Builder, BumpAllocator, MmapSource, SlabAllocator, SwitchableAllocator, Tiers,
-};
+use context_allocator::switch::Declaration;
+use context_allocator::{ArenaSource, BumpAllocator, MmapSource, SlabAllocator, SwitchableAllocator};
 
-type Counting = CheckingSource<MmapSource>;
-type Contexts = BumpAllocator<ArenaSource<MmapSource>>;
+pub type Counting = CheckingSource<MmapSource>;
+pub type Contexts = BumpAllocator<ArenaSource<MmapSource>>;
 
 /// Declares a switchable allocator with slabs in its thread tier, over a source of its own.
 macro_rules! slabs {
     ($allocator:ident over $source:ident: $slabs:ty, $new:expr) => {
-        static $source: Counting = CheckingSource::new(MmapSource::new());
+        static $source: $crate::slab::Counting =
+            $crate::support::CheckingSource::new(context_allocator::MmapSource::new());
         context_allocator::switchable_allocator!(
-            static $allocator: Tiers<Contexts, $slabs, System, CountingPolicy> = Builder::new()
-                .coroutine_tier(BumpAllocator::new(ArenaSource::new_in(MmapSource::new())))
-                .thread_tier(SlabAllocator::new_in($new))
-                .global_tier(System)
-                .policy::<CountingPolicy>()
+            static $allocator: context_allocator::Tiers<
+                $crate::slab::Contexts,
+                $slabs,
+                std::alloc::System,
+                context_allocator::switch::CountingPolicy,
+            > = context_allocator::Builder::new()
+                .coroutine_tier(context_allocator::BumpAllocator::new(context_allocator::ArenaSource::new_in(
+                    context_allocator::MmapSource::new(),
+                )))
+                .thread_tier(context_allocator::SlabAllocator::new_in($new))
+                .global_tier(std::alloc::System)
+                .policy::<context_allocator::switch::CountingPolicy>()
                 .build()
         );
     };
 }
+pub(crate) use slabs;
 
 #[track_caller]
-fn nothing_is_held<D: Declaration>(allocator: &SwitchableAllocator<D>, source: &Counting) {
+pub fn nothing_is_held<D: Declaration>(allocator: &SwitchableAllocator<D>, source: &Counting) {
     let statistics = allocator.statistics();
     assert_eq!((statistics.thread_blocks, statistics.heap_blocks), (0, 0));
     assert_eq!((statistics.thread.live_blocks(), statistics.thread.live_bytes), (0, 0));
@@ -46,7 +53,7 @@ fn nothing_is_held<D: Declaration>(allocator: &SwitchableAllocator<D>, source: &
 }
 
 /// Runs `f` on a thread that ends before this returns.
-fn on_a_thread<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+pub fn on_a_thread<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     thread::scope(|scope| scope.spawn(f).join().unwrap())
 }
 
