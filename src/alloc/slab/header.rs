@@ -327,7 +327,7 @@ impl Slab {
     /// Takes all free blocks as a list, and carves some if there are few; null where there are none
     /// and there is no room either.
     pub(super) fn take(&self) -> *mut FreeBlock {
-        let free = self.carved.get() - self.out();
+        let free = self.carved.get().wrapping_sub(self.out());
         let list = self.free.replace(null_mut());
         if free >= few(self.bytes.get() as usize) { list } else { self.carve(list) }
     }
@@ -428,13 +428,13 @@ impl Slab {
     pub(super) fn prepare(&self, state: State) -> (usize, isize) {
         self.state.set(state);
         let out = self.out();
-        let until = if state == State::LetGo { (self.capacity.get() / 4).clamp(1, out) } else { out };
+        let until = if state == State::LetGo { (self.capacity.get() / 4).min(out).max(1) } else { out };
         (until as usize, self.arm(until, out - until))
     }
 
     /// Whether there are enough blocks to take for the slab to be queued.
     pub(super) fn has_enough(&self) -> bool {
-        self.capacity.get() - self.out() >= self.wake()
+        self.capacity.get().wrapping_sub(self.out()) >= self.wake()
     }
 
     /// How many blocks are out, after the countdown ended with so many more.
