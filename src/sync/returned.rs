@@ -82,10 +82,9 @@ impl Returned {
         }
     }
 
-    /// Whether the word has room for a slab of that many bytes.
-    pub(crate) const fn fits(slab: usize) -> bool {
-        // The head has all bits above the count's.
-        slab / UNIT <= MOST
+    /// Whether the word has room for a slab of that many bytes and blocks.
+    pub(crate) const fn fits(bytes: usize, blocks: usize) -> bool {
+        blocks <= MOST && bytes / UNIT <= usize::MAX >> HEAD_AT
     }
 
     /// Lets go of the slab: the blocks that are returned from here on count down from `count`,

@@ -6,6 +6,7 @@ use super::header::{Slab, State};
 use super::heap::{Heap, release};
 use super::lists::AtHand;
 use super::returned::RecentlyFull;
+use crate::alloc::classes::STEP;
 use crate::size::BlockSize;
 use crate::source::MemorySource;
 use crate::sync::{Batch, Given, Returned};
@@ -13,7 +14,7 @@ use crate::sync::{Batch, Given, Returned};
 impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// Whether such slabs' words have room for what is returned. (Loom's words do not lie in
     /// slabs.)
-    const LETS_GO: bool = Returned::fits(4 * B::BYTES) && cfg!(not(all(test, loom)));
+    const LETS_GO: bool = Returned::fits(4 * B::BYTES, B::BYTES / STEP) && cfg!(not(all(test, loom)));
 
     /// Whether the heap may let go of a slab, which is in none of its lists but that of all; from
     /// here on it is not in that either.
