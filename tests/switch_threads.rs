@@ -119,7 +119,8 @@ fn the_last_block_of_a_parked_heap_releases_its_regions() {
     let last = left.pop();
     // This thread makes no heap: it only frees.
     free(left);
-    assert_eq!(QUIET.statistics().thread_bytes, held);
+    let kept = QUIET.statistics().thread_bytes;
+    assert!((1..=256 << 10).contains(&kept), "{kept} bytes, of {held}, for one block");
     free(last);
     let statistics = QUIET.statistics();
     assert_eq!((statistics.thread_bytes, statistics.thread_blocks), (0, 0), "without further traffic");
