@@ -24,7 +24,6 @@ use super::remote_cache::RemoteBatch;
 use crate::alloc::{LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
 use crate::layout::NonZeroLayout;
 use crate::misuse;
-use crate::size::SLICE;
 use crate::sync::{Batch, RemoteBlock};
 
 const NO_HEAP: &str = "a block was freed again after the last one of its heap";
@@ -160,15 +159,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
     unsafe fn give_those_let_go(owner: ControlRef, batch: Batch) -> Option<Batch> {
         let mut stay: Option<Batch> = None;
         let mut rest = Some(batch);
+        let region_of = |block: NonNull<u8>| D::page_map().get(block.addr().get()).region_of(block);
         while let Some(batch) = rest {
-            let slice = batch.first.addr().get() / SLICE;
+            // A slice may hold several regions: blocks of a source that are shorter than it.
+            let region = region_of(batch.first.cast());
             // SAFETY: The blocks are the caller's, and linked.
-            let (run, blocks, behind) = unsafe { batch.split(|block| block.addr().get() / SLICE == slice) };
+            let (run, blocks, behind) = unsafe { batch.split(|block| region_of(block.cast()) == region) };
             rest = behind;
-            let region = D::page_map().get(slice * SLICE).region_of(run.first.cast());
             // SAFETY: The run's blocks are the caller's.
             let is_let_go = unsafe { is_let_go::<D>(region) };
-            // SAFETY: As above; they lie in one slice, and so in one region.
+            // SAFETY: As above; they lie in one region, which is a slab that was let go of.
             if is_let_go && unsafe { Self::give_back(owner, region, run, blocks) } {
                 continue;
             }

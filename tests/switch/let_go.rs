@@ -155,12 +155,65 @@ fn owners_and_others_take_turns() {
     }
 }
 
+/// Slabs that share a slice, each a block of the source: freed in turns, so that a batch for the
+/// heap holds blocks of several when the heap lets go of one of them.
+#[test]
+fn slabs_of_one_slice_are_told_apart() {
+    slabs!(PAGES over SOURCE: SlabAllocator<ArenaSource<&'static Counting, U4096>, U4096>, ArenaSource::new_in(&SOURCE));
+    const OF_A_SLAB: usize = 12;
+    let (to_other, freed) = (mpsc::channel::<Vec<Held>>(), mpsc::channel());
+    thread::scope(|scope| {
+        let (sender, receiver) = to_other;
+        let (done, is_done) = freed;
+        let other = scope.spawn(move || {
+            // It has a heap, so that it keeps blocks back.
+            let mut ledger = Ledger::new(&PAGES);
+            ledger.allocate(layout(100, 8)).expect("memory");
+            for held in receiver {
+                held.iter().for_each(|held| ledger.free_as(held, held.layout().size()));
+                done.send(()).unwrap();
+            }
+            ledger.free_all();
+        });
+        let owner = scope.spawn(move || {
+            let mut ledger = Ledger::new(&PAGES);
+            for _ in 0..200 {
+                let mut first = blocks(&PAGES, 3 * OF_A_SLAB, 256);
+                let stay = first.split_off(first.len() / 2);
+                // One of each slab in turn, in one batch that is not sent yet.
+                let (even, odd): (Vec<_>, Vec<_>) =
+                    first.into_iter().enumerate().partition(|(at, _)| at % 2 == 0);
+                sender.send(even.into_iter().chain(odd).map(|(_, held)| held).collect()).unwrap();
+                is_done.recv().unwrap();
+                // More than the heap keeps of what is full.
+                let more = blocks(&PAGES, 8 * OF_A_SLAB, 256);
+                sender.send(more).unwrap();
+                is_done.recv().unwrap();
+                stay.into_iter().for_each(|held| ledger.put(held));
+                ledger.verify();
+                if ledger.len() > 1000 {
+                    ledger.free_all();
+                }
+            }
+            ledger.free_all();
+        });
+        // A scope does not wait for the destructors of keys, joining does.
+        owner.join().unwrap();
+        other.join().unwrap();
+    });
+    assert_eq!(PAGES.statistics().thread_blocks, 0);
+    nothing_is_held(&PAGES, &SOURCE);
+}
+
 /// Threads allocate, pass half of it on to one another, free, and end, over each kind of slab.
 #[test]
 fn blocks_change_hands_between_threads_that_come_and_go() {
     slabs!(MAPS over MAPS_SOURCE: Slabs, &MAPS_SOURCE);
     slabs!(PAGES over PAGES_SOURCE: SlabAllocator<&'static Counting, U4096>, &PAGES_SOURCE);
     slabs!(BLOCKS over BLOCKS_SOURCE: SlabAllocator<ArenaSource<&'static Counting, U65536>>, ArenaSource::new_in(&BLOCKS_SOURCE));
+    slabs!(SHORT over SHORT_SOURCE: SlabAllocator<ArenaSource<&'static Counting, U4096>, U4096>, ArenaSource::new_in(&SHORT_SOURCE));
+    change_hands(&SHORT);
+    nothing_is_held(&SHORT, &SHORT_SOURCE);
     change_hands(&MAPS);
     nothing_is_held(&MAPS, &MAPS_SOURCE);
     change_hands(&PAGES);

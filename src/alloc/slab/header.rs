@@ -22,7 +22,7 @@
 //!   until + rest = blocks that are carved and not on the slab's own list
 //! ```
 
-use core::cell::Cell;
+use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
 
@@ -68,8 +68,9 @@ const NEVER: u32 = 1 << 31;
 /// The index of a slab: see the head of this file.
 #[repr(C, align(64))]
 pub(super) struct Slab {
-    /// Where the header of colour 0 lies over what comes before all headers.
-    _before: [MaybeUninit<u8>; RESERVED],
+    /// Where the header of colour 0 lies over what comes before all headers, and which other
+    /// threads write meanwhile.
+    _before: UnsafeCell<[MaybeUninit<u8>; RESERVED]>,
     /// Links of the queue, or of the list of empty slabs.
     queue_links: Links<Slab>,
     /// Links of the list of all slabs.
@@ -169,7 +170,7 @@ impl Slab {
         identity: usize,
     ) -> NonNull<Self> {
         let slab = Self {
-            _before: [MaybeUninit::uninit(); RESERVED],
+            _before: UnsafeCell::new([MaybeUninit::uninit(); RESERVED]),
             queue_links: Links::new(),
             all_links: Links::new(),
             region: Cell::new(0),
