@@ -110,9 +110,9 @@ impl Heap {
         let layout = NonZeroLayout::of::<[u64; 2]>().unwrap();
         self.door.pass();
         // SAFETY: The models free a block that the thread has, of two words.
-        let block = unsafe { RemoteBlock::write(self.ground.at(block), null_mut(), layout) };
+        let batch = unsafe { Batch::of_one(self.ground.at(block), layout) };
         // SAFETY: The block is the heap's, and the thread gave it up.
-        unsafe { self.control().return_blocks(Some(Batch { first: block, last: block }), 1) == Frees::All }
+        unsafe { self.control().return_blocks(Some(batch), 1) == Frees::All }
     }
 
     /// Another thread frees several blocks and sends them together; `true` to the last one of a

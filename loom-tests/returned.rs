@@ -2,10 +2,10 @@
 //! back.
 //!
 //! Each block comes back once: on the slab, or on the heap's list. A slab of which no block is out
-//! is released, once, by whoever returned the last one; whoever has the slab, or holds it, is
-//! ordered behind all that had it before.
+//! is released, once, by the thread that returned the last one. The thread that has the slab or
+//! holds it is ordered behind all that had it before.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::vec::Vec;
 
 use core::ptr::{NonNull, null_mut};
@@ -13,7 +13,7 @@ use core::ptr::{NonNull, null_mut};
 use super::ground::{Door, Ground, Place};
 use super::{explore, together};
 use crate::layout::NonZeroLayout;
-use crate::sync::{Batch, Given, Guarded, RemoteBlock, RemoteList, Returned};
+use crate::sync::{Batch, Given, Guarded, LetGo, RemoteBlock, RemoteList, Returned, TakenBack};
 
 const BLOCK: usize = 16;
 /// The first is where a slab's header would be.
@@ -29,8 +29,10 @@ struct Slab {
     until: AtomicUsize,
     rest: AtomicUsize,
     /// Whether the slab says that it is in the list, and whether it is.
-    says_listed: AtomicUsize,
-    listed: Guarded<bool>,
+    says_listed: AtomicBool,
+    is_in_list: AtomicBool,
+    list_place: Place,
+    lists: Guarded<()>,
     /// Blocks that are returned to the heap instead.
     list: RemoteList,
     ground: Ground,
@@ -49,8 +51,10 @@ impl Slab {
             header: Place::new(),
             until: AtomicUsize::new(0),
             rest: AtomicUsize::new(blocks),
-            says_listed: AtomicUsize::new(0),
-            listed: Guarded::new(false),
+            says_listed: AtomicBool::new(false),
+            is_in_list: AtomicBool::new(false),
+            list_place: Place::new(),
+            lists: Guarded::new(()),
             list: RemoteList::new(),
             ground: Ground::new(1, (UNITS + 3) * BLOCK, BLOCK),
             door: Door::new(),
@@ -94,30 +98,12 @@ impl Slab {
             // SAFETY: As above.
             Given::No => unsafe { self.list.push_all(batch) },
             Given::Yes => {}
-            Given::Last { beyond } => self.settle(beyond),
-        }
-    }
-
-    /// As `ReturnedSlabs::settle`.
-    fn settle(&self, beyond: usize) {
-        self.header.touch();
-        let left = self.rest.load(Relaxed).checked_sub(beyond).expect("no more than are out");
-        if left == 0 && self.says_listed.load(Relaxed) == 0 {
-            return self.release();
-        }
-        let mut listed = self.listed.lock();
-        self.says_listed.store(1, Relaxed);
-        *listed = true;
-        let prepare = |left| {
-            self.header.touch();
-            self.until.store(left, Relaxed);
-            self.rest.store(0, Relaxed);
-        };
-        let less = |left: usize, more| left.checked_sub(more).expect("no more than are out");
-        if self.returned.settle(left, prepare, less) {
-            assert!(core::mem::replace(&mut *listed, false));
-            drop(listed);
-            self.release();
+            Given::Last { beyond } => {
+                // SAFETY: This thread holds the slab, as the word says.
+                if unsafe { self.end_countdown(beyond) } {
+                    self.release();
+                }
+            }
         }
     }
 
@@ -128,47 +114,19 @@ impl Slab {
         assert_eq!(self.back.lock().unwrap().len(), 0, "none came back to the heap");
     }
 
-    /// As `ReturnedSlabs::take_back`; whether no other thread holds the slab.
-    fn take_back(&self) -> bool {
+    /// As `Heap::reclaim`; whether no other thread holds the slab.
+    fn reclaim(&self) -> bool {
         self.door.pass();
-        let Some(taken) = self.returned.take_back(self.base()) else { return false };
-        self.header.touch();
-        if self.says_listed.swap(0, Relaxed) == 1 {
-            assert!(core::mem::replace(&mut *self.listed.lock(), false));
-        }
-        self.come_back(taken.first, taken.left);
-        true
+        self.take_back()
     }
 
     /// As `ReturnedSlabs::take`; whether the slab was in the list, and no other thread holds it.
     fn take(&self) -> bool {
         self.door.pass();
-        let mut listed = self.listed.lock();
-        if !*listed {
-            return false;
-        }
-        let Some(taken) = self.returned.take_back(self.base()) else { return false };
-        *listed = false;
-        drop(listed);
-        self.header.touch();
-        self.says_listed.store(0, Relaxed);
-        self.come_back(taken.first, taken.left);
-        true
-    }
-
-    fn come_back(&self, first: *mut RemoteBlock, left: usize) {
-        let before = self.until.swap(left, Relaxed);
-        let mut next = first;
-        let mut count = 0;
-        while let Some(block) = NonNull::new(next) {
-            self.ground.touch(block.cast());
-            self.back.lock().unwrap().push(self.ground.unit_of(block.cast()));
-            // SAFETY: Blocks that were returned begin with their links.
-            next = unsafe { block.cast::<*mut RemoteBlock>().read() };
-            count += 1;
-        }
-        // Those before the countdown that is under way were returned by it too.
-        assert!(count >= before - left);
+        let _lock = self.lists.lock();
+        self.list_place.touch();
+        // SAFETY: The thread is the heap's user, and holds the lock.
+        self.is_in_list.load(Relaxed) && unsafe { self.take_listed() }
     }
 
     /// At the end, when all blocks were freed.
@@ -186,6 +144,64 @@ impl Slab {
             }
             _ => assert_eq!(on_list.len() + back, self.blocks),
         }
+    }
+}
+
+impl LetGo for Slab {
+    fn word(&self) -> (&Returned, NonNull<u8>) {
+        (&self.returned, self.base())
+    }
+
+    fn lock(&self) -> impl Sized {
+        self.lists.lock()
+    }
+
+    fn is_listed(&self) -> bool {
+        self.header.touch();
+        self.says_listed.load(Relaxed)
+    }
+
+    unsafe fn enlist(&self) {
+        self.list_place.touch();
+        self.says_listed.store(true, Relaxed);
+        assert!(!self.is_in_list.swap(true, Relaxed));
+    }
+
+    unsafe fn strike(&self) {
+        self.list_place.touch();
+        assert!(self.is_in_list.swap(false, Relaxed));
+    }
+
+    fn left_beyond(&self, beyond: usize) -> usize {
+        self.header.touch();
+        self.less(self.rest.load(Relaxed), beyond)
+    }
+
+    fn less(&self, left: usize, blocks: usize) -> usize {
+        left.checked_sub(blocks).expect("no more than are out")
+    }
+
+    fn prepare_last(&self, left: usize) {
+        self.header.touch();
+        self.until.store(left, Relaxed);
+        self.rest.store(0, Relaxed);
+    }
+
+    fn come_back(&self, TakenBack { first, left }: TakenBack) {
+        self.header.touch();
+        self.says_listed.store(false, Relaxed);
+        let before = self.until.swap(left, Relaxed);
+        let mut next = first;
+        let mut count = 0;
+        while let Some(block) = NonNull::new(next) {
+            self.ground.touch(block.cast());
+            self.back.lock().unwrap().push(self.ground.unit_of(block.cast()));
+            // SAFETY: Blocks that were returned begin with their links.
+            next = unsafe { block.cast::<*mut RemoteBlock>().read() };
+            count += 1;
+        }
+        // Those before the countdown that is under way were returned by it too.
+        assert!(count >= before - left);
     }
 }
 
@@ -223,7 +239,7 @@ fn a_heap_takes_a_slab_back_while_its_blocks_return() {
         let slab = together(
             Slab::new(3),
             |slab| {
-                let _ = slab.take_back();
+                let _ = slab.reclaim();
             },
             [|slab| slab.free([1]), |slab| slab.free([2, 3])],
         );
@@ -257,7 +273,7 @@ fn a_heap_lets_go_again() {
         let slab = together(
             Slab::new(3),
             |slab| {
-                if slab.take_back() {
+                if slab.reclaim() {
                     // What came back is handed out again, to this thread.
                     let back: Vec<usize> = slab.back.lock().unwrap().drain(..).collect();
                     slab.until.fetch_add(back.len(), Relaxed);

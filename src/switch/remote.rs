@@ -10,7 +10,7 @@
 //! the list: a heap whose blocks are all counted has let go of no slab any more, but for those of
 //! which a block is on the list.
 
-use core::ptr::{NonNull, null_mut};
+use core::ptr::NonNull;
 
 use super::allocator::{
     CacheOf, Coroutine, Declaration, HeapAllocator, HeapsOf, SwitchableAllocator, Thread,
@@ -24,7 +24,7 @@ use super::remote_cache::RemoteBatch;
 use crate::alloc::{LocalAllocator, Pushed, ThreadCache, ThreadCacheFor};
 use crate::layout::NonZeroLayout;
 use crate::misuse;
-use crate::sync::{Batch, RemoteBlock};
+use crate::sync::Batch;
 
 const NO_HEAP: &str = "a block was freed again after the last one of its heap";
 
@@ -33,13 +33,32 @@ const fn lets_go<D: Declaration>() -> bool {
     <CacheOf<D, Thread> as ThreadCacheFor<HeapAllocator<D, Thread>>>::LETS_GO
 }
 
+/// The region of a block of the declaration's, by the page map: what may access its slab.
+#[inline(always)]
+fn region_of<D: Declaration>(block: NonNull<u8>) -> NonNull<u8> {
+    D::page_map().get(block.addr().get()).region_of(block)
+}
+
+/// The allocator of a heap of the thread tier, which any thread may ask what is let go of.
+///
+/// # Safety
+/// The control block is of the thread tier of `D`.
+#[inline(always)]
+unsafe fn allocator_of<D: Declaration>(owner: ControlRef) -> NonNull<HeapAllocator<D, Thread>> {
+    // SAFETY: The tier is the one that the caller names, and pools make an allocator with each
+    // control block.
+    let heap: HeapRef<D, Thread> = unsafe { HeapRef::new(owner) };
+    // SAFETY: It lies in the control block.
+    unsafe { NonNull::new_unchecked(heap.allocator()) }
+}
+
 /// Whether a heap of the thread tier let go of the slab that a region is.
 ///
 /// # Safety
 /// As [`ThreadCacheFor::is_let_go`].
 #[inline(always)]
 unsafe fn is_let_go<D: Declaration>(region: NonNull<u8>) -> bool {
-    // SAFETY: As the caller promises.
+    // SAFETY: The region holds a block of the caller's, so that it is not released meanwhile.
     lets_go::<D>() && unsafe { CacheOf::<D, Thread>::is_let_go(region) }
 }
 
@@ -106,11 +125,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
             }
             return;
         }
-        let batch = reused.then(|| {
-            // SAFETY: As above.
-            let block = unsafe { RemoteBlock::write(block, null_mut(), layout) };
-            Batch { first: block, last: block }
-        });
+        // SAFETY: As above.
+        let batch = reused.then(|| unsafe { Batch::of_one(block, layout) });
         self.count_remote_bytes(owner, 1, layout.size());
         // SAFETY: The heap handed the block out, which is given up.
         let batch = batch.filter(|&batch| unsafe { !Self::give_back(owner, region, batch, 1) });
@@ -143,11 +159,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// How often a heap of the thread tier has let go of slabs.
     fn times_let_go(owner: ControlRef) -> usize {
-        // SAFETY: The control block is of the thread tier.
-        let heap: HeapRef<D, Thread> = unsafe { HeapRef::new(owner) };
-        // SAFETY: The allocator is in a control block.
-        let allocator = unsafe { NonNull::new_unchecked(heap.allocator()) };
-        // SAFETY: It was made when the control block was.
+        // SAFETY: Remote caches keep blocks of the thread tier alone.
+        let allocator = unsafe { allocator_of::<D>(owner) };
+        // SAFETY: Control blocks, and so their allocators, are never unmapped.
         unsafe { CacheOf::<D, Thread>::times_let_go(allocator) }
     }
 
@@ -159,12 +173,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
     unsafe fn give_those_let_go(owner: ControlRef, batch: Batch) -> Option<Batch> {
         let mut stay: Option<Batch> = None;
         let mut rest = Some(batch);
-        let region_of = |block: NonNull<u8>| D::page_map().get(block.addr().get()).region_of(block);
         while let Some(batch) = rest {
             // A slice may hold several regions: blocks of a source that are shorter than it.
-            let region = region_of(batch.first.cast());
+            let region = region_of::<D>(batch.first.cast());
             // SAFETY: The blocks are the caller's, and linked.
-            let (run, blocks, behind) = unsafe { batch.split(|block| region_of(block.cast()) == region) };
+            let (run, blocks, behind) =
+                unsafe { batch.split(|block| region_of::<D>(block.cast()) == region) };
             rest = behind;
             // SAFETY: The run's blocks are the caller's.
             let is_let_go = unsafe { is_let_go::<D>(region) };
@@ -191,10 +205,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if !lets_go::<D>() || owner.tier != HeapTier::Thread {
             return false;
         }
-        // SAFETY: The control block is of the thread tier.
-        let heap: HeapRef<D, Thread> = unsafe { HeapRef::new(owner) };
-        // SAFETY: The allocator is in a control block.
-        let allocator = unsafe { NonNull::new_unchecked(heap.allocator()) };
+        // SAFETY: The control block says so.
+        let allocator = unsafe { allocator_of::<D>(owner) };
         let ends = (batch.first.cast(), batch.last.cast());
         // SAFETY: A heap with a block that is not counted as freed is alive; the tier's source is
         // every thread's. The caller promises the rest.
@@ -241,7 +253,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 // and it fits the layout that came with it.
                 counted += isize::from(unsafe { Self::collect_block(heap, block, layout) });
             } else {
-                let region = D::page_map().get(block.addr().get()).region_of(block);
+                let region = region_of::<D>(block);
                 // SAFETY: As above; the map leads to the block's region.
                 unsafe { CacheOf::<D, Tier>::deallocate_in(heap.allocator(), region, block, layout) };
             }
@@ -276,11 +288,11 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // now.
             Pushed::Transition(slab) => unsafe { cache.transition(heap.allocator(), slab) },
             Pushed::Elsewhere => {
-                let region = D::page_map().get(block.addr().get()).region_of(block);
+                let region = region_of::<D>(block);
                 // SAFETY: The heap handed out the block; the map leads to its region.
                 if !unsafe { cache.push_unknown(heap.allocator(), region, block, layout) } {
                     // SAFETY: As above; the block was not taken.
-                    unsafe { Self::give_back_again(heap.control(), block, layout) };
+                    unsafe { Self::give_back_again(heap.control(), region, block, layout) };
                     return false;
                 }
             }
@@ -288,18 +300,34 @@ impl<D: Declaration> SwitchableAllocator<D> {
         true
     }
 
+    /// Gives the blocks on a heap's list back to their slabs, if the heap let go of those; the
+    /// others stay counted as freed, and in their slabs as allocated.
+    ///
+    /// # Safety
+    /// The heap is of the thread tier; it has no block, and no other thread knows it.
+    pub(super) unsafe fn return_listed(owner: ControlRef) {
+        for (block, layout) in owner.remote.take() {
+            // SAFETY: The heap handed out the block, which was freed with that layout.
+            unsafe { Self::give_back_again(owner, region_of::<D>(block), block, layout) };
+        }
+    }
+
     /// Gives a block, which was returned to its heap and counted, back to its slab, if the heap let
     /// go of that.
     ///
     /// # Safety
-    /// The heap handed out the block, and the caller gives it up; `layout` fits it.
+    /// The heap handed out the block, in that region, and the caller gives it up; `layout` fits it.
     #[cold]
-    pub(super) unsafe fn give_back_again(owner: ControlRef, block: NonNull<u8>, layout: NonZeroLayout) {
-        let region = D::page_map().get(block.addr().get()).region_of(block);
+    unsafe fn give_back_again(
+        owner: ControlRef,
+        region: NonNull<u8>,
+        block: NonNull<u8>,
+        layout: NonZeroLayout,
+    ) {
         // SAFETY: The block is given up, and an allocator that reuses blocks promises that they
         // have room for a link.
-        let block = unsafe { RemoteBlock::write(block, null_mut(), layout) };
+        let batch = unsafe { Batch::of_one(block, layout) };
         // SAFETY: The block is the caller's, and of the heap.
-        unsafe { Self::give_back(owner, region, Batch { first: block, last: block }, 1) };
+        unsafe { Self::give_back(owner, region, batch, 1) };
     }
 }

@@ -155,11 +155,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     fn empty_parked(&self, heap: &mut IdleHeap<D, Thread>) {
         // Some may have been returned to the heap just before it let go of their slabs, which wait
         // for them.
-        for (block, layout) in heap.remote.take() {
-            // SAFETY: The heap handed out the block, which was freed with that layout; no other
-            // thread knows the heap.
-            unsafe { Self::give_back_again(heap.control(), block, layout) };
-        }
+        // SAFETY: The heap is an idle one of the thread tier.
+        unsafe { Self::return_listed(heap.control()) };
         self.lifetimes.remote_frees(heap.live());
         heap.clear_counts();
         heap.recycle();

@@ -29,7 +29,7 @@ pub use lock::{RawLock, SpinFutexLock};
 #[cfg(feature = "std")]
 pub(crate) use remote::{Batch, RemoteBlock, RemoteList};
 #[cfg(feature = "std")]
-pub(crate) use returned::{Given, Returned, TakenBack};
+pub(crate) use returned::{Given, LetGo, Returned, TakenBack};
 #[cfg(feature = "std")]
 pub(crate) use table::PointerTable;
 #[cfg(feature = "std")]

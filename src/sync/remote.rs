@@ -70,6 +70,18 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// A batch of one freed block.
+    ///
+    /// # Safety
+    /// The block is the caller's alone, fits `layout`, and has room for a [`RemoteBlock`]: two
+    /// words at a multiple of 8.
+    #[inline]
+    pub(crate) unsafe fn of_one(block: NonNull<u8>, layout: NonZeroLayout) -> Self {
+        // SAFETY: The block is the caller's, and has room for the two words that are written.
+        let block = unsafe { RemoteBlock::write(block, null_mut(), layout) };
+        Self { first: block, last: block }
+    }
+
     /// Splits off the first blocks for which the answer is `true`, which it is for the first one: a
     /// batch of them, how many they are, and the others.
     ///
@@ -138,9 +150,9 @@ impl RemoteList {
     #[inline]
     pub(crate) unsafe fn push(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         // SAFETY: The block is the caller's alone, fits `layout`, and has room for two words.
-        let block = unsafe { RemoteBlock::write(block, null_mut(), layout) };
+        let batch = unsafe { Batch::of_one(block, layout) };
         // SAFETY: The block is the caller's, and a batch by itself.
-        unsafe { self.push_all(Batch { first: block, last: block }) };
+        unsafe { self.push_all(batch) };
     }
 
     /// Pushes blocks that are linked to one another.

@@ -14,16 +14,14 @@
 //! ```
 //!
 //! ```text
-//!   theirs <--let_go-- the heap's user
-//!     |  `--take_back----^
-//!   give, the countdown ends
-//!     v
-//!   held --rearm--> theirs again, or no block is out: the holder releases the slab
+//!   heap's --let_go--> nobody's --give, the countdown ends--> held --rearm--> nobody's
+//!   nobody's --take_back--> heap's
+//!   held, and no block is out --> the holder releases the slab
 //! ```
 //!
-//! Always: who has the slab, or holds it, alone touches what the slab says of itself. Each step to
-//! another is a release by the one and an acquire by the other; those between, which push and
-//! count, carry it on.
+//! Always: only the heap's user (word 0) or the holder touches the slab's header. The step that
+//! ends such a turn releases, and the step that begins one acquires. The pushes between them are
+//! read-modify-writes, which carry that on.
 
 use core::ptr::{NonNull, null_mut};
 
@@ -40,7 +38,7 @@ pub(crate) struct Returned {
 
 /// The heap let go of the slab.
 const LET_GO: usize = 1;
-/// A thread has the slab that it was let go by.
+/// A thread holds the slab: its blocks ended the countdown.
 const HELD: usize = 2;
 
 const FLAG_BITS: u32 = 2;
@@ -58,7 +56,7 @@ pub(crate) enum Given {
     /// The slab has them.
     Yes,
     /// The slab has them, and they ended the countdown: the caller holds the slab, and calls
-    /// [`Returned::settle`].
+    /// [`LetGo::end_countdown`].
     Last {
         /// How many of them were beyond the countdown.
         beyond: usize,
@@ -88,7 +86,8 @@ impl Returned {
     }
 
     /// Lets go of the slab: the blocks that are returned from here on count down from `count`,
-    /// at least 1. What the caller wrote about the slab is seen by whoever has it next.
+    /// at least 1. The next thread that has or holds the slab
+    /// sees what the caller wrote about it.
     ///
     /// The caller has the slab.
     #[inline]
@@ -135,8 +134,8 @@ impl Returned {
         }
     }
 
-    /// Begins another countdown, from `count`, at least 1: nobody has the slab any more. What the
-    /// caller wrote about the slab is seen by whoever has it next.
+    /// Begins another countdown, from `count`, at least 1: nobody has the slab any more. The next
+    /// thread that has or holds it sees what the caller wrote about it.
     ///
     /// The caller holds the slab.
     ///
@@ -163,33 +162,11 @@ impl Returned {
         }
     }
 
-    /// Goes on with a slab of which `left` blocks were out when its countdown ended: begins another
-    /// countdown, to the last of them; `true` if none is out any more, so that the caller still
-    /// holds the slab, and releases it. `prepare` is called before each try with how many are out;
-    /// `less` takes blocks from them.
-    ///
-    /// The caller holds the slab.
-    pub(crate) fn settle(
-        &self,
-        mut left: usize,
-        prepare: impl Fn(usize),
-        less: impl Fn(usize, usize) -> usize,
-    ) -> bool {
-        while left > 0 {
-            prepare(left);
-            match self.rearm(left) {
-                Ok(()) => return false,
-                Err(meanwhile) => left = less(left, meanwhile),
-            }
-        }
-        true
-    }
-
     /// Takes the slab back, which is let go of; `None` if a thread holds it.
     ///
     /// The caller is the user of the slab's heap. The slab begins at `base`.
     #[inline]
-    pub(crate) fn take_back(&self, base: NonNull<u8>) -> Option<TakenBack> {
+    fn take_back(&self, base: NonNull<u8>) -> Option<TakenBack> {
         let mut word = self.word.load(Relaxed);
         loop {
             debug_assert!(word & LET_GO != 0);
@@ -201,6 +178,100 @@ impl Returned {
                 Err(other) => word = other,
             }
         }
+    }
+}
+
+/// A slab that its heap lets go of, and the list in which the heap finds it again.
+///
+/// The methods that an implementor writes are called by the heap's user while it has the slab, or
+/// by the thread that holds the slab.
+pub(crate) trait LetGo {
+    /// Returns the slab's word, and where the slab begins.
+    fn word(&self) -> (&Returned, NonNull<u8>);
+
+    /// Takes the list's lock, which dropping the result gives back.
+    fn lock(&self) -> impl Sized;
+
+    /// Whether the slab says that it is in the list.
+    fn is_listed(&self) -> bool;
+
+    /// Puts the slab on the list.
+    ///
+    /// # Safety
+    /// The lock is held; the caller has or holds the slab, which is in no list.
+    unsafe fn enlist(&self);
+
+    /// Takes the slab off the list.
+    ///
+    /// # Safety
+    /// The lock is held; the caller has or holds the slab, which is in the list.
+    unsafe fn strike(&self);
+
+    /// Returns how many blocks are out, `beyond` less than the countdown left.
+    fn left_beyond(&self, beyond: usize) -> usize;
+
+    /// Returns `blocks` less than `left`.
+    fn less(&self, left: usize, blocks: usize) -> usize;
+
+    /// Notes the last countdown, from the `left` blocks that are out.
+    fn prepare_last(&self, left: usize);
+
+    /// Notes what came back with the slab to its heap.
+    fn come_back(&self, taken: TakenBack);
+
+    /// Goes on with a slab whose countdown ended with `beyond` blocks more: lists it and begins the
+    /// last countdown; `true` if no block is out any more, so that the caller releases the slab.
+    ///
+    /// # Safety
+    /// The calling thread holds the slab, and does not touch it again if the answer is `false`.
+    unsafe fn end_countdown(&self, beyond: usize) -> bool {
+        let mut left = self.left_beyond(beyond);
+        if left == 0 && !self.is_listed() {
+            return true;
+        }
+        let _lock = self.lock();
+        if !self.is_listed() {
+            // SAFETY: The lock was just taken; the slab is held, and says that it is in no list.
+            unsafe { self.enlist() };
+        }
+        while left > 0 {
+            self.prepare_last(left);
+            match self.word().0.rearm(left) {
+                Ok(()) => return false,
+                Err(meanwhile) => left = self.less(left, meanwhile),
+            }
+        }
+        // SAFETY: The lock is held, and the slab too, which is in the list.
+        unsafe { self.strike() };
+        true
+    }
+
+    /// Takes the slab back, which is let go of; whether no other thread holds it.
+    ///
+    /// The caller is the user of the slab's heap.
+    fn take_back(&self) -> bool {
+        let (word, start) = self.word();
+        let Some(taken) = word.take_back(start) else { return false };
+        if self.is_listed() {
+            let _lock = self.lock();
+            // SAFETY: The lock was just taken; the caller has the slab, which says so.
+            unsafe { self.strike() };
+        }
+        self.come_back(taken);
+        true
+    }
+
+    /// Takes the slab back, which is in the list; whether no other thread holds it.
+    ///
+    /// # Safety
+    /// The caller is the user of the slab's heap, and holds the lock.
+    unsafe fn take_listed(&self) -> bool {
+        let (word, start) = self.word();
+        let Some(taken) = word.take_back(start) else { return false };
+        // SAFETY: The lock is held; the caller has the slab, which is in the list.
+        unsafe { self.strike() };
+        self.come_back(taken);
+        true
     }
 }
 

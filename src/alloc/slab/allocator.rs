@@ -311,21 +311,15 @@ where
         // SAFETY: The caller gives back a block of this allocator that fits the layout, so it lies
         // in a slab of the length that the layout's class has.
         let slab = unsafe { &*SlabAllocator::<S, B>::slab_of(region, block, layout) };
-        #[cfg(feature = "std")]
         let Some(came_back) = allocator.heap.reclaim(slab) else { return false };
-        #[cfg(not(feature = "std"))]
-        let came_back = false;
-        allocator.heap.check(slab);
+        slab.check_counts();
         slab.check_block(block.addr().get(), class_of(rounded(layout)));
         self.known.insert(block.addr().get(), slab);
         // SAFETY: The block lies in the slab, and the caller gives it up.
         let transition = unsafe { slab.push(block) };
-        #[cfg(feature = "std")]
         if came_back {
-            allocator.heap.settle(self.at_hand(), slab);
-            return true;
-        }
-        if transition && !came_back {
+            allocator.heap.place(self.at_hand(), slab);
+        } else if transition {
             allocator.heap.transition(self.at_hand(), slab);
         }
         true

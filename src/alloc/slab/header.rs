@@ -400,6 +400,11 @@ impl Slab {
         (self.capacity.get() / 8).clamp(1, 64)
     }
 
+    /// Whether there are enough blocks to take for the slab to be queued.
+    pub(super) fn has_enough(&self) -> bool {
+        self.capacity.get().wrapping_sub(self.out()) >= self.wake()
+    }
+
     /// It has blocks to give, and at least one is out.
     pub(super) fn become_queued(&self) -> isize {
         self.state.set(State::Queued);
@@ -431,11 +436,6 @@ impl Slab {
         let out = self.out();
         let until = if state == State::LetGo { (self.capacity.get() / 4).min(out).max(1) } else { out };
         (until as usize, self.arm(until, out - until))
-    }
-
-    /// Whether there are enough blocks to take for the slab to be queued.
-    pub(super) fn has_enough(&self) -> bool {
-        self.capacity.get().wrapping_sub(self.out()) >= self.wake()
     }
 
     /// How many blocks are out, after the countdown ended with so many more.

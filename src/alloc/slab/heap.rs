@@ -165,14 +165,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
 
     /// A slab with blocks for a class, which is in no list.
     fn next_slab(&self, at_hand: AtHand<'_, B>, class: usize) -> Result<&Slab, AllocError> {
-        if let Some(slab) = self.pop_queue(class) {
-            return Ok(slab);
-        }
-        #[cfg(feature = "std")]
-        if let Some(slab) = self.returned.take(class) {
-            slab.is_kept.set(false);
-            // SAFETY: The slab is this heap's again, and stays until it is released.
-            unsafe { self.all.push(NonNull::from(slab)) };
+        if let Some(slab) = self.waiting_slab(class) {
             return Ok(slab);
         }
         let len = Self::len_of(bytes_of(class));
@@ -181,7 +174,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             Err(error) => {
                 // What other classes have at hand may be all that is left.
                 self.give_back(at_hand);
-                if let Some(slab) = self.pop_queue(class) {
+                if let Some(slab) = self.waiting_slab(class) {
                     return Ok(slab);
                 }
                 self.pop_empty(len).ok_or(error)?
@@ -189,6 +182,14 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         };
         slab.begin(class);
         Ok(slab)
+    }
+
+    /// A slab of a class with blocks to give: of its queue, or one that the heap let go of.
+    fn waiting_slab(&self, class: usize) -> Option<&Slab> {
+        let queued = self.pop_queue(class);
+        #[cfg(feature = "std")]
+        let queued = queued.or_else(|| self.take_returned(class));
+        queued
     }
 
     fn pop_queue(&self, class: usize) -> Option<&Slab> {
@@ -309,6 +310,24 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
     }
 
+    /// Puts a slab in its place that is in none, and that a block was given back to.
+    pub(super) fn place(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
+        if slab.out() == 0 {
+            self.retire(at_hand, slab);
+        } else if slab.has_enough() {
+            self.queue(slab);
+        } else {
+            self.count(slab.become_full());
+        }
+    }
+
+    /// As with threads: without them, a heap has all of its slabs.
+    #[cfg(not(feature = "std"))]
+    pub(super) fn reclaim(&self, slab: &Slab) -> Option<bool> {
+        slab.check_header(self.identity.get());
+        Some(false)
+    }
+
     /// Ends the process unless the slab is one of this heap's, and no block of it was freed twice
     /// as far as it counts.
     pub(super) fn check(&self, slab: &Slab) {
@@ -316,14 +335,14 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         slab.check_counts();
     }
 
-    pub(super) fn queue(&self, slab: &Slab) {
+    fn queue(&self, slab: &Slab) {
         self.count(slab.become_queued());
         // SAFETY: The slab is in no list of empty ones, and stays until it is taken off.
         unsafe { self.queues[slab.class()].push(NonNull::from(slab)) };
     }
 
     /// Keeps a slab of which no block is out, or releases it.
-    pub(super) fn retire(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
+    fn retire(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
         slab.check_all_free();
         self.count(slab.become_empty());
         let index = Self::length_index(slab.len());
@@ -351,7 +370,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// The region of `len` bytes at `start` was obtained for slabs of `slab_len` bytes, and is not
     /// used any more.
     unsafe fn release(&self, start: NonNull<u8>, len: usize, slab_len: usize) {
-        // SAFETY: As the caller promises.
+        // SAFETY: All regions of this heap are this source's; nobody uses this one any more.
         unsafe { release(&self.source, start, len, slab_len) };
     }
 

@@ -9,18 +9,22 @@ use super::returned::RecentlyFull;
 use crate::alloc::classes::STEP;
 use crate::size::BlockSize;
 use crate::source::MemorySource;
-use crate::sync::{Batch, Given, Returned};
+use crate::sync::{Batch, Given, LetGo, Returned};
 
 impl<S: MemorySource, B: BlockSize> Heap<S, B> {
-    /// Whether such slabs' words have room for what is returned. (Loom's words do not lie in
-    /// slabs.)
+    /// Whether slabs' words have room for what is returned. (Loom's words do not lie in slabs.)
     const LETS_GO: bool = Returned::fits(4 * B::BYTES, B::BYTES / STEP) && cfg!(not(all(test, loom)));
+
+    /// Whether a slab is one that a heap may let go of.
+    fn may_leave(slab: &Slab) -> bool {
+        Self::LETS_GO && slab.is_region
+    }
 
     /// Whether the heap may let go of a slab, which is in none of its lists but that of all; from
     /// here on it is not in that either.
     fn forget(&self, at_hand: AtHand<'_, B>, slab: &Slab) -> bool {
         let Some(known) = at_hand.known else { return false };
-        if !Self::LETS_GO || !slab.is_region {
+        if !Self::may_leave(slab) {
             return false;
         }
         known.remove(slab);
@@ -38,43 +42,44 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
     }
 
-    /// Sees to it that the heap has a slab of its own, to give a block back to: `None` if another
-    /// thread holds it, and else whether it was let go of, so that
-    /// [`settle`](Self::settle) is to be called with the block given back.
+    /// Takes a slab back if the heap let go of it: `None` if another thread holds it, otherwise
+    /// whether the heap had let go of it. In that case the caller gives a block back to it, and
+    /// calls [`place`](Self::place).
     pub(super) fn reclaim(&self, slab: &Slab) -> Option<bool> {
         slab.check_header(self.identity.get());
-        if !Self::LETS_GO || !slab.is_region || !slab.returned().is_let_go() {
+        if !Self::may_leave(slab) || !slab.returned().is_let_go() {
             return Some(false);
         }
-        if !self.returned.take_back(slab) {
+        if !self.returned.of(slab).take_back() {
             return None;
         }
         slab.is_kept.set(true);
-        // SAFETY: The slab is this heap's again, and stays until it is released.
-        unsafe { self.all.push(NonNull::from(slab)) };
+        self.have_again(slab);
         Some(true)
     }
 
-    /// Puts a slab where it belongs that came back, and that a block was given back to.
-    pub(super) fn settle(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
-        if slab.out() == 0 {
-            self.retire(at_hand, slab);
-        } else if slab.has_enough() {
-            self.queue(slab);
-        } else {
-            self.count(slab.become_full());
-        }
+    /// Takes a slab of a class back that got blocks back.
+    pub(super) fn take_returned(&self, class: usize) -> Option<&Slab> {
+        let slab = self.returned.take(class)?;
+        slab.is_kept.set(false);
+        self.have_again(slab);
+        Some(slab)
     }
 
-    /// Lets go of all slabs of which blocks are out, and releases the empty ones but for one: the
-    /// thread ends.
-    /// Classes have no current slabs.
+    /// Undoes [`forget`](Self::forget), but for the thread cache, which learns of slabs by frees.
+    fn have_again(&self, slab: &Slab) {
+        // SAFETY: The slab is this heap's again, and stays until it is released.
+        unsafe { self.all.push(NonNull::from(slab)) };
+    }
+
+    /// Lets go of all slabs of which blocks are out, and releases the empty ones but for `kept` of
+    /// the shorter ones: the thread ends. Classes have no current slabs.
     #[cold]
     pub(super) fn let_go_of_all(&self, at_hand: AtHand<'_, B>) {
         self.recent.iter().for_each(RecentlyFull::clear);
         for slab in self.slabs() {
             let state = slab.state.get();
-            if !matches!(state, State::Full | State::Queued) || !slab.is_region || !Self::LETS_GO {
+            if !matches!(state, State::Full | State::Queued) || !Self::may_leave(slab) {
                 continue;
             }
             if state == State::Queued {
@@ -107,7 +112,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         let slab = unsafe { &*slab };
         // SAFETY: The heap is alive; its user does not change this once it has a slab.
         slab.check_header(unsafe { &(*heap).identity }.get());
-        if !Self::LETS_GO || !slab.is_region {
+        if !Self::may_leave(slab) {
             return false;
         }
         // SAFETY: The slab begins there; the caller promises the rest.
@@ -118,7 +123,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                 // SAFETY: The heap is alive, and any thread may reach this field.
                 let returned = unsafe { &(*heap).returned };
                 // SAFETY: This thread holds the slab, as the word says.
-                if unsafe { returned.settle(slab, beyond) } {
+                if unsafe { returned.of(slab).end_countdown(beyond) } {
                     // SAFETY: The heap is alive, and any thread may use its source.
                     let source = unsafe { &(*heap).source };
                     // SAFETY: The slab is a region by itself, in no list, and none of its blocks is

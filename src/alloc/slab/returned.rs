@@ -3,23 +3,24 @@
 //! ```text
 //!   heap --let go: full--> nobody's --enough returned--> in the list of its class --> heap
 //!                            |                             |
-//!                            `------all returned-----------`--> the source, by whoever returned
-//!                                                                the last block
+//!                            `------all returned-----------`--> the source
 //! ```
 //!
-//! A slab that its heap let go of leads to its heap and is on none of that heap's lists, so that
-//! whoever returns its last block gives it to the source, while the heap's thread does something
-//! else or nothing. The lists here are reached under one lock for the process: once for as many
-//! blocks as are enough to take a slab back for, and once when a slab becomes empty.
+//! A slab that its heap let go of leads to its heap and is on none of the lists that the heap uses
+//! without a lock. The thread that returns the last block gives the slab to the source, while the
+//! heap's thread does something else or nothing. One lock for the process guards the lists here: a
+//! thread takes it when enough blocks of a slab are back, and once more when the heap takes the
+//! slab or its last block comes back.
 
 use core::cell::Cell;
+use core::ptr::NonNull;
 use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::header::{Slab, State};
 use crate::alloc::classes::CLASSES;
 use crate::list::List;
-use crate::sync::Guarded;
+use crate::sync::{Guarded, LetGo, Returned, TakenBack};
 
 /// Guards the lists of all heaps. Nothing is called under it.
 #[cfg(not(all(test, loom)))]
@@ -38,7 +39,7 @@ pub(crate) fn hold_for_fork() {
 /// This thread, or the thread that forked this process, called `hold_for_fork` more often than
 /// this.
 pub(crate) unsafe fn release_after_fork() {
-    // SAFETY: As the caller promises.
+    // SAFETY: `hold_for_fork` took the lock before the fork, for this call.
     unsafe { LISTS.release_after_fork() };
 }
 
@@ -103,12 +104,6 @@ impl ReturnedSlabs {
         }
     }
 
-    /// Whether there were none when this looked.
-    #[inline(always)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.count.load(Relaxed) == 0
-    }
-
     /// How often the heap let go of a slab.
     pub(super) fn times(&self) -> usize {
         self.times.load(Relaxed)
@@ -127,33 +122,12 @@ impl ReturnedSlabs {
     ///
     /// The caller is the heap's user.
     pub(super) fn take(&self, class: usize) -> Option<&Slab> {
-        if self.is_empty() {
+        if self.count.load(Relaxed) == 0 {
             return None;
         }
         let _lock = LISTS.lock();
-        let list = &self.by_class[class];
-        list.iter().find_map(|slab| {
-            let taken = slab.returned().take_back(slab.start())?;
-            // SAFETY: The slab was just found in this list.
-            unsafe { self.remove(list, slab) };
-            slab.come_back(taken);
-            Some(slab)
-        })
-    }
-
-    /// Takes a certain slab back for the heap, which let go of it; whether no other thread holds
-    /// it.
-    ///
-    /// The caller is the heap's user.
-    pub(super) fn take_back(&self, slab: &Slab) -> bool {
-        let Some(taken) = slab.returned().take_back(slab.start()) else { return false };
-        if slab.state.get() == State::Returned {
-            let _lock = LISTS.lock();
-            // SAFETY: The slab says so.
-            unsafe { self.remove(&self.by_class[slab.class()], slab) };
-        }
-        slab.come_back(taken);
-        true
+        // SAFETY: The caller is the heap's user; the slab is in this list, whose lock is held.
+        self.by_class[class].iter().find(|slab| unsafe { self.of(slab).take_listed() })
     }
 
     /// Lets go of a slab that has blocks to give, of which some are out; gives how many more are
@@ -163,53 +137,68 @@ impl ReturnedSlabs {
     /// The caller is the heap's user, and the slab is in no list of the heap's.
     pub(super) unsafe fn put(&self, slab: &Slab) -> isize {
         let (until, more) = slab.prepare(State::Returned);
-        let _lock = LISTS.lock();
-        // SAFETY: The slab is in no list, and stays until it is taken back or empty, and so taken
-        // off.
-        unsafe { self.add(slab) };
+        let listed = self.of(slab);
+        let _lock = listed.lock();
+        // SAFETY: The lock was just taken; the heap has the slab, which is in no list.
+        unsafe { listed.enlist() };
         self.let_go(slab, until);
         more
     }
 
-    /// Goes on with a slab whose countdown ended with so many blocks more: `true` if none is out
-    /// any more, so that the caller releases it.
-    ///
-    /// # Safety
-    /// The calling thread holds the slab, and does not touch it again if the answer is `false`.
-    pub(super) unsafe fn settle(&self, slab: &Slab, beyond: usize) -> bool {
-        let left = slab.left_beyond(beyond);
-        if left == 0 && slab.state.get() != State::Returned {
-            return true;
-        }
-        let _lock = LISTS.lock();
-        if slab.state.get() != State::Returned {
-            slab.state.set(State::Returned);
-            // SAFETY: The heap let go of the slab, which is in no list, and stays until it is taken
-            // back or empty, and so taken off.
-            unsafe { self.add(slab) };
-        }
-        let all =
-            slab.returned().settle(left, |left| slab.prepare_last(left), |left, more| slab.less(left, more));
-        if all {
-            // SAFETY: It is in that list, and this thread still holds it.
-            unsafe { self.remove(&self.by_class[slab.class()], slab) };
-        }
-        all
+    /// A slab of the heap, with these lists.
+    pub(super) fn of<'a>(&'a self, slab: &'a Slab) -> Listed<'a> {
+        Listed { lists: self, slab }
+    }
+}
+
+/// A slab and the lists of its heap.
+pub(super) struct Listed<'a> {
+    lists: &'a ReturnedSlabs,
+    slab: &'a Slab,
+}
+
+impl LetGo for Listed<'_> {
+    fn word(&self) -> (&Returned, NonNull<u8>) {
+        (self.slab.returned(), self.slab.start())
     }
 
-    /// # Safety
-    /// The lock is held; the slab is in no list, and until it is taken off it is alive.
-    unsafe fn add(&self, slab: &Slab) {
-        // SAFETY: As the caller promises.
-        unsafe { self.by_class[slab.class()].push(slab.into()) };
-        self.count.store(self.count.load(Relaxed) + 1, Relaxed);
+    fn lock(&self) -> impl Sized {
+        LISTS.lock()
     }
 
-    /// # Safety
-    /// The lock is held, and the slab is in the list.
-    unsafe fn remove(&self, list: &List<Slab>, slab: &Slab) {
-        // SAFETY: As the caller promises.
-        unsafe { list.remove(slab) };
-        self.count.store(self.count.load(Relaxed) - 1, Relaxed);
+    fn is_listed(&self) -> bool {
+        self.slab.state.get() == State::Returned
+    }
+
+    unsafe fn enlist(&self) {
+        let Self { lists, slab } = self;
+        slab.state.set(State::Returned);
+        // SAFETY: The slab is in no list. It stays until it is taken back or no block of it is out,
+        // and is taken off before either.
+        unsafe { lists.by_class[slab.class()].push(NonNull::from(*slab)) };
+        lists.count.store(lists.count.load(Relaxed) + 1, Relaxed);
+    }
+
+    unsafe fn strike(&self) {
+        let Self { lists, slab } = self;
+        // SAFETY: The slab is in the list of its class, and the lock is held.
+        unsafe { lists.by_class[slab.class()].remove(slab) };
+        lists.count.store(lists.count.load(Relaxed) - 1, Relaxed);
+    }
+
+    fn left_beyond(&self, beyond: usize) -> usize {
+        self.slab.left_beyond(beyond)
+    }
+
+    fn less(&self, left: usize, blocks: usize) -> usize {
+        self.slab.less(left, blocks)
+    }
+
+    fn prepare_last(&self, left: usize) {
+        self.slab.prepare_last(left);
+    }
+
+    fn come_back(&self, taken: TakenBack) {
+        self.slab.come_back(taken);
     }
 }
