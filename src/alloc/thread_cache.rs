@@ -93,7 +93,7 @@ pub enum Pushed {
 ///   that uses it, as if [`allocate`](super::Allocator::allocate) had given them; after
 ///   [`flush`](Self::flush) the cache takes and gives nothing, and the sum of all that
 ///   [`counted`](Self::counted) gave since the allocator was made or recycled is the number of
-///   blocks allocated, and of those that [`give_back`](Self::give_back) took.
+///   blocks allocated plus the number that [`give_back`](Self::give_back) took.
 /// - None of the methods unwinds.
 pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
     /// Whether the allocator's regions are slabs, in which a tier finds room for 16 bytes of its
@@ -217,13 +217,13 @@ pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
         let _ = allocator;
     }
 
-    /// Lets go of all slabs of which blocks are allocated, and gives the others back: the thread
-    /// ends.
+    /// Lets go of all slabs of which blocks are allocated, and gives the others back, but for `kept`
+    /// of the shorter ones: the thread ends.
     ///
     /// # Safety
     /// As [`fill`](Self::fill), and nothing was done since the last [`flush`](Self::flush).
-    unsafe fn let_go(&self, allocator: &A) {
-        let _ = allocator;
+    unsafe fn let_go(&self, allocator: &A, kept: u32) {
+        let _ = (allocator, kept);
     }
 
     /// How many blocks more than at the last call are in use or in the cache, as far as `allocator`

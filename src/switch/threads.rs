@@ -64,11 +64,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
         Some(heap)
     }
 
-    /// Sends the batches for other threads' heaps that this thread keeps, and returns the blocks in
-    /// its thread cache to its heap.
+    /// Sends the batches for other threads' heaps that this thread keeps, collects what other threads
+    /// freed, and returns the blocks in its thread cache to its heap.
     pub(super) fn flush_thread(&self, current: Current<'_, D>) {
         self.send_all(current);
         if let Some(heap) = current.thread_heap() {
+            // First, so that no block on the heap's list is of a slab that the heap lets go of.
+            self.collect_remote(heap);
             Self::flush_cache(heap, current);
         }
     }
@@ -83,12 +85,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Lets go of the slabs of the thread's heap of which blocks are allocated, so that whoever
-    /// frees the last one of a slab gives it back. The cache was just flushed.
+    /// Lets go of the slabs of the thread's heap of which blocks are allocated, so that each leaves
+    /// with its last block. An empty slab stays for the next thread if all blocks are free. The
+    /// cache was just flushed.
     fn let_go_of_slabs(heap: UsedHeap<'_, D, Thread>, current: Current<'_, D>) {
         if has_thread_cache::<D>() {
+            let (allocated, _) = heap.control().blocks();
             // SAFETY: The cache is the calling thread's, whose heap alone uses it.
-            unsafe { current.thread_cache.let_go(heap.allocator()) };
+            unsafe { current.thread_cache.let_go(heap.allocator(), u32::from(allocated == 0)) };
             heap.recount();
         }
     }

@@ -102,6 +102,22 @@ fn what_others_free_leaves_after_the_owner_ended() {
     }
 }
 
+/// A parked heap holds the slabs in which its blocks lie, and no other.
+#[test]
+fn a_parked_heap_with_blocks_keeps_no_empty_slab() {
+    slabs!(ALLOC over SOURCE: Slabs, &SOURCE);
+    let stay = on_a_thread(|| {
+        let mut held = blocks(&ALLOC, 2_000, 1000);
+        let stay = held.split_off(1_999);
+        free(&ALLOC, held);
+        stay
+    });
+    assert_eq!(ALLOC.statistics().parked_blocks, 1);
+    assert_eq!(SOURCE.counts().bytes, 64 << 10);
+    free(&ALLOC, stay);
+    nothing_is_held(&ALLOC, &SOURCE);
+}
+
 /// What others free of slabs that were let go of serves their heap again, before it takes new ones.
 #[test]
 fn the_owner_uses_what_others_freed() {

@@ -357,8 +357,8 @@ where
     }
 
     #[cfg(feature = "std")]
-    unsafe fn let_go(&self, allocator: &SlabAllocator<S, B>) {
-        allocator.heap.let_go_of_all(self.at_hand());
+    unsafe fn let_go(&self, allocator: &SlabAllocator<S, B>, kept: u32) {
+        allocator.heap.let_go_of_all(self.at_hand(), kept);
     }
 
     unsafe fn transition(&self, allocator: &SlabAllocator<S, B>, slab: NonNull<()>) {

@@ -75,7 +75,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// Lets go of all slabs of which blocks are out, and releases the empty ones but for `kept` of
     /// the shorter ones: the thread ends. Classes have no current slabs.
     #[cold]
-    pub(super) fn let_go_of_all(&self, at_hand: AtHand<'_, B>) {
+    pub(super) fn let_go_of_all(&self, at_hand: AtHand<'_, B>, kept: u32) {
         self.recent.iter().for_each(RecentlyFull::clear);
         for slab in self.slabs() {
             let state = slab.state.get();
@@ -93,7 +93,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                 self.count(unsafe { self.returned.put(slab) });
             }
         }
-        self.release_empty(at_hand, 1);
+        self.release_empty(at_hand, kept);
     }
 
     /// Gives freed blocks of a slab back to it, if the heap let go of it; whether it did. Gives the
