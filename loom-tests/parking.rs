@@ -52,7 +52,7 @@ impl Process {
         }
     }
 
-    /// The same of several blocks at once, as `RemoteBatch::send`.
+    /// The same of several blocks at once, as `SwitchableAllocator::send`.
     fn free_together<const N: usize>(&self, blocks: [usize; N]) {
         if self.heap.free_together(blocks) {
             self.lot.last_freed(self.heap.control(), || self.empty());

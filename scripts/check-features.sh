@@ -9,9 +9,9 @@ if ! cargo hack --version > /dev/null 2>&1; then
     cargo install --quiet --locked cargo-hack --root "$target/tools" || fail "needs cargo-hack (cargo install cargo-hack)"
     export PATH=$target/tools/bin:$PATH
 fi
-# `default` and `full` name others; `nightly` has a step of its own.
-# A warning here is an error: what one combination leaves unused is seen by no other check.
+# A warning is an error: no other check sees what one combination of features leaves unused.
 export RUSTFLAGS="-D warnings"
+# `default` and `full` name others; `nightly` has a step of its own.
 hack=(cargo hack check --quiet --locked --exclude-features "default,full,nightly")
 "${hack[@]}" --feature-powerset --lib
 "${hack[@]}" --each-feature --tests

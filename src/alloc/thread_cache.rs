@@ -217,8 +217,8 @@ pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
         let _ = allocator;
     }
 
-    /// Lets go of all slabs of which blocks are allocated, and gives the others back, but for `kept`
-    /// of the shorter ones: the thread ends.
+    /// Lets go of all slabs of which blocks are allocated, and gives the others back, but for
+    /// `kept` of the shorter ones: the thread ends.
     ///
     /// # Safety
     /// As [`fill`](Self::fill), and nothing was done since the last [`flush`](Self::flush).

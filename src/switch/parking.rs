@@ -34,7 +34,8 @@ struct Parked {
     count: usize,
 }
 
-/// Of more parked heaps than this, none keeps memory for the next thread.
+/// A heap that is parked without blocks when more than this are parked, itself included, keeps no
+/// memory for the next thread.
 const MANY: usize = 16;
 
 impl ParkingLot {

@@ -53,7 +53,7 @@ struct Slot {
     bytes: Cell<usize>,
 }
 
-/// Freed blocks for one heap, which waits for them.
+/// Freed blocks of one slab or of one heap; both wait for them.
 #[derive(Debug)]
 pub(crate) struct RemoteBatch {
     owner: ControlRef,

@@ -64,8 +64,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         Some(heap)
     }
 
-    /// Sends the batches for other threads' heaps that this thread keeps, collects what other threads
-    /// freed, and returns the blocks in its thread cache to its heap.
+    /// Sends the batches for other threads' heaps that this thread keeps, collects what other
+    /// threads freed, and returns the blocks in its thread cache to its heap.
     pub(super) fn flush_thread(&self, current: Current<'_, D>) {
         self.send_all(current);
         if let Some(heap) = current.thread_heap() {

@@ -3,7 +3,8 @@
 //! A block freed by a thread that does not use its heap (or shard, whose lock is taken) is pushed
 //! on the heap's list, from where the heap's user takes all at once. It is a stack of R. K. Treiber
 //! (1986) without the pop: pushes by compare-exchange, everything taken with one swap, so that the
-//! ABA problem does not arise.
+//! ABA problem does not arise. A block of a slab that its heap let go of goes to the slab's word
+//! instead: [`Returned`](super::Returned).
 //!
 //! ```text
 //!   head --> | next | layout | ... --> | next | layout | ... --> null

@@ -50,10 +50,11 @@ use crate::sync::Batch;
 /// is live, so that blocks freed in another order leave up to as many slabs as the most that was
 /// live took.
 ///
-/// In the thread tier of a switchable allocator, slabs that other threads have freed the last block
-/// of go back at once, while their own thread sleeps; but for up to four that became full last, and
-/// those of which the thread itself has freed blocks before. Up to a quarter of a slab that its
-/// heap let go of may be free before it is used again.
+/// In the thread tier of a switchable allocator, the thread that frees the last block of a slab
+/// gives it to the source at once, even while the owner sleeps. The current slabs, the last four of
+/// `B` bytes and the last one of `4 * B` that became full, and slabs of which the owner freed
+/// blocks itself wait for the owner. Up to 3/8 of a slab that its heap let go of may be free before
+/// it is used again.
 ///
 /// # Misuse
 /// A block that is freed twice, or that is none of this allocator's, ends the process if a slow

@@ -71,7 +71,7 @@ pub(super) struct Slab {
     /// Where the header of colour 0 lies over what comes before all headers, and which other
     /// threads write meanwhile.
     _before: UnsafeCell<[MaybeUninit<u8>; RESERVED]>,
-    /// Links of the queue, or of the list of empty slabs.
+    /// Links of the queue, of the list of empty slabs, or of the list of returned ones.
     queue_links: Links<Slab>,
     /// Links of the list of all slabs.
     all_links: Links<Slab>,
@@ -95,7 +95,7 @@ pub(super) struct Slab {
     pub(super) state: Cell<State>,
     /// Whether it is a region by itself, which can be released.
     pub(super) is_region: bool,
-    /// Whether the heap's user frees its blocks, so that the heap keeps it when it is full.
+    /// Whether the heap took it back to free a block: then it is not let go of when it is full.
     #[cfg(feature = "std")]
     pub(super) is_kept: Cell<bool>,
     /// See [`mark_of`].
@@ -105,8 +105,8 @@ pub(super) struct Slab {
 /// Names the list of all slabs of an allocator.
 pub(super) struct All;
 
-// SAFETY: The field is for the queues and for the lists of empty slabs, and a slab is in one of
-// them.
+// SAFETY: The field is for the queues, the lists of empty slabs and those of returned slabs, and a
+// slab is in at most one of them.
 unsafe impl Linked<()> for Slab {
     #[inline(always)]
     fn links(&self) -> &Links<Self> {
@@ -455,7 +455,7 @@ impl Slab {
         self.rest.set(0);
     }
 
-    /// Comes back to its heap, with what was returned; that was counted by whoever returned it.
+    /// Comes back to its heap, with what was returned; the threads that returned it counted it.
     pub(super) fn come_back(&self, taken: TakenBack) {
         self.state.set(State::Full);
         self.until.set(small(taken.left));

@@ -6,13 +6,13 @@
 //!             queue   -> slab <-> slab <-> slab               with blocks to give
 //!   class 4   ...
 //!   empty     -> slab <-> slab          of one length, and of four times that
-//!   all       -> slab <-> slab <-> ...  also the full ones, which are in no other list
+//!   all       -> slab <-> slab <-> ...  also full ones, but none that the heap let go of
 //! ```
 //!
-//! Always: a slab is current, full, queued or empty, as its state says; the blocks on a class's
-//! list are the current slab's. An empty slab beyond those that are kept goes back to the source.
-//! Once in a while when that happens, classes that have a current slab give it back too, so that
-//! what nobody allocates from any more is seen to be empty.
+//! Always: a slab of `all` is current, full, queued or empty, as its state says; the blocks on a
+//! class's list are the current slab's. An empty slab beyond those that are kept goes back to the
+//! source. Once in a while when that happens, classes that have a current slab give it back too, so
+//! that what nobody allocates from any more is seen to be empty.
 //!
 //! Where the heap is used through a thread cache, it [lets go](super::returned) of each slab that
 //! is a region by itself when a few others became full after it, unless the thread has freed blocks
