@@ -25,6 +25,7 @@ mod balance;
 #[cfg(feature = "collections")]
 mod counts;
 mod forks;
+mod free_list;
 mod ground;
 mod handshake;
 mod heap;

@@ -111,7 +111,8 @@ impl Slab {
         self.header.touch();
         (1..=self.blocks).for_each(|block| self.ground.touch(self.ground.at(block)));
         assert_eq!(self.released.fetch_add(1, Relaxed), 0);
-        assert_eq!(self.back.lock().unwrap().len(), 0, "none came back to the heap");
+        // Those that a sweep collected are on the slab's own list, which goes with it.
+        self.back.lock().unwrap().clear();
     }
 
     /// As `Heap::reclaim`; whether no other thread holds the slab.
@@ -127,6 +128,40 @@ impl Slab {
         self.list_place.touch();
         // SAFETY: The thread is the heap's user, and holds the lock.
         self.is_in_list.load(Relaxed) && unsafe { self.take_listed() }
+    }
+
+    /// Takes blocks that were returned; how many.
+    fn collect(&self, first: *mut RemoteBlock) -> usize {
+        let mut next = first;
+        let mut count = 0;
+        while let Some(block) = NonNull::new(next) {
+            self.ground.touch(block.cast());
+            self.back.lock().unwrap().push(self.ground.unit_of(block.cast()));
+            // SAFETY: Blocks that were returned begin with their links.
+            next = unsafe { block.cast::<*mut RemoteBlock>().read() };
+            count += 1;
+        }
+        count
+    }
+
+    /// As `Heap::sweep_returned`, for this slab: whether the sweep held it.
+    fn sweep(&self) -> bool {
+        self.door.pass();
+        let lock = self.lists.lock();
+        self.list_place.touch();
+        // SAFETY: The lock is held, and the slab is in the list if it says so.
+        let is_held = self.is_in_list.load(Relaxed) && unsafe { self.hold() };
+        drop(lock);
+        if is_held {
+            self.header.touch();
+            let back: Vec<usize> = self.back.lock().unwrap().clone();
+            back.into_iter().for_each(|block| self.ground.touch(self.ground.at(block)));
+            // SAFETY: This thread holds the slab.
+            if unsafe { self.end_countdown(0) } {
+                self.release();
+            }
+        }
+        is_held
     }
 
     /// At the end, when all blocks were freed.
@@ -191,17 +226,16 @@ impl LetGo for Slab {
         self.header.touch();
         self.says_listed.store(false, Relaxed);
         let before = self.until.swap(left, Relaxed);
-        let mut next = first;
-        let mut count = 0;
-        while let Some(block) = NonNull::new(next) {
-            self.ground.touch(block.cast());
-            self.back.lock().unwrap().push(self.ground.unit_of(block.cast()));
-            // SAFETY: Blocks that were returned begin with their links.
-            next = unsafe { block.cast::<*mut RemoteBlock>().read() };
-            count += 1;
-        }
+        let count = self.collect(first);
         // Those before the countdown that is under way were returned by it too.
         assert!(count >= before - left);
+    }
+
+    fn become_held(&self, TakenBack { first, left }: TakenBack) {
+        self.header.touch();
+        self.rest.store(left, Relaxed);
+        self.until.store(0, Relaxed);
+        self.collect(first);
     }
 }
 
@@ -286,6 +320,48 @@ fn a_heap_lets_go_again() {
                 slab.free([2]);
                 slab.free([3]);
             }],
+        );
+        slab.check();
+    });
+}
+
+#[test]
+fn a_sweep_holds_a_slab_of_the_list() {
+    explore("returned: a sweep", 3, || {
+        let slab = together(
+            Slab::new(3),
+            |slab| {
+                slab.sweep();
+            },
+            [
+                |slab| slab.free([1]),
+                |slab| {
+                    slab.free([2]);
+                    slab.free([3]);
+                },
+            ],
+        );
+        assert_eq!(slab.released.load(Relaxed), 1);
+        slab.check();
+    });
+}
+
+#[test]
+fn a_heap_takes_a_slab_that_is_swept() {
+    explore("returned: a sweep, and the heap", 3, || {
+        let slab = Slab::new(3);
+        slab.free([1]);
+        let slab = together(
+            slab,
+            |slab| {
+                let _ = slab.take();
+            },
+            [
+                |slab| {
+                    slab.sweep();
+                },
+                |slab| slab.free([2, 3]),
+            ],
         );
         slab.check();
     });

@@ -27,6 +27,7 @@ declare -A models=(
     [src/switch/fork.rs]="forks"
     [src/switch/hooks.rs]="hooks"
     [src/sync/fork.rs]="forks"
+    [src/sync/free_list.rs]="free_list"
     [src/sync/lock.rs]="lock locked arena"
     [src/sync/remote.rs]="remote balance parking sharded"
     [src/sync/returned.rs]="returned"

@@ -159,7 +159,12 @@ impl<T: Linked<Which>, Which> List<T, Which> {
     /// The nodes, from the first on. A node may be taken off, and its memory released, once the
     /// next one was asked for.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        let mut next = self.first.get();
+        self.iter_behind(None)
+    }
+
+    /// The nodes behind one of the list, or all.
+    pub(crate) fn iter_behind<'a>(&'a self, node: Option<&'a T>) -> impl Iterator<Item = &'a T> {
+        let mut next = node.map_or(self.first.get(), |node| node.links().next.get());
         core::iter::from_fn(move || {
             // SAFETY: A node in a list is alive, as `push` was promised.
             let node = unsafe { next.as_ref() }?;

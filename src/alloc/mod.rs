@@ -40,7 +40,10 @@ pub use sharded::{ShardCount, Sharded};
 pub use size_class::SizeClassAllocator;
 pub use slab::SlabAllocator;
 #[cfg(feature = "std")]
-pub(crate) use slab::returned as slab_lists;
+#[doc(hidden)]
+pub use slab::{Round, Swept};
+#[cfg(feature = "std")]
+pub(crate) use slab::{returned as slab_lists, sweep as slab_sweep};
 pub use thread_cache::NoThreadCache;
 #[doc(hidden)]
 pub use thread_cache::{Pushed, ThreadCache, ThreadCacheFor};

@@ -7,6 +7,8 @@
 use core::ptr::NonNull;
 
 use super::LocalAllocator;
+#[cfg(feature = "std")]
+use super::{Round, Swept};
 use crate::error::AllocError;
 use crate::layout::NonZeroLayout;
 
@@ -145,6 +147,30 @@ pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
     ) -> bool {
         let _ = (allocator, region, ends, blocks);
         false
+    }
+
+    /// Whether there may be something to [`sweep`](Self::sweep). Any thread may ask.
+    ///
+    /// # Safety
+    /// The allocator is there, now and later.
+    #[cfg(feature = "std")]
+    #[must_use]
+    unsafe fn is_unswept(allocator: NonNull<A>) -> bool {
+        let _ = allocator;
+        false
+    }
+
+    /// Gives the memory of pages up in which no block of the allocator is allocated. Any thread may
+    /// call this at any time.
+    ///
+    /// # Safety
+    /// The allocator is there, now and later, and used through caches; any thread may use its
+    /// source. A thread that makes the allocator anew, or lets go of all its slabs, calls
+    /// `exclude` of the slabs' sweep for that time.
+    #[cfg(feature = "std")]
+    unsafe fn sweep(allocator: NonNull<A>, round: Round) -> Swept {
+        let _ = (allocator, round);
+        Swept::default()
     }
 
     /// Gives a block back to `allocator` without a cache, as

@@ -23,7 +23,7 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
-use super::through::pass_on_decommit;
+use super::through::{pass_on_decommit, pass_on_sweep};
 use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, SLICE};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
@@ -280,6 +280,8 @@ where
     fn purge(&self) -> usize {
         self.source.purge()
     }
+
+    pass_on_sweep!(self => self.source);
 
     fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
         let blocks = self.blocks.lock();

@@ -9,7 +9,8 @@ use generic_array::{ArrayLength, GenericArray};
 use typenum::U16;
 
 use super::through::{
-    exact, exact_between, obtain_between, pass_on_decommit, pass_on_owns, release, remap, take_out,
+    exact, exact_between, obtain_between, pass_on_decommit, pass_on_owns, pass_on_sweep, release, remap,
+    take_out,
 };
 use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::error::SourceError;
@@ -231,6 +232,8 @@ unsafe impl<S: MemorySource, N: ArrayLength> MemorySource for CachingSource<S, N
     fn purge(&self) -> usize {
         self.source.purge()
     }
+
+    pass_on_sweep!(self => self.source);
 
     fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
         report(IdleMemory::of(self, self.kept_bytes(), self.kept_bytes()));

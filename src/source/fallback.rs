@@ -153,6 +153,29 @@ unsafe impl<P: OwnsRegions, F: MemorySource> MemorySource for FallbackSource<P, 
         self.first.purge() + self.second.purge()
     }
 
+    /// The larger of both units; 0 if one of the two cannot do that.
+    fn purge_unit(&self) -> usize {
+        match (self.first.purge_unit(), self.second.purge_unit()) {
+            (0, _) | (_, 0) => 0,
+            (first, second) => first.max(second),
+        }
+    }
+
+    unsafe fn purge_part(&self, range: NonNull<[u8]>) -> bool {
+        if self.first.owns(range.cast()) {
+            // SAFETY: The first gave the region; the caller promises the rest.
+            unsafe { self.first.purge_part(range) }
+        } else {
+            // SAFETY: The second gave the region; the caller promises the rest.
+            unsafe { self.second.purge_part(range) }
+        }
+    }
+
+    #[cfg(feature = "std")]
+    fn sweep_later(&self, sweep: &'static super::Sweep) -> bool {
+        self.first.sweep_later(sweep) || self.second.sweep_later(sweep)
+    }
+
     fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
         self.first.idle(report);
         self.second.idle(report);

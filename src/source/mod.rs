@@ -40,6 +40,8 @@ mod runs;
 mod shared;
 #[cfg(feature = "std")]
 mod shared_map;
+#[cfg(feature = "std")]
+mod sweep;
 pub(crate) mod through;
 
 pub use arena::{ArenaSource, ArenaUsage};
@@ -61,6 +63,8 @@ pub use region::RegionSource;
 pub use request::Obtained;
 #[cfg(feature = "std")]
 pub use shared_map::{FileSource, MemfdSource};
+#[cfg(feature = "std")]
+pub use sweep::Sweep;
 // Loom makes no statics.
 #[cfg(all(feature = "std", test, loom))]
 pub use MmapSource as PooledSource;
@@ -262,6 +266,38 @@ pub unsafe trait MemorySource {
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {
         let _ = leaving;
         0
+    }
+
+    /// What start and length of a range for [`purge_part`](Self::purge_part) must be multiples of,
+    /// in bytes: a power of two, always the same, or 0 if this source cannot do that.
+    fn purge_unit(&self) -> usize {
+        0
+    }
+
+    /// Gives the memory of part of a region back to the operating system, while all of the region
+    /// stays held; whether it did. What the range contained is lost in either case.
+    ///
+    /// For allocators over any source that have pages without a block in a region that has others.
+    /// A [`Decommit`] source does as its `decommit`. The default is to do nothing. A source around
+    /// others passes the call on.
+    ///
+    /// # Safety
+    /// The range lies in one region that this source holds, is whole
+    /// [units](Self::purge_unit), and nobody else accesses it meanwhile or needs its contents.
+    unsafe fn purge_part(&self, range: NonNull<[u8]>) -> bool {
+        let _ = range;
+        false
+    }
+
+    /// Has a thread of this source run `sweep` about twice in its purge's delay, until there is
+    /// nothing left to do; whether it will. To be called again when there is, unless
+    /// [`Sweep::is_listed`].
+    ///
+    /// The default is that there is no such thread. A source around others passes the call on.
+    #[cfg(feature = "std")]
+    fn sweep_later(&self, sweep: &'static Sweep) -> bool {
+        let _ = sweep;
+        false
     }
 
     /// Takes the source's locks, so that a fork finds nothing half done.

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::through::pass_on_decommit;
+use super::through::{pass_on_decommit, pass_on_sweep};
 use super::{Decommit, IdleMemory, MemorySource, MmapSource, Obtained, Purge, Remapped, RunSource, RunUsage};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
@@ -90,6 +90,8 @@ unsafe impl MemorySource for PooledSource {
     fn purge(&self) -> usize {
         POOL.purge()
     }
+
+    pass_on_sweep!(self => POOL);
 
     fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
         POOL.idle(report);

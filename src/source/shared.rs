@@ -5,7 +5,7 @@
 
 use core::ptr::NonNull;
 
-use super::through::pass_on_decommit;
+use super::through::{pass_on_decommit, pass_on_sweep};
 use super::{Decommit, IdleMemory, MemorySource, Obtained, OwnsRegions, Remapped};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
@@ -52,6 +52,8 @@ macro_rules! source_through {
             fn purge(&self) -> usize {
                 (**self).purge()
             }
+
+            pass_on_sweep!(self => (**self));
 
             fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
                 (**self).idle(report);

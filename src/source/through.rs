@@ -35,6 +35,8 @@ macro_rules! pass_on_kept {
             self.$field.purge()
         }
 
+        $crate::source::through::pass_on_sweep!(self => self.$field);
+
         fn idle(&self, report: &mut dyn FnMut($crate::source::IdleMemory)) {
             self.$field.idle(report);
         }
@@ -45,6 +47,28 @@ macro_rules! pass_on_kept {
     };
 }
 pub(crate) use pass_on_kept;
+
+/// The methods about memory in regions that are held, of a source whose regions are held of
+/// another.
+macro_rules! pass_on_sweep {
+    ($this:ident => $source:expr) => {
+        fn purge_unit(&$this) -> usize {
+            $source.purge_unit()
+        }
+
+        unsafe fn purge_part(&$this, range: NonNull<[u8]>) -> bool {
+            // SAFETY: The range lies in a region of the source behind, which holds it; the caller
+            // promises the rest.
+            unsafe { $source.purge_part(range) }
+        }
+
+        #[cfg(feature = "std")]
+        fn sweep_later(&$this, sweep: &'static $crate::source::Sweep) -> bool {
+            $source.sweep_later(sweep)
+        }
+    };
+}
+pub(crate) use pass_on_sweep;
 
 /// A source owns what the one in its field `source` owns: its regions are held of that one, and so
 /// is what it keeps.

@@ -8,13 +8,14 @@ use super::accounting::{Lifetimes, Totals};
 use super::control::{ControlRef, HeapTier};
 use super::declare::{Policy, TierAllocator, TierSet};
 use super::fork::Steps;
+use super::heap_sweep::HeapSweep;
 use super::hooks::Hooks;
 use super::large::{LargeMemory, LargeObjects};
 use super::parking::ParkingLot;
 use super::pool::Pool;
 use super::small_regions::SmallRegions;
 use super::thread_state::ThreadState;
-use crate::alloc::{LocalAllocator, ThreadCache, slab_lists};
+use crate::alloc::{LocalAllocator, ThreadCache, slab_lists, slab_sweep};
 use crate::page_map::PageMap;
 use crate::source::MemorySource;
 
@@ -247,6 +248,7 @@ pub struct SwitchableAllocator<D: Declaration> {
     pub(super) hooks: Hooks,
     pub(super) totals: Totals,
     pub(super) lifetimes: Lifetimes,
+    pub(super) sweep: HeapSweep,
 }
 
 impl<D: Declaration> SwitchableAllocator<D> {
@@ -270,6 +272,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 hooks: Hooks::new(&StepsOf::<D>::STEPS),
                 totals: Totals::new(),
                 lifetimes: Lifetimes::new(),
+                sweep: HeapSweep::new(Self::sweep_tick),
             }
         }
     }
@@ -301,6 +304,8 @@ impl<D: Declaration> StepsOf<D> {
 /// holds for the other steps.
 unsafe fn upper_before<D: Declaration>() {
     let allocator = D::allocator();
+    // First, of any declaration: upper locks are taken while it is held.
+    slab_sweep::hold_for_fork();
     allocator.totals.before_fork();
     allocator.parking.before_fork();
     allocator.coroutine_pool.before_fork();
@@ -332,6 +337,8 @@ unsafe fn upper_after<D: Declaration>() {
     unsafe { allocator.parking.after_fork() };
     // SAFETY: As above.
     unsafe { allocator.totals.after_fork() };
+    // SAFETY: As above.
+    unsafe { slab_sweep::release_after_fork() };
 }
 
 /// # Safety

@@ -219,6 +219,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The cache is the calling thread's, whose heap alone uses it, and asked just now.
         unsafe { current.thread_cache.transition(heap.allocator(), slab) };
         heap.recount();
+        self.sweep_later(heap.control());
     }
 
     /// Frees a block that the thread cache did not take.
@@ -331,6 +332,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The heap handed out the block, and its thread cache is the calling thread's.
         if unsafe { current.thread_cache.push_unknown(heap.allocator(), region, block, layout) } {
             heap.recount();
+            self.sweep_later(heap.control());
             self.count_pushed(current, layout.size());
         } else {
             // SAFETY: As above; the block was not taken.

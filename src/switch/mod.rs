@@ -9,12 +9,14 @@
 //!   global_alloc, statistics    what users call
 //!   allocate, free, resize,     a block's life; fast path first, its slow path beneath; what is
 //!   remote                      freed elsewhere
-//!   heaps, threads, count       the lives of heaps, and what is counted
+//!   heaps, threads, count,      the lives of heaps, what is counted, and pages that nobody uses
+//!   sweep
 //!   entered                     a heap while a thread is in it
 //!   current, block, heap_ref    what the calling thread uses, whose a block is: proofs
 //!   allocator, tier_source      the struct, and the source under each heap's allocator
 //!   thread_state, registers,    parts of the struct and of the thread's state, which know no
 //!   hooks, fork, pool, parking, declaration
+//!   heap_sweep,
 //!   accounting, large,
 //!   small_regions, remote_cache
 //!   control, context, balance   a heap's control block, and when its last block is gone
@@ -42,6 +44,7 @@ mod global_alloc;
 mod heap;
 mod heap_allocator;
 mod heap_ref;
+mod heap_sweep;
 mod heaps;
 pub(crate) mod hooks;
 mod large;
@@ -56,6 +59,7 @@ mod resize;
 mod scope;
 pub(crate) mod small_regions;
 mod statistics;
+mod sweep;
 mod thread_state;
 mod threads;
 mod tier_source;

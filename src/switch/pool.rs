@@ -97,21 +97,25 @@ impl<A> Pool<A> {
         slabs.free = Some(control);
     }
 
-    /// Calls `f` with each control block that was ever made.
-    pub(crate) fn for_each(&self, mut f: impl FnMut(ControlRef)) {
+    /// The control blocks that were made before this call.
+    pub(crate) fn all(&self) -> impl Iterator<Item = ControlRef> {
         let slabs = self.slabs.lock();
-        let mut slab = slabs.newest;
-        while let Some(header) = NonNull::new(slab) {
-            // SAFETY: A slab is never unmapped, and its header is written only while the lock is
-            // held.
-            let SlabHeader { next, made } = unsafe { header.read() };
-            for index in 0..made {
-                // SAFETY: The slab counts the control blocks that were made in it, from the first
-                // on; they are never unmapped.
-                f(unsafe { ControlRef::new(Self::place(header, index)) });
+        let mut slab = NonNull::new(slabs.newest);
+        // SAFETY: A slab is never unmapped, and its header is written only while the lock is held.
+        let mut made = slab.map_or(0, |slab| unsafe { slab.as_ref() }.made);
+        drop(slabs);
+        core::iter::from_fn(move || {
+            while made == 0 {
+                // SAFETY: A slab is never unmapped. Its link is written once, before the slab is
+                // reached; and of all but the newest slab, all control blocks were made.
+                slab = NonNull::new(unsafe { (*slab?.as_ptr()).next });
+                made = Self::PER_SLAB;
             }
-            slab = next;
-        }
+            made -= 1;
+            // SAFETY: The slab counts the control blocks that were made in it, from the first on;
+            // they are never unmapped.
+            Some(unsafe { ControlRef::new(Self::place(slab?, made)) })
+        })
     }
 
     /// The place in a slab for the control block of that index, below [`PER_SLAB`](Self::PER_SLAB).
@@ -135,7 +139,7 @@ impl<A> Pool<A> {
         tier: HeapTier,
         make: impl Fn(ControlRef) -> A,
     ) -> Result<ControlRef, SourceError> {
-        let (mut slab, made) = match Self::room(slabs) {
+        let (slab, made) = match Self::room(slabs) {
             Some(room) => room,
             None => {
                 let slab = sys::map(SLAB).map_err(SourceError::System)?.cast::<SlabHeader>();
@@ -154,8 +158,8 @@ impl<A> Pool<A> {
         let allocator = unsafe { place.as_ref() }.allocator();
         // SAFETY: The place is the control block's, for its allocator.
         unsafe { allocator.write(make(control)) };
-        // SAFETY: The header is written only while the lock is held, which `slabs` shows.
-        unsafe { slab.as_mut() }.made = made + 1;
+        // SAFETY: The count is reached only while the lock is held, which `slabs` shows.
+        unsafe { (&raw mut (*slab.as_ptr()).made).write(made + 1) };
         Ok(control)
     }
 

@@ -44,7 +44,7 @@ fn region_of<D: Declaration>(block: NonNull<u8>) -> NonNull<u8> {
 /// # Safety
 /// The control block is of the thread tier of `D`.
 #[inline(always)]
-unsafe fn allocator_of<D: Declaration>(owner: ControlRef) -> NonNull<HeapAllocator<D, Thread>> {
+pub(super) unsafe fn allocator_of<D: Declaration>(owner: ControlRef) -> NonNull<HeapAllocator<D, Thread>> {
     // SAFETY: The tier is the one that the caller names, and pools make an allocator with each
     // control block.
     let heap: HeapRef<D, Thread> = unsafe { HeapRef::new(owner) };
@@ -210,7 +210,11 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let ends = (batch.first.cast(), batch.last.cast());
         // SAFETY: A heap with a block that is not counted as freed is alive; the tier's source is
         // every thread's. The caller promises the rest.
-        unsafe { CacheOf::<D, Thread>::give_back(allocator, region, ends, blocks) }
+        let given = unsafe { CacheOf::<D, Thread>::give_back(allocator, region, ends, blocks) };
+        if given {
+            D::allocator().sweep_later(owner);
+        }
+        given
     }
 
     /// Sends all batches that this thread keeps.

@@ -111,10 +111,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
         };
         self.add_idle(&mut statistics);
         if present::<D, Coroutine>() {
-            self.coroutine_pool.for_each(|heap| statistics.add_coroutine(heap));
+            self.coroutine_pool.all().for_each(|heap| statistics.add_coroutine(heap));
         }
         if present::<D, Thread>() {
-            self.thread_pool.for_each(|heap| statistics.add_thread(heap));
+            self.thread_pool.all().for_each(|heap| statistics.add_thread(heap));
         }
         statistics
     }
@@ -145,9 +145,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Gives memory that no block lies in back to where it came from, as far as this thread can:
-    /// the regions of the free heaps that it keeps, of parked heaps without blocks, what large
-    /// objects left, what a global tier of this library can (see
-    /// [`Allocator::trim`](crate::Allocator::trim)), and what the tiers' sources keep.
+    /// the regions of the free heaps that it keeps, of parked heaps without blocks, pages without a
+    /// block in the slabs of all threads, what large objects left, what a global tier of this
+    /// library can (see [`Allocator::trim`](crate::Allocator::trim)), and what the tiers' sources
+    /// keep.
     ///
     /// # Examples
     /// ```
@@ -164,7 +165,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(never)]
     pub fn trim(&self) -> Trimmed {
         self.trim_heaps();
-        let mut trimmed = Trimmed::default();
+        let mut trimmed = Trimmed { resident_bytes: self.sweep_all(), ..Trimmed::default() };
         // First, since what it gives back may leave with the free chunks of a tier's source.
         trimmed.bytes += self.tiers().trim_global();
         self.trim_source(PolicyOf::<D>::LARGE, &mut trimmed);

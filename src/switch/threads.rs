@@ -16,7 +16,7 @@ use super::current::Current;
 use super::declare::Policy;
 use super::heap_ref::{HeapRef, IdleHeap, UsedHeap};
 use super::thread_state::Stage;
-use crate::alloc::{LocalAllocator, ThreadCacheFor};
+use crate::alloc::{LocalAllocator, ThreadCacheFor, slab_sweep};
 
 impl<D: Declaration> SwitchableAllocator<D> {
     /// Whether the end of the calling thread will be seen; sees to it if it can.
@@ -91,6 +91,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     fn let_go_of_slabs(heap: UsedHeap<'_, D, Thread>, current: Current<'_, D>) {
         if has_thread_cache::<D>() {
             let (allocated, _) = heap.control().blocks();
+            let _no_sweep = slab_sweep::exclude();
             // SAFETY: The cache is the calling thread's, whose heap alone uses it.
             unsafe { current.thread_cache.let_go(heap.allocator(), u32::from(allocated == 0)) };
             heap.recount();
@@ -137,14 +138,12 @@ impl<D: Declaration> SwitchableAllocator<D> {
             self.collect_remote(heap);
             Self::flush_cache(heap, current);
             Self::let_go_of_slabs(heap, current);
+            self.sweep_later(own.control());
             let empty = |is_one_of_many| {
                 // SAFETY: The lot says that the heap is parked, has no block, and is this call's
                 // alone.
                 let mut heap = unsafe { IdleHeap::new(own) };
-                self.empty_parked(&mut heap);
-                if is_one_of_many {
-                    heap.release_regions();
-                }
+                self.empty_parked(&mut heap, is_one_of_many);
             };
             // SAFETY: This thread is the heap's user, and uses it no more.
             unsafe { self.parking.park(own.control(), empty) };
@@ -155,15 +154,19 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Makes a parked heap without blocks as good as new, but for one region.
-    fn empty_parked(&self, heap: &mut IdleHeap<D, Thread>) {
+    /// Makes a parked heap without blocks as good as new, but for one region, or wholly.
+    fn empty_parked(&self, heap: &mut IdleHeap<D, Thread>, wholly: bool) {
         // Some may have been returned to the heap just before it let go of their slabs, which wait
         // for them.
         // SAFETY: The heap is an idle one of the thread tier.
         unsafe { Self::return_listed(heap.control()) };
         self.lifetimes.remote_frees(heap.live());
         heap.clear_counts();
+        let _no_sweep = slab_sweep::exclude();
         heap.recycle();
+        if wholly {
+            heap.release_regions();
+        }
     }
 
     /// The same, and releases that region too.
@@ -171,8 +174,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The parking lot holds heaps of the thread tier, and says that this one is parked,
         // has no block, and is this call's alone.
         let mut heap = unsafe { IdleHeap::of(heap) };
-        self.empty_parked(&mut heap);
-        heap.release_regions();
+        self.empty_parked(&mut heap, true);
     }
 
     /// Called by the remote free that took the last block of a retired heap of the thread tier.

@@ -39,6 +39,7 @@ use crate::layout::{NonZeroLayout, round_up};
 use crate::page_map::Entry;
 use crate::ptr;
 use crate::source::request::obtain_units;
+use crate::source::through::pass_on_sweep;
 use crate::source::{MemorySource, Obtained, SLICE};
 
 /// What a block begins with; of a slab, only the first field is the tier's.
@@ -577,6 +578,8 @@ unsafe impl<D: Declaration, Tier: HeapsOf<D>> MemorySource for TierSource<D, Tie
             unsafe { self.release_block(region, layout) };
         }
     }
+
+    pass_on_sweep!(self => Tier::source());
 }
 
 #[cfg(all(test, not(loom)))]

@@ -5,6 +5,7 @@
 //! holds one of them is written inside [`const_fn!`], which drops the `const` there.
 
 mod fork;
+mod free_list;
 mod futex;
 mod lock;
 #[cfg(feature = "std")]
@@ -21,6 +22,7 @@ pub(crate) use fork::Claim;
 pub(crate) use fork::ForkHold;
 #[cfg(feature = "std")]
 pub(crate) use fork::{forked, forks_here};
+pub(crate) use free_list::{FreeBlock, FreeList};
 pub(crate) use futex::Futex;
 pub(crate) use lock::Guarded;
 #[cfg(feature = "std")]

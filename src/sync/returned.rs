@@ -17,6 +17,7 @@
 //!   heap's --let_go--> nobody's --give, the countdown ends--> held --rearm--> nobody's
 //!   nobody's --take_back--> heap's
 //!   held, and no block is out --> the holder releases the slab
+//!   nobody's, in the list --hold--> held, by a sweep
 //! ```
 //!
 //! Always: only the heap's user (word 0) or the holder touches the slab's header. The step that
@@ -162,18 +163,38 @@ impl Returned {
         }
     }
 
+    /// Where the block is that was returned last, in units of 16 bytes behind the slab's start,
+    /// when this looked; 0 if none was.
+    pub(crate) fn place(&self) -> usize {
+        self.word.load(Relaxed) >> HEAD_AT
+    }
+
     /// Takes the slab back, which is let go of; `None` if a thread holds it.
     ///
     /// The caller is the user of the slab's heap. The slab begins at `base`.
     #[inline]
     fn take_back(&self, base: NonNull<u8>) -> Option<TakenBack> {
+        self.take(base, 0)
+    }
+
+    /// Holds the slab, which is let go of; `None` if another thread does. Blocks that are returned
+    /// from here on are counted for [`rearm`](Self::rearm).
+    ///
+    /// The slab begins at `base`.
+    fn hold(&self, base: NonNull<u8>) -> Option<TakenBack> {
+        self.take(base, LET_GO | HELD)
+    }
+
+    /// Takes what was returned, and gives the slab another state.
+    #[inline(always)]
+    fn take(&self, base: NonNull<u8>, next: usize) -> Option<TakenBack> {
         let mut word = self.word.load(Relaxed);
         loop {
             debug_assert!(word & LET_GO != 0);
             if word & HELD != 0 {
                 return None;
             }
-            match self.word.compare_exchange_weak(word, 0, Acquire, Relaxed) {
+            match self.word.compare_exchange_weak(word, next, Acquire, Relaxed) {
                 Ok(_) => return Some(TakenBack { first: head(base, word), left: count(word) }),
                 Err(other) => word = other,
             }
@@ -218,6 +239,22 @@ pub(crate) trait LetGo {
 
     /// Notes what came back with the slab to its heap.
     fn come_back(&self, taken: TakenBack);
+
+    /// Notes that the calling thread holds the slab, with what was returned and how many blocks are
+    /// out, which [`left_beyond`](Self::left_beyond) starts from.
+    fn become_held(&self, taken: TakenBack);
+
+    /// Holds the slab; whether no other thread does. The caller ends with
+    /// [`end_countdown`](Self::end_countdown), with none beyond.
+    ///
+    /// # Safety
+    /// The lock is held, and the slab is in the list.
+    unsafe fn hold(&self) -> bool {
+        let (word, start) = self.word();
+        let Some(taken) = word.hold(start) else { return false };
+        self.become_held(taken);
+        true
+    }
 
     /// Goes on with a slab whose countdown ended with `beyond` blocks more: lists it and begins the
     /// last countdown; `true` if no block is out any more, so that the caller releases the slab.

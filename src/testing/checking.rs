@@ -147,6 +147,15 @@ impl Index {
         counts.most_bytes = counts.most_bytes.max(counts.bytes);
     }
 
+    /// Remembers it if a range does not lie in one region.
+    fn check_part(&mut self, start: usize, len: usize) {
+        let behind = self.regions.partition_point(|region| region.start <= start);
+        let region = behind.checked_sub(1).map(|at| self.regions[at]);
+        if !region.is_some_and(|region| start + len <= region.start + region.len) {
+            self.fault = Some("memory was given up that lies in no region");
+        }
+    }
+
     /// Takes the region out of the index, or remembers why it is not in it.
     fn leave(&mut self, start: usize, len: usize, layout: NonZeroLayout) -> Option<()> {
         let Ok(at) = self.regions.binary_search_by_key(&start, |region| region.start) else {
@@ -222,6 +231,16 @@ unsafe impl<S: MemorySource> MemorySource for CheckingSource<S> {
             // SAFETY: The caller's promises, and the index agree.
             unsafe { self.source.release(region, layout) };
         }
+    }
+
+    fn purge_unit(&self) -> usize {
+        self.source.purge_unit()
+    }
+
+    unsafe fn purge_part(&self, range: NonNull<[u8]>) -> bool {
+        self.index().check_part(range.cast::<u8>().addr().get(), range.len());
+        // SAFETY: The caller's promises, for the source behind.
+        unsafe { self.source.purge_part(range) }
     }
 
     fn reclaim(&self, leaving: &mut dyn FnMut(NonNull<[u8]>)) -> usize {

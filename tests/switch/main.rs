@@ -7,6 +7,7 @@ mod faults;
 mod fork_shared;
 mod future;
 mod heap_allocator;
+mod holes;
 mod large;
 mod let_go;
 mod locked;

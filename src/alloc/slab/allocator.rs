@@ -10,6 +10,8 @@ use super::heap::Heap;
 use super::lengths::largest_of;
 use super::lists::{AtHand, Lists};
 use super::thread_cache::SlabThreadCache;
+#[cfg(feature = "std")]
+use super::{seen::Round, sweep::Swept};
 use crate::alloc::classes::{FINE, STEP, bytes_of, class_of};
 use crate::alloc::{
     Allocator, LocalAllocator, Owns, Reset, ResizeInPlace, ThreadCacheFor, in_place_or_elsewhere,
@@ -54,7 +56,9 @@ use crate::sync::Batch;
 /// gives it to the source at once, even while the owner sleeps. The current slabs, the last four of
 /// `B` bytes and the last one of `4 * B` that became full, and slabs of which the owner freed
 /// blocks itself wait for the owner. Up to 3/8 of a slab that its heap let go of may be free before
-/// it is used again.
+/// it is used again. Of slabs that wait with free blocks, pages without a block are given up while
+/// the slab stays, if the source can do that: half a second later if it has a thread, as a pool of
+/// the library does, and else when `trim` is called.
 ///
 /// # Misuse
 /// A block that is freed twice, or that is none of this allocator's, ends the process if a slow
@@ -355,6 +359,18 @@ where
         // SAFETY: The caller promises all of that; a block of that layout lies in a slab of that
         // length.
         unsafe { Heap::return_blocks(heap, slab, batch, blocks) }
+    }
+
+    #[cfg(feature = "std")]
+    unsafe fn is_unswept(allocator: NonNull<SlabAllocator<S, B>>) -> bool {
+        // SAFETY: The caller promises that the allocator is there.
+        unsafe { Heap::is_unswept(&raw const (*allocator.as_ptr()).heap) }
+    }
+
+    #[cfg(feature = "std")]
+    unsafe fn sweep(allocator: NonNull<SlabAllocator<S, B>>, round: Round) -> Swept {
+        // SAFETY: The caller promises what is needed.
+        unsafe { Heap::sweep(&raw const (*allocator.as_ptr()).heap, round) }
     }
 
     #[cfg(feature = "std")]

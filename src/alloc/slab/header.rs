@@ -19,26 +19,31 @@
 //! done about it (the idea is snmalloc's, P. Liétar and others, 2019):
 //!
 //! ```text
-//!   until + rest = blocks that are carved and not on the slab's own list
+//!   until + rest = blocks that are carved, not on the slab's own list, and in no hole
 //! ```
+//!
+//! While a slab waits, a [sweep](super::sweep) may give the memory of its free blocks up: then
+//! whole [units](super::grid) of it are holes, until the slab's blocks are taken.
 
 use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
 
+use super::grid::Units;
 use super::lengths::RESERVED;
+#[cfg(feature = "std")]
+use super::seen::Seen;
+#[cfg(feature = "std")]
+use crate::alloc::classes::STEP;
 use crate::alloc::classes::bytes_of;
 use crate::layout::round_up;
 use crate::list::{Linked, Links};
 use crate::misuse;
 use crate::ptr;
+pub(super) use crate::sync::FreeBlock;
+use crate::sync::FreeList;
 #[cfg(feature = "std")]
 use crate::sync::{Returned, TakenBack};
-
-/// What a free block begins with.
-pub(super) struct FreeBlock {
-    pub(super) next: *mut FreeBlock,
-}
 
 /// What a slab is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,14 +85,16 @@ pub(super) struct Slab {
     pub(super) next_region: Cell<*mut Slab>,
 
     // What every free touches is on a cache line of its own.
-    free: Cell<*mut FreeBlock>,
+    free: FreeList,
     until: Cell<u32>,
     rest: Cell<u32>,
     /// `until + rest` when it was last counted.
     out: Cell<u32>,
     carved: Cell<u32>,
     capacity: Cell<u32>,
-    bytes: Cell<u32>,
+    /// Where the free blocks begin that a sweep left apart from the list, in bytes from the slab's
+    /// start; 0 if it left none.
+    behind: Cell<u32>,
     first: Cell<u32>,
     len: u32,
     start: *mut u8,
@@ -100,6 +107,11 @@ pub(super) struct Slab {
     pub(super) is_kept: Cell<bool>,
     /// See [`mark_of`].
     mark: u32,
+    /// The units whose memory was given up; blocks that reach into them are on no list.
+    holes: Cell<Units>,
+    /// What a sweep notes about the slab while it waits.
+    #[cfg(feature = "std")]
+    pub(super) seen: Cell<Seen>,
 }
 
 /// Names the list of all slabs of an allocator.
@@ -136,10 +148,11 @@ pub(super) const FOREIGN: &str = "a block was freed that is none of this slab al
 /// The size of a header in bytes.
 const HEADER: usize = size_of::<Slab>();
 const LINE: usize = 64;
-const _: () = assert!(HEADER == 2 * LINE);
+const _: () = assert!(HEADER == 2 * LINE || cfg!(all(test, loom)));
 // Where pointers are shorter, so are processors' caches, and what a free touches begins within a
-// line.
-const _: () = assert!(size_of::<usize>() < 8 || memoffset::offset_of!(Slab, free) == LINE);
+// line. (Loom's atomics are larger; no slab is made in its models.)
+const _: () =
+    assert!(size_of::<usize>() < 8 || cfg!(all(test, loom)) || memoffset::offset_of!(Slab, free) == LINE);
 /// Slabs of at least this many bytes have colours.
 const COLOURED: usize = 64 * 1024;
 const COLOURS: usize = 16;
@@ -175,13 +188,13 @@ impl Slab {
             all_links: Links::new(),
             region: Cell::new(0),
             next_region: Cell::new(null_mut()),
-            free: Cell::new(null_mut()),
+            free: FreeList::new(),
             until: Cell::new(0),
             rest: Cell::new(0),
             out: Cell::new(0),
             carved: Cell::new(0),
             capacity: Cell::new(0),
-            bytes: Cell::new(0),
+            behind: Cell::new(0),
             first: Cell::new(0),
             len: small(len),
             start: start.as_ptr(),
@@ -191,6 +204,9 @@ impl Slab {
             #[cfg(feature = "std")]
             is_kept: Cell::new(false),
             mark: mark_of(start.addr().get(), identity),
+            holes: Cell::new(0),
+            #[cfg(feature = "std")]
+            seen: Cell::new(Seen::NOT_YET),
         };
         let at = Self::of(start, start.addr().get(), len);
         // SAFETY: The header is less than 2 KiB from the slab's start, so it lies in the slab,
@@ -215,8 +231,9 @@ impl Slab {
         let lowest_bit = bytes & bytes.wrapping_neg();
         let first = round_up(behind, lowest_bit).unwrap_or(len);
         self.free.set(null_mut());
+        self.holes.set(0);
         self.carved.set(0);
-        self.bytes.set(small(bytes));
+        self.behind.set(0);
         self.first.set(small(first));
         self.capacity.set(small((len - first) / bytes));
         // `class` is less than 256.
@@ -252,15 +269,16 @@ impl Slab {
     /// it has not all of them: it leads in a circle, or ends too early.
     pub(super) fn check_all_free(&self) {
         const STEPS: u32 = 64;
-        let (head, carved) = (self.free.get(), self.carved.get());
+        self.join_lists();
+        let (head, listed) = (self.free.first(), self.carved.get().wrapping_sub(self.in_holes()));
         let mut next = head;
-        for steps in 0..carved.min(STEPS) {
+        for steps in 0..listed.min(STEPS) {
             let is_right = !next.is_null() && (steps == 0 || next != head);
             misuse::check(is_right, TWICE, head.addr());
             // SAFETY: What is on a list are free blocks with links, and this one is not null.
             next = unsafe { (*next).next };
         }
-        misuse::check(carved > STEPS || next.is_null(), TWICE, head.addr());
+        misuse::check(listed > STEPS || next.is_null(), TWICE, head.addr());
     }
 
     /// Ends the process unless a block of that class begins at an address.
@@ -278,8 +296,8 @@ impl Slab {
         let Some(offset) = address.checked_sub(self.start.addr() + self.first.get() as usize) else {
             return false;
         };
-        let bytes = self.bytes.get() as usize;
-        bytes != 0 && offset.is_multiple_of(bytes) && offset / bytes < self.carved.get() as usize
+        let bytes = bytes_of(self.class());
+        offset.is_multiple_of(bytes) && offset / bytes < self.carved.get() as usize
     }
 
     pub(super) fn class(&self) -> usize {
@@ -293,12 +311,19 @@ impl Slab {
 
     /// Whether there are free blocks on its list.
     pub(super) fn has_free(&self) -> bool {
-        !self.free.get().is_null()
+        !self.free.first().is_null()
     }
 
     /// Whether there are blocks to take.
     pub(super) fn has_some(&self) -> bool {
-        self.has_free() || self.carved.get() < self.capacity.get()
+        self.has_free() || self.holes.get() != 0 || self.carved.get() < self.capacity.get()
+    }
+
+    /// Where its first free block is, in units of 16 bytes behind its start, when a sweep looked; 0
+    /// if it has none.
+    #[cfg(feature = "std")]
+    pub(super) fn place_of_free(&self) -> usize {
+        self.free.peek().saturating_sub(self.start.addr()) / STEP
     }
 
     /// Puts a block on the slab's list; `true` where the countdown has ended.
@@ -307,11 +332,9 @@ impl Slab {
     /// The block is one of this slab's, and the caller gives it up.
     #[inline(always)]
     pub(super) unsafe fn push(&self, block: NonNull<u8>) -> bool {
-        let block = block.cast::<FreeBlock>();
         // SAFETY: The block is given back, so it is ours; it has at least 16 bytes, at a multiple
         // of 16.
-        unsafe { block.write(FreeBlock { next: self.free.get() }) };
-        self.free.set(block.as_ptr());
+        unsafe { self.free.push(block.cast()) };
         let until = self.until.get().wrapping_sub(1);
         self.until.set(until);
         until == 0
@@ -320,8 +343,7 @@ impl Slab {
     /// Puts a list of `blocks` blocks from `first` to `last` on the slab's list.
     pub(super) fn push_all(&self, first: NonNull<FreeBlock>, last: NonNull<FreeBlock>, blocks: u32) {
         // SAFETY: The blocks are free, and so ours.
-        unsafe { last.write(FreeBlock { next: self.free.get() }) };
-        self.free.set(first.as_ptr());
+        unsafe { self.free.push_all(first, last) };
         self.until.set(self.until.get().wrapping_sub(blocks));
     }
 
@@ -329,13 +351,17 @@ impl Slab {
     /// and there is no room either.
     pub(super) fn take(&self) -> *mut FreeBlock {
         let free = self.carved.get().wrapping_sub(self.out());
-        let list = self.free.replace(null_mut());
-        if free >= few(self.bytes.get() as usize) { list } else { self.carve(list) }
+        self.join_lists();
+        let list = self.free.take();
+        if self.holes.get() != 0 {
+            return if list.is_null() { self.fill_hole() } else { list };
+        }
+        if free >= few(bytes_of(self.class())) { list } else { self.carve(list) }
     }
 
     /// Cuts some more blocks, and links them from the last of a short list on.
     fn carve(&self, list: *mut FreeBlock) -> *mut FreeBlock {
-        let bytes = self.bytes.get() as usize;
+        let bytes = bytes_of(self.class());
         let carved = self.carved.get();
         let count = blocks_at_once(bytes, carved, self.first.get()).min(self.capacity.get() - carved);
         if count == 0 {
@@ -384,7 +410,7 @@ impl Slab {
     /// All its blocks are out, or on the list of its class.
     pub(super) fn become_current(&self) -> isize {
         self.state.set(State::Current);
-        self.arm(NEVER, self.carved.get().wrapping_sub(NEVER))
+        self.arm(NEVER, self.carved.get().wrapping_sub(self.in_holes()).wrapping_sub(NEVER))
     }
 
     /// It has nothing to give for now.
@@ -460,7 +486,19 @@ impl Slab {
         self.state.set(State::Full);
         self.until.set(small(taken.left));
         self.out.set(self.out());
-        let Some(first) = NonNull::new(taken.first.cast::<FreeBlock>()) else { return };
+        self.merge(taken.first.cast());
+    }
+
+    /// Is held by a sweep, with what was returned; a countdown from what is left follows.
+    pub(super) fn become_held(&self, taken: TakenBack) {
+        self.rest.set(small(taken.left));
+        self.until.set(0);
+        self.merge(taken.first.cast());
+    }
+
+    /// Puts blocks that were returned before those on the slab's list.
+    fn merge(&self, returned: *mut FreeBlock) {
+        let Some(first) = NonNull::new(returned) else { return };
         if self.has_free() {
             let mut last = first;
             let mut steps = 0;
@@ -472,7 +510,7 @@ impl Slab {
                 misuse::check(steps < self.carved.get(), TWICE, next.addr().get());
             }
             // SAFETY: As above; the blocks are free, and so ours.
-            unsafe { last.write(FreeBlock { next: self.free.get() }) };
+            unsafe { last.write(FreeBlock { next: self.free.first() }) };
         }
         self.free.set(first.as_ptr());
     }
@@ -533,27 +571,9 @@ unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
     }
 }
 
+#[path = "holes.rs"]
+mod holes;
+
 #[cfg(all(test, feature = "std", not(loom)))]
-impl Slab {
-    /// Checks the slab's own index; gives the blocks on its list.
-    pub(super) fn check(&self) -> std::collections::BTreeSet<usize> {
-        let mut free = std::collections::BTreeSet::new();
-        let mut next = self.free.get();
-        // SAFETY: What is on a list are free blocks with links.
-        while let Some(block) = unsafe { next.as_ref() } {
-            assert!(self.is_block(next.addr()), "what is on the list of {self:p} is no block of it");
-            assert!(free.insert(next.addr()), "a block is on the list of {self:p} twice");
-            next = block.next;
-        }
-        assert!(self.carved.get() <= self.capacity.get());
-        assert_eq!(self.out() as usize + free.len(), self.carved.get() as usize, "{self:p} counts wrong");
-        match self.state.get() {
-            State::Empty => assert_eq!(self.out(), 0),
-            State::Current => assert!(self.until.get() > NEVER / 2),
-            State::Full => assert!(self.until.get() > 0 && self.until.get() <= 64),
-            State::Queued => assert!(self.until.get() > 0 && self.rest.get() == 0 && self.has_some()),
-            State::LetGo | State::Returned => panic!("{self:p} is let go of, and the heap's"),
-        }
-        free
-    }
-}
+#[path = "header_check.rs"]
+mod check;

@@ -27,6 +27,7 @@ use super::lengths::four_fit;
 use super::lists::{AtHand, KnownSlabs};
 #[cfg(feature = "std")]
 use super::returned::{RecentlyFull, ReturnedSlabs};
+use super::waiting::{LENGTHS, Waiting};
 use crate::alloc::classes::{CLASSES, bytes_of};
 use crate::error::{AllocError, SourceError};
 use crate::layout::NonZeroLayout;
@@ -37,8 +38,6 @@ use crate::size::BlockSize;
 use crate::source::MemorySource;
 use crate::source::request;
 
-/// The two lengths of slabs: of `B`, and of four times that.
-const LENGTHS: usize = 2;
 /// Classes whose blocks are more than this part of a slab have longer slabs, where the source gives
 /// them.
 const SHORT: usize = 32;
@@ -50,9 +49,8 @@ const RELEASES: u32 = 32;
 /// The slabs of an allocator: see the head of this file.
 pub(super) struct Heap<S: MemorySource, B: BlockSize> {
     current: [Cell<*mut Slab>; CLASSES],
-    pub(super) queues: [List<Slab>; CLASSES],
-    empty: [List<Slab>; LENGTHS],
-    kept: [Cell<u32>; LENGTHS],
+    /// A sweep may reach it, and the source.
+    pub(super) waiting: Waiting,
     pub(super) all: List<Slab, All>,
     /// The first slabs of regions that hold several.
     regions: Cell<*mut Slab>,
@@ -90,9 +88,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         }
         Self {
             current: [const { Cell::new(null_mut()) }; CLASSES],
-            queues: [const { List::new() }; CLASSES],
-            empty: [const { List::new() }; LENGTHS],
-            kept: [const { Cell::new(0) }; LENGTHS],
+            waiting: Waiting::new(),
             all: List::new(),
             regions: Cell::new(null_mut()),
             uncut: Cell::new(null_mut()),
@@ -143,7 +139,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                 self.count(old.become_queued());
                 // SAFETY: The slab was current, so it is in no queue, and stays until it is taken
                 // off.
-                unsafe { self.queues[class].push_second(NonNull::from(old)) };
+                unsafe { self.waiting.put(old, true) };
                 slab = core::ptr::from_ref(other).cast_mut();
             }
         }
@@ -193,7 +189,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     }
 
     fn pop_queue(&self, class: usize) -> Option<&Slab> {
-        self.queues[class].pop()
+        self.waiting.take(class)
     }
 
     /// An empty slab of `len` bytes, in no list.
@@ -274,17 +270,12 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     }
 
     fn pop_empty(&self, len: usize) -> Option<&Slab> {
-        let index = Self::length_index(len);
-        let slab = self.empty[index].pop()?;
-        self.kept[index].set(self.kept[index].get() - 1);
-        Some(slab)
+        self.waiting.take_empty(Self::length_index(len), 0, |_| true)
     }
 
     fn push_empty(&self, slab: &Slab) {
-        let index = Self::length_index(slab.len());
         // SAFETY: The slab is in no queue, and stays until it is taken off or the heap is cleared.
-        unsafe { self.empty[index].push(NonNull::from(slab)) };
-        self.kept[index].set(self.kept[index].get() + 1);
+        unsafe { self.waiting.put_empty(slab, Self::length_index(slab.len())) };
     }
 
     /// The countdown of a slab has ended.
@@ -292,9 +283,10 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     #[inline(never)]
     pub(super) fn transition(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
         self.check(slab);
-        if slab.state.get() == State::Queued {
-            // SAFETY: The slab says that it is in its class's queue.
-            unsafe { self.queues[slab.class()].remove(slab) };
+        // SAFETY: The slab says that it is in its class's queue.
+        if slab.state.get() == State::Queued && unsafe { !self.waiting.take_off(slab) } {
+            // A sweep holds it. It stays in its queue, without a block out, for the next refill.
+            return;
         }
         #[cfg(feature = "std")]
         if slab.state.get() == State::Full {
@@ -338,7 +330,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     fn queue(&self, slab: &Slab) {
         self.count(slab.become_queued());
         // SAFETY: The slab is in no list of empty ones, and stays until it is taken off.
-        unsafe { self.queues[slab.class()].push(NonNull::from(slab)) };
+        unsafe { self.waiting.put(slab, false) };
     }
 
     /// Keeps a slab of which no block is out, or releases it.
@@ -346,7 +338,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         slab.check_all_free();
         self.count(slab.become_empty());
         let index = Self::length_index(slab.len());
-        if !slab.is_region || self.kept[index].get() < KEPT[index] {
+        if !slab.is_region || self.waiting.kept(index) < KEPT[index] {
             self.push_empty(slab);
             return;
         }
@@ -428,15 +420,9 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
 
     /// Releases the empty slabs that are regions by themselves, but for `kept` of the shorter ones.
     pub(super) fn release_empty(&self, at_hand: AtHand<'_, B>, kept: u32) {
-        for (list, kept) in self.empty.iter().zip([kept, 0]) {
-            for slab in list.iter().skip(kept as usize) {
-                if slab.is_region {
-                    // SAFETY: The slab is in this list.
-                    unsafe { list.remove(slab) };
-                    let index = Self::length_index(slab.len());
-                    self.kept[index].set(self.kept[index].get() - 1);
-                    self.release_slab(at_hand, slab);
-                }
+        for (length, kept) in [kept, 0].into_iter().enumerate() {
+            while let Some(slab) = self.waiting.take_empty(length, kept, |slab| slab.is_region) {
+                self.release_slab(at_hand, slab);
             }
         }
     }
@@ -484,8 +470,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             keep
         });
         self.current.iter().for_each(|current| current.set(null_mut()));
-        self.queues.iter().chain(&self.empty).for_each(List::clear);
-        self.kept.iter().for_each(|kept| kept.set(0));
+        self.waiting.clear();
         self.all.clear();
         self.regions.set(null_mut());
         #[cfg(feature = "std")]

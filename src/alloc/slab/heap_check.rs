@@ -29,15 +29,15 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                     next = block.next;
                 }
             }
-            self.queues[class].checked().for_each(|slab| put(slab, State::Queued, class));
+            self.waiting.queued(class).for_each(|slab| put(slab, State::Queued, class));
         }
-        for (index, list) in self.empty.iter().enumerate() {
+        for index in 0..LENGTHS {
             let mut count = 0;
-            list.checked().for_each(|slab| {
+            self.waiting.empty(index).for_each(|slab| {
                 put(slab, State::Empty, index);
                 count += 1;
             });
-            assert_eq!(self.kept[index].get(), count);
+            assert_eq!(self.waiting.kept(index), count);
         }
         let mut known = 0;
         for slab in self.slabs() {

@@ -82,11 +82,14 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             if !matches!(state, State::Full | State::Queued) || !Self::may_leave(slab) {
                 continue;
             }
-            if state == State::Queued {
-                // SAFETY: The slab says that it is in its class's queue.
-                unsafe { self.queues[slab.class()].remove(slab) };
+            // SAFETY: The slab says that it is in its class's queue. (No sweep holds it: see
+            // `sweep`.)
+            if state == State::Queued && unsafe { !self.waiting.take_off(slab) } {
+                continue;
             }
-            if !slab.has_some() {
+            if slab.out() == 0 {
+                self.place(at_hand, slab);
+            } else if !slab.has_some() {
                 self.let_go(at_hand, slab);
             } else if self.forget(at_hand, slab) {
                 // SAFETY: The heap just forgot the slab.

@@ -16,8 +16,12 @@
 //! | `let_go`       | how a heap lets go of slabs                                  |
 //! | `returned`     | slabs that a heap let go of                                  |
 //! | `lengths`      | how long slabs are                                           |
+//! | `waiting`      | slabs with blocks to give, and empty ones                    |
+//! | `sweep`        | gives up the memory of free blocks while their slabs wait    |
+//! | `grid`, `seen` | where blocks lie among pages; what a sweep notes             |
 
 mod allocator;
+mod grid;
 mod header;
 mod heap;
 mod lengths;
@@ -26,6 +30,15 @@ mod let_go;
 mod lists;
 #[cfg(feature = "std")]
 pub(crate) mod returned;
+#[cfg(feature = "std")]
+mod seen;
+#[cfg(feature = "std")]
+pub(crate) mod sweep;
 mod thread_cache;
+mod waiting;
 
 pub use allocator::SlabAllocator;
+#[cfg(feature = "std")]
+pub use seen::Round;
+#[cfg(feature = "std")]
+pub use sweep::Swept;

@@ -14,10 +14,11 @@
 
 use core::cell::Cell;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicUsize;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicUsize};
 
 use super::header::{Slab, State};
+use super::seen::{Look, Round, Seen};
 use crate::alloc::classes::CLASSES;
 use crate::list::List;
 use crate::sync::{Guarded, LetGo, Returned, TakenBack};
@@ -93,6 +94,8 @@ pub(super) struct ReturnedSlabs {
     count: AtomicUsize,
     /// How often the heap let go of a slab.
     times: AtomicUsize,
+    /// Whether there may be something for a sweep to do.
+    pub(super) is_unswept: AtomicBool,
 }
 
 impl ReturnedSlabs {
@@ -101,6 +104,7 @@ impl ReturnedSlabs {
             by_class: [const { List::new() }; CLASSES],
             count: AtomicUsize::new(0),
             times: AtomicUsize::new(0),
+            is_unswept: AtomicBool::new(false),
         }
     }
 
@@ -128,6 +132,40 @@ impl ReturnedSlabs {
         let _lock = LISTS.lock();
         // SAFETY: The caller is the heap's user; the slab is in this list, whose lock is held.
         self.by_class[class].iter().find(|slab| unsafe { self.of(slab).take_listed() })
+    }
+
+    /// Holds a slab behind another that the calling thread holds, or from the first on: what is to
+    /// be done with it, if there is one. Now and then nothing is, and the sweep goes on from there;
+    /// `later` is set if a slab is to be swept another time.
+    pub(super) fn hold_next<'a>(
+        &'a self,
+        behind: Option<&'a Slab>,
+        round: Round,
+        later: &mut bool,
+    ) -> Option<(&'a Slab, Look)> {
+        /// So many slabs are looked at while the lock is kept.
+        const AT_ONCE: usize = 64;
+        if self.count.load(Relaxed) == 0 {
+            return None;
+        }
+        let _lock = LISTS.lock();
+        let from = behind.map_or(0, Slab::class);
+        let slabs = self.by_class[from].iter_behind(behind);
+        let slabs = slabs.chain(self.by_class[from + 1..].iter().flat_map(List::iter));
+        for (number, slab) in slabs.enumerate() {
+            let (seen, look) = slab.seen.get().look(slab.returned().place(), round);
+            *later |= look != Look::Done;
+            let is_next = look == Look::Sweep || number >= AT_ONCE;
+            // SAFETY: The slab is in a list whose lock is held.
+            let is_held = is_next && unsafe { self.of(slab).hold() };
+            if is_held || look == Look::Wait {
+                slab.seen.set(seen);
+            }
+            if is_held {
+                return Some((slab, look));
+            }
+        }
+        None
     }
 
     /// Lets go of a slab that has blocks to give, of which some are out; gives how many more are
@@ -173,6 +211,8 @@ impl LetGo for Listed<'_> {
     unsafe fn enlist(&self) {
         let Self { lists, slab } = self;
         slab.state.set(State::Returned);
+        slab.seen.set(Seen::NOT_YET);
+        lists.is_unswept.store(true, Relaxed);
         // SAFETY: The slab is in no list. It stays until it is taken back or no block of it is out,
         // and is taken off before either.
         unsafe { lists.by_class[slab.class()].push(NonNull::from(*slab)) };
@@ -200,5 +240,9 @@ impl LetGo for Listed<'_> {
 
     fn come_back(&self, taken: TakenBack) {
         self.slab.come_back(taken);
+    }
+
+    fn become_held(&self, taken: TakenBack) {
+        self.slab.become_held(taken);
     }
 }

@@ -202,6 +202,15 @@ unsafe impl<O: MmapSettings> MemorySource for MmapSource<O> {
         // SAFETY: The caller's promises, for a region of this source.
         unsafe { remap::remap(self.settings.options(), region.cast(), old, new) }
     }
+
+    fn purge_unit(&self) -> usize {
+        self.decommit_unit()
+    }
+
+    unsafe fn purge_part(&self, range: NonNull<[u8]>) -> bool {
+        // SAFETY: The caller promises the same.
+        unsafe { self.decommit(range) }.is_ok()
+    }
 }
 
 // SAFETY: After `MADV_DONTNEED` private anonymous pages read as zero; after `MADV_FREE` as before

@@ -17,6 +17,10 @@ use core::time::Duration;
 /// that it never sees the thread. Beyond 64 MiB who frees gives a quarter up, which takes 0.6 ms:
 /// that is seldom, and bounds what a burst leaves.
 ///
+/// The thread also gives up pages without a block in slabs of a thread tier over the pool
+/// ([`sweep_later`](crate::MemorySource::sweep_later)), if nothing was freed there for half the
+/// delay.
+///
 /// Regions longer than a chunk that came back wait in the same way, and count in the same sum: they
 /// are unmapped when their time is over. One that would make more than `most` wait goes at once. To
 /// map and touch 16 MiB anew takes some 5 ms; to use those of a kept map again takes a hundredth.

@@ -13,6 +13,7 @@ use super::recent::Recent;
 use super::words;
 use crate::misuse::end_process;
 use crate::size::SLICE;
+use crate::source::sweep::Sweeps;
 use crate::sys;
 
 /// What the lock guards. Counts are of slices.
@@ -27,6 +28,8 @@ pub(super) struct Pool {
     pub(super) waiting: usize,
     pub(super) being_purged: usize,
     pub(super) purger: Purger,
+    /// What the purger's thread does beside.
+    pub(super) sweeps: Sweeps,
 }
 
 // SAFETY: The slices kept aside belong to the pool, not to a thread.
@@ -46,6 +49,7 @@ impl Pool {
             waiting: 0,
             being_purged: 0,
             purger: Purger::new(),
+            sweeps: Sweeps::new(),
         }
     }
 
@@ -61,6 +65,14 @@ impl Pool {
         match self.index.find(address / chunk) {
             Some(place) if whole && self.index.chunk(place).is_held(words::mask(at, len)) => (place, at),
             _ => end_process("a run of slices was given back that nobody holds", address),
+        }
+    }
+
+    /// A child of a fork has no thread but the one that forked.
+    pub(super) fn after_fork(&mut self) {
+        if self.purger.running && self.purger.process != sys::process_name() {
+            self.purger.running = false;
+            self.sweeps.clear();
         }
     }
 
@@ -182,12 +194,5 @@ impl Purger {
             self.tick = self.tick.wrapping_add(1);
         }
         new
-    }
-
-    /// A child of a fork has no thread but the one that forked.
-    pub(super) fn after_fork(&mut self) {
-        if self.running && self.process != sys::process_name() {
-            self.running = false;
-        }
     }
 }

@@ -22,7 +22,8 @@ use super::{RunSource, words};
 use crate::ptr;
 use crate::size::BlockSize;
 use crate::size::SLICE;
-use crate::source::Decommit;
+use crate::source::{Decommit, Sweep};
+use crate::sync::Held;
 use crate::sys;
 
 /// Where a pool is for ever, if that is known, and the thread for it.
@@ -117,26 +118,11 @@ where
     fn attend(&self) {
         let Some(tick) = self.purge.tick() else { return };
         let clock = sys::coarse_millis() / tick;
-        let own = core::ptr::eq(self.itself.pool, core::ptr::from_ref(self).cast());
-        let body = self.itself.body.filter(|_| own && self.purge.makes_thread());
         let mut pool = self.pool.lock();
         // What is kept aside became free in the tick that may end here.
         pool.flush(C::BYTES, Self::WHOLE_CHUNK);
         let new = pool.purger.look(clock);
-        let start = body.filter(|_| !pool.purger.running && !pool.purger.impossible);
-        if let Some(body) = start {
-            pool.purger.running = true;
-            pool.purger.process = sys::process_name();
-            drop(pool);
-            // SAFETY: The pointer came from a reference that is good for ever, to a pool that may
-            // be shared, and this is its body.
-            let started = unsafe { sys::start_thread(body, self.itself.pool.cast_mut()) };
-            if started.is_err() {
-                let mut pool = self.pool.lock();
-                pool.purger.running = false;
-                pool.purger.impossible = true;
-            }
-        } else {
+        if let Err(pool) = self.start_thread(pool) {
             let due = new && !pool.purger.running;
             drop(pool);
             if due {
@@ -145,7 +131,47 @@ where
         }
     }
 
-    /// What the thread does: it ends when no more waits than is to stay.
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The lock, if it runs or there is to be none.
+    fn start_thread<'a>(&self, mut pool: Held<'a, Pool>) -> Result<(), Held<'a, Pool>> {
+        let own = core::ptr::eq(self.itself.pool, core::ptr::from_ref(self).cast());
+        let may = own && self.purge.makes_thread() && !pool.purger.impossible;
+        let Some(body) = self.itself.body.filter(|_| may && !pool.purger.running) else { return Err(pool) };
+        pool.purger.running = true;
+        pool.purger.process = sys::process_name();
+        drop(pool);
+        // SAFETY: The pointer came from a reference that is good for ever, to a pool that may be
+        // shared, and this is its body.
+        let started = unsafe { sys::start_thread(body, self.itself.pool.cast_mut()) };
+        if started.is_err() {
+            let mut pool = self.pool.lock();
+            pool.purger.running = false;
+            pool.purger.impossible = true;
+            pool.sweeps.clear();
+        }
+        Ok(())
+    }
+
+    /// See [`MemorySource::sweep_later`].
+    #[cold]
+    #[inline(never)]
+    pub(super) fn list_sweep(&self, sweep: &'static Sweep) -> bool {
+        let mut pool = self.pool.lock();
+        pool.sweeps.add(sweep);
+        let pool = if self.purge.tick().is_some() { self.start_thread(pool) } else { Err(pool) };
+        if let Err(mut pool) = pool
+            && !pool.purger.running
+        {
+            pool.sweeps.refuse(sweep);
+            return false;
+        }
+        true
+    }
+
+    /// What the thread does: it ends when no more waits than is to stay, and no sweep has more to
+    /// do.
     fn attend_for_long(&self) {
         let Some(tick) = self.purge.tick() else { return };
         loop {
@@ -156,10 +182,15 @@ where
             // A tick has passed, wherever the clock's own begin.
             pool.purger.clock = clock;
             pool.purger.tick = pool.purger.tick.wrapping_add(1);
+            let mut turn = pool.sweeps.first();
             drop(pool);
+            while let Some(sweep) = turn {
+                let more = sweep.run();
+                turn = self.pool.lock().sweeps.ran(sweep, more);
+            }
             self.give_up(Which::Due, self.keep());
             let mut pool = self.pool.lock();
-            if pool.waiting <= self.keep() {
+            if pool.waiting <= self.keep() && pool.sweeps.is_empty() {
                 pool.purger.running = false;
                 return;
             }

@@ -16,7 +16,9 @@ use crate::ptr;
 use crate::size::{BlockSize, U4194304};
 use crate::source::request::halving;
 use crate::source::through::pass_on_decommit;
-use crate::source::{Decommit, IdleMemory, MemorySource, MmapSource, Obtained, OwnsRegions, Remapped, SLICE};
+use crate::source::{
+    Decommit, IdleMemory, MemorySource, MmapSource, Obtained, OwnsRegions, Remapped, SLICE, Sweep,
+};
 use crate::sync::{Guarded, const_fn};
 
 /// A source of runs of whole slices of 64 KiB, cut from chunks of `C` bytes that it obtains from
@@ -456,6 +458,20 @@ where
         Self::purge(self) + self.source.purge()
     }
 
+    fn purge_unit(&self) -> usize {
+        self.source.decommit_unit()
+    }
+
+    unsafe fn purge_part(&self, range: NonNull<[u8]>) -> bool {
+        // SAFETY: The range lies in a region of the source below, as in `decommit`; the caller
+        // promises the rest.
+        unsafe { self.source.decommit(range) }.is_ok()
+    }
+
+    fn sweep_later(&self, sweep: &'static Sweep) -> bool {
+        self.list_sweep(sweep)
+    }
+
     fn idle(&self, report: &mut dyn FnMut(IdleMemory)) {
         let usage = self.usage();
         report(IdleMemory::of(self, usage.unused, usage.resident));
@@ -484,7 +500,7 @@ where
         // behind it.
         unsafe { self.source.after_fork() };
         // SAFETY: `before_fork` held the lock, likewise.
-        unsafe { self.pool.with_held_for_fork(|pool| pool.purger.after_fork()) };
+        unsafe { self.pool.with_held_for_fork(Pool::after_fork) };
         // SAFETY: `before_fork` held the lock, likewise.
         unsafe { self.pool.release_after_fork() };
         // SAFETY: `before_fork` held the lock, likewise.
