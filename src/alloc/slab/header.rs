@@ -327,6 +327,7 @@ impl Slab {
 
     /// Takes all free blocks as a list, and carves some if there are few; null where there are none
     /// and there is no room either.
+    #[inline]
     pub(super) fn take(&self) -> *mut FreeBlock {
         let free = self.carved.get().wrapping_sub(self.out());
         let list = self.free.replace(null_mut());
@@ -334,6 +335,7 @@ impl Slab {
     }
 
     /// Cuts some more blocks, and links them from the last of a short list on.
+    #[inline(never)]
     fn carve(&self, list: *mut FreeBlock) -> *mut FreeBlock {
         let bytes = self.bytes.get() as usize;
         let carved = self.carved.get();
