@@ -236,6 +236,7 @@ impl Slab {
 
     /// Ends the process unless this is the header of a slab of the heap with that identity. Any
     /// thread may ask.
+    #[inline]
     pub(super) fn check_header(&self, identity: usize) {
         let address = core::ptr::from_ref(self).addr();
         let is_here = self.mark == mark_of(self.start.addr(), identity)
@@ -244,6 +245,7 @@ impl Slab {
     }
 
     /// Ends the process unless the slab has no more blocks free than it has.
+    #[inline]
     pub(super) fn check_counts(&self) {
         misuse::check(self.out() <= self.carved.get(), TWICE, core::ptr::from_ref(self).addr());
     }
@@ -264,6 +266,7 @@ impl Slab {
     }
 
     /// Ends the process unless a block of that class begins at an address.
+    #[inline]
     pub(super) fn check_block(&self, address: usize, class: usize) {
         misuse::check(self.class() == class && self.is_block(address), FOREIGN, address);
     }
@@ -274,6 +277,7 @@ impl Slab {
     }
 
     /// Whether a block that was carved begins at an address.
+    #[inline]
     pub(super) fn is_block(&self, address: usize) -> bool {
         let Some(offset) = address.checked_sub(self.start.addr() + self.first.get() as usize) else {
             return false;

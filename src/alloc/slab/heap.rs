@@ -114,10 +114,24 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         &self.source
     }
 
-    /// The length of the slabs for blocks of `bytes` bytes.
+    /// The largest class whose blocks are in slabs of `B` bytes though there are longer ones.
+    const LARGEST_SHORT: usize = {
+        let (mut class, mut largest) = (0, 0);
+        while class < CLASSES && bytes_of(class) <= B::BYTES / SHORT {
+            largest = bytes_of(class);
+            class += 1;
+        }
+        largest
+    };
+
+    /// The length of the slabs for blocks of `bytes` bytes, or of the class for as many.
     #[inline(always)]
     pub(super) const fn len_of(bytes: usize) -> usize {
-        if bytes <= B::BYTES / SHORT || !four_fit(B::BYTES, S::MAX_REGION) { B::BYTES } else { 4 * B::BYTES }
+        if bytes <= Self::LARGEST_SHORT || !four_fit(B::BYTES, S::MAX_REGION) {
+            B::BYTES
+        } else {
+            4 * B::BYTES
+        }
     }
 
     /// Fills the list of a class, which is empty, and takes a block from it.
