@@ -387,6 +387,10 @@ where
 
     #[inline]
     fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        if preferred <= least.size() {
+            // There is nothing to halve, and a region is whole slices in any case.
+            return self.obtain_run(least);
+        }
         halving::<Self>(least, preferred, |layout| self.obtain_run(layout))
     }
 
