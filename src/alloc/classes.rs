@@ -26,10 +26,10 @@ pub(super) const fn class_of(size: usize) -> usize {
     if size <= FINE {
         (size - 1) / STEP
     } else {
-        // The two bits below the highest one of `size - 1` number the quarter of its doubling.
+        // The highest bit of `size - 1` and the two below it: 4 to 7, which tell the quarter.
         let top = (size - 1).ilog2() as usize;
-        let quarter = ((size - 1) >> (top - 2)) & 3;
-        FINE_CLASSES + 4 * (top - FINE.ilog2() as usize) + quarter
+        let highest = ((size - 1) << 2) >> top;
+        4 * top + highest + (FINE_CLASSES - 4 * FINE.ilog2() as usize - 4)
     }
 }
 

@@ -3,7 +3,8 @@
 //! ```text
 //!   allocate_entry --- thread cache ---------------------------------> block
 //!     | closed, or an uncommon size
-//!   allocate_unserved_entry --- window of the heap that is current --> block
+//!   allocate_unserved_entry --- thread cache, by its class ----------> block
+//!     |                     --- window of the heap that is current --> block
 //!     | it does not fit, or the thread cache is empty
 //!   allocate_uncached --- allocator of the heap that is current -----> block
 //!     |                     | nothing at hand
@@ -72,16 +73,19 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Allocates what the thread cache does not serve: in nearly every case, because a heap is
-    /// entered and current, from which the block is taken. Out of line, as
-    /// [`allocate_uncached_entry`](Self::allocate_uncached_entry).
+    /// entered and current, from which the block is taken, or because the size is not common. Out
+    /// of line, as [`allocate_uncached_entry`](Self::allocate_uncached_entry).
     ///
     /// # Safety
     /// As [`allocate_entry`](Self::allocate_entry).
     #[inline(never)]
     unsafe fn allocate_unserved_entry(size: usize, align: usize) -> *mut u8 {
         let current = Self::current_thread();
-        // An open cache: the size is not common, and no heap is current.
-        if bumps::<D, Coroutine>() && !current.thread_cache.is_open() && align <= WINDOW_ALIGN {
+        if current.thread_cache.is_open() {
+            // SAFETY: The caller promises that there is such a layout; the thread tier is current.
+            return unsafe { Self::allocate_uncommon_entry(size, align) };
+        }
+        if bumps::<D, Coroutine>() && align <= WINDOW_ALIGN {
             let block = D::allocator().take_at_hand(current, size);
             if let Some(block) = block {
                 return block.as_ptr();
@@ -89,6 +93,21 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         // SAFETY: The caller promises that there is such a layout.
         unsafe { Self::allocate_uncached_entry(size, align) }
+    }
+
+    /// Allocates an uncommon size from the thread's heap. Out of line, as
+    /// [`allocate_uncached_entry`](Self::allocate_uncached_entry).
+    ///
+    /// # Safety
+    /// As [`allocate_entry`](Self::allocate_entry); the thread tier is current.
+    #[inline(never)]
+    unsafe fn allocate_uncommon_entry(size: usize, align: usize) -> *mut u8 {
+        // SAFETY: The caller promises that there is such a layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        match NonZeroLayout::new(layout) {
+            Some(layout) => D::allocator().pop_uncommon(Self::current_thread(), layout),
+            None => D::allocator().allocate_one_byte(layout),
+        }
     }
 
     /// As [`allocate_uncached`](Self::allocate_uncached), out of line: size and alignment stay in

@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     limit: AtomicUsize,
     /// Bytes of blocks that threads which did not use the heap freed, if they are counted.
     pub(crate) remote_bytes: AtomicUsize,
-    /// The heap's large objects; guarded by the lock of the large objects.
+    /// The large objects of a heap of the coroutine tier; guarded by the lock of the large objects.
     pub(crate) large: List<Record>,
     /// The next on the list that the control block is on: a thread's cache, the pool, or the parked
     /// heaps. It belongs to whoever holds that list.

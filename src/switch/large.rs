@@ -12,8 +12,9 @@
 //! ```
 //!
 //! The page map's entry of the slice in which the object starts leads to the record; further
-//! slices have none. The records of a heap form a list, so that destroying a heap finds them. Lists
-//! are under one lock.
+//! slices have none. The records of a heap of the coroutine tier form a list, so that destroying
+//! the heap finds them; those of a thread's heap, which is never destroyed, are on none. Lists are
+//! under one lock.
 //!
 //! What an object leaves goes back to the source, which keeps it for the next one: the pool of
 //! [`DefaultPolicy`](super::DefaultPolicy) does. A source that can make regions longer or shorter
@@ -23,7 +24,7 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use super::control::{ControlRef, Record};
+use super::control::{ControlRef, HeapTier, Record};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
 use crate::list::Links;
@@ -92,11 +93,13 @@ impl LargeObjects {
         let new = Record { control: heap, links, size, align, offset, zeroed };
         // SAFETY: The region is ours and begins with room for the record.
         unsafe { record.write(new) };
-        let lists = self.lists.lock();
-        // SAFETY: The record was just written, is on no list, and stays until `release` or
-        // `move_record` take it off.
-        unsafe { heap.large.push(record) };
-        drop(lists);
+        if is_listed(heap) {
+            let lists = self.lists.lock();
+            // SAFETY: The record was just written, is on no list, and stays until `release` or
+            // `move_record` take it off.
+            unsafe { heap.large.push(record) };
+            drop(lists);
+        }
         NonNull::new(object).ok_or(SourceError::AddressOutOfRange)
     }
 
@@ -110,12 +113,14 @@ impl LargeObjects {
         let Parts { control, size, align, object, .. } = unsafe { parts(record) };
         memory.page_map.remove(slice_of(object));
         control.refund(size);
-        let lists = self.lists.lock();
-        // SAFETY: The record is alive; its links are used only under the lock, which is held.
-        let node = unsafe { record.as_ref() };
-        // SAFETY: The record is on its heap's list.
-        unsafe { control.large.remove(node) };
-        drop(lists);
+        if is_listed(control) {
+            let lists = self.lists.lock();
+            // SAFETY: The record is alive; its links are used only under the lock, which is held.
+            let node = unsafe { record.as_ref() };
+            // SAFETY: The record is on its heap's list.
+            unsafe { control.large.remove(node) };
+            drop(lists);
+        }
         if let Ok(layout) = NonZeroLayout::from_size_align(size, align) {
             // SAFETY: The region was asked for with this layout, last by `resize`; nobody uses it.
             unsafe { memory.source.release(ptr::bytes(record.cast(), size), layout) };
@@ -195,10 +200,12 @@ impl LargeObjects {
             // Once in the life of a process, or when several threads are here at a time.
             spare = Some(SpareLeaf::new().ok()?);
         }
-        // SAFETY: The record is alive; its links are used only under the lock, which is held.
-        let node = unsafe { record.as_ref() };
-        // SAFETY: The record is on its heap's list.
-        unsafe { control.large.remove(node) };
+        if is_listed(control) {
+            // SAFETY: The record is alive; its links are used only under the lock, which is held.
+            let node = unsafe { record.as_ref() };
+            // SAFETY: The record is on its heap's list.
+            unsafe { control.large.remove(node) };
+        }
         drop(lists);
         // Before the region moves: then its old addresses may be anybody's.
         memory.page_map.remove(slice_of(object));
@@ -217,8 +224,10 @@ impl LargeObjects {
             std::process::abort();
         }
         let mut lists = self.lists.lock();
-        // SAFETY: The record is on no list, and the lock is held.
-        unsafe { control.large.push(place) };
+        if is_listed(control) {
+            // SAFETY: The record is on no list, and the lock is held.
+            unsafe { control.large.push(place) };
+        }
         if lists.spare.is_none() {
             lists.spare = spare;
         }
@@ -226,11 +235,12 @@ impl LargeObjects {
         outcome.is_ok().then_some(place)
     }
 
-    /// Gives all large objects of a heap back.
+    /// Gives all large objects of a heap of the coroutine tier back.
     ///
     /// # Safety
     /// Nobody uses any of them, nor frees one meanwhile.
     pub(crate) unsafe fn release_all<S: MemorySource>(&self, memory: &LargeMemory<S>, heap: ControlRef) {
+        debug_assert!(is_listed(heap));
         loop {
             let lists = self.lists.lock();
             let first = heap.large.first_pointer();
@@ -252,6 +262,11 @@ impl LargeObjects {
         // SAFETY: The caller called `before_fork` on this thread, or on the one that forked it.
         unsafe { self.lists.release_after_fork() };
     }
+}
+
+/// Whether the records of a heap are on its list.
+fn is_listed(heap: ControlRef) -> bool {
+    heap.tier == HeapTier::Coroutine
 }
 
 fn slice_of<T>(object: *mut T) -> usize {

@@ -123,8 +123,7 @@ impl<S: MemorySource, B: BlockSize> SlabAllocator<S, B> {
     /// The header of the slab of a block with that layout; `base` may access the slab.
     #[inline(always)]
     fn slab_of(base: NonNull<u8>, block: NonNull<u8>, layout: NonZeroLayout) -> *mut Slab {
-        let len = Heap::<S, B>::len_of(bytes_of(class_of(rounded(layout))));
-        Slab::of(base, block.addr().get(), len)
+        Slab::of(base, block.addr().get(), Heap::<S, B>::len_of(rounded(layout)))
     }
 
     /// Frees a block.
@@ -306,6 +305,7 @@ where
         }
     }
 
+    #[inline(always)]
     unsafe fn push_unknown(
         &self,
         allocator: &SlabAllocator<S, B>,

@@ -253,6 +253,7 @@ impl Slab {
 
     /// Ends the process unless this is the header of a slab of the heap with that identity. Any
     /// thread may ask.
+    #[inline]
     pub(super) fn check_header(&self, identity: usize) {
         let address = core::ptr::from_ref(self).addr();
         let is_here = self.mark == mark_of(self.start.addr(), identity)
@@ -261,6 +262,7 @@ impl Slab {
     }
 
     /// Ends the process unless the slab has no more blocks free than it has.
+    #[inline]
     pub(super) fn check_counts(&self) {
         misuse::check(self.out() <= self.carved.get(), TWICE, core::ptr::from_ref(self).addr());
     }
@@ -282,6 +284,7 @@ impl Slab {
     }
 
     /// Ends the process unless a block of that class begins at an address.
+    #[inline]
     pub(super) fn check_block(&self, address: usize, class: usize) {
         misuse::check(self.class() == class && self.is_block(address), FOREIGN, address);
     }
@@ -292,6 +295,7 @@ impl Slab {
     }
 
     /// Whether a block that was carved begins at an address.
+    #[inline]
     pub(super) fn is_block(&self, address: usize) -> bool {
         let Some(offset) = address.checked_sub(self.start.addr() + self.first.get() as usize) else {
             return false;
@@ -349,6 +353,7 @@ impl Slab {
 
     /// Takes all free blocks as a list, and carves some if there are few; null where there are none
     /// and there is no room either.
+    #[inline]
     pub(super) fn take(&self) -> *mut FreeBlock {
         let free = self.carved.get().wrapping_sub(self.out());
         self.join_lists();
@@ -360,6 +365,7 @@ impl Slab {
     }
 
     /// Cuts some more blocks, and links them from the last of a short list on.
+    #[inline(never)]
     fn carve(&self, list: *mut FreeBlock) -> *mut FreeBlock {
         let bytes = bytes_of(self.class());
         let carved = self.carved.get();

@@ -110,10 +110,24 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         &self.source
     }
 
-    /// The length of the slabs for blocks of `bytes` bytes.
+    /// The largest class whose blocks are in slabs of `B` bytes though there are longer ones.
+    const LARGEST_SHORT: usize = {
+        let (mut class, mut largest) = (0, 0);
+        while class < CLASSES && bytes_of(class) <= B::BYTES / SHORT {
+            largest = bytes_of(class);
+            class += 1;
+        }
+        largest
+    };
+
+    /// The length of the slabs for blocks of `bytes` bytes, or of the class for as many.
     #[inline(always)]
     pub(super) const fn len_of(bytes: usize) -> usize {
-        if bytes <= B::BYTES / SHORT || !four_fit(B::BYTES, S::MAX_REGION) { B::BYTES } else { 4 * B::BYTES }
+        if bytes <= Self::LARGEST_SHORT || !four_fit(B::BYTES, S::MAX_REGION) {
+            B::BYTES
+        } else {
+            4 * B::BYTES
+        }
     }
 
     /// Fills the list of a class, which is empty, and takes a block from it.
@@ -124,31 +138,47 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     #[inline(never)]
     pub(super) fn refill(&self, at_hand: AtHand<'_, B>, class: usize) -> Result<NonNull<u8>, AllocError> {
         debug_assert!(at_hand.lists.of(class).get().is_null());
-        let current = &self.current[class];
-        let mut slab = current.get();
         // SAFETY: A slab that is current is one of this heap's.
-        if let Some(old) = unsafe { slab.as_ref() }
-            && !old.has_free()
-        {
+        match unsafe { self.current[class].get().as_ref() } {
+            Some(slab) if slab.has_free() => Ok(self.give_out(at_hand, class, slab)),
+            current => self.refill_from_next(at_hand, class, current),
+        }
+    }
+
+    /// The same where the class has no current slab, or one with nothing free.
+    #[inline(never)]
+    fn refill_from_next(
+        &self,
+        at_hand: AtHand<'_, B>,
+        class: usize,
+        current: Option<&Slab>,
+    ) -> Result<NonNull<u8>, AllocError> {
+        let mut next = current;
+        if let Some(old) = current {
             if !old.has_some() {
-                current.set(null_mut());
+                self.current[class].set(null_mut());
                 self.set_aside(at_hand, old);
-                slab = null_mut();
+                next = None;
             } else if let Some(other) = self.pop_queue(class) {
                 // Blocks that were in use before come before what was never touched.
                 self.count(old.become_queued());
                 // SAFETY: The slab was current, so it is in no queue, and stays until it is taken
                 // off.
                 unsafe { self.waiting.put(old, true) };
-                slab = core::ptr::from_ref(other).cast_mut();
+                next = Some(other);
             }
         }
-        // SAFETY: As above.
-        let slab = match unsafe { slab.as_ref() } {
+        let slab = match next {
             Some(slab) => slab,
             None => self.next_slab(at_hand, class)?,
         };
-        current.set(core::ptr::from_ref(slab).cast_mut());
+        self.current[class].set(core::ptr::from_ref(slab).cast_mut());
+        Ok(self.give_out(at_hand, class, slab))
+    }
+
+    /// Makes what the current slab of a class has the list of the class, and takes a block from it.
+    #[inline(always)]
+    fn give_out(&self, at_hand: AtHand<'_, B>, class: usize, slab: &Slab) -> NonNull<u8> {
         let list = slab.take();
         self.count(slab.become_current());
         // SAFETY: A slab that has some gives a list; the first block's link was written when it was
@@ -156,7 +186,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         let block = unsafe { NonNull::new_unchecked(list) };
         // SAFETY: As above.
         at_hand.lists.of(class).set(unsafe { block.as_ref() }.next);
-        Ok(block.cast())
+        block.cast()
     }
 
     /// A slab with blocks for a class, which is in no list.

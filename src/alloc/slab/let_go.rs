@@ -45,11 +45,19 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// Takes a slab back if the heap let go of it: `None` if another thread holds it, otherwise
     /// whether the heap had let go of it. In that case the caller gives a block back to it, and
     /// calls [`place`](Self::place).
+    #[inline]
     pub(super) fn reclaim(&self, slab: &Slab) -> Option<bool> {
         slab.check_header(self.identity.get());
         if !Self::may_leave(slab) || !slab.returned().is_let_go() {
             return Some(false);
         }
+        self.take_back(slab)
+    }
+
+    /// The same of a slab that the heap let go of.
+    #[cold]
+    #[inline(never)]
+    fn take_back(&self, slab: &Slab) -> Option<bool> {
         if !self.returned.of(slab).take_back() {
             return None;
         }

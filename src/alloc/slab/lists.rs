@@ -48,63 +48,77 @@ impl Lists {
 const KNOWN: usize = 512;
 
 /// See the head of this file.
+///
+/// ```text
+///   slab of B bytes                        slab of 4 * B bytes
+///   +------+--------+-------------+        +------+--------+- - -+- - -+- - -+- - -+
+///   |      | header |   block     |        |      | header |     |     | block     |
+///   +------+--------+-------------+        +------+--------+- - -+- - -+- - -+- - -+
+///          |<------>| less than 4 * B             |<------------------>|
+/// ```
+///
+/// The place of an address is the number of the `B` bytes in which it lies, modulo [`KNOWN`]; each
+/// part of a slab has a place, which leads to the slab's header. An address less than `4 * B` bytes
+/// behind a header lies in one of the next five such parts, which have places of their own: if its
+/// place leads to that header, it lies in the slab.
 pub(super) struct KnownSlabs<B> {
-    /// Complements of the slabs' addresses (of the parts of `B` bytes that a long slab consists
-    /// of). An unused place is 0, which is the complement of none, so that a thread begins with
-    /// zeros.
-    starts: [Cell<usize>; KNOWN],
-    slabs: [Cell<*mut Slab>; KNOWN],
+    /// Where headers are, and [`REACH`](Self::REACH) bytes further. An unused place is null, so
+    /// that a thread begins with zeros: all addresses are further behind it.
+    headers: [Cell<*mut Slab>; KNOWN],
     length: PhantomData<fn() -> B>,
 }
 
 impl<B: BlockSize> KnownSlabs<B> {
+    /// No block lies as many bytes behind its slab's header.
+    const REACH: usize = 4 * B::BYTES;
+
     pub(super) const fn new() -> Self {
-        Self {
-            starts: [const { Cell::new(0) }; KNOWN],
-            slabs: [const { Cell::new(null_mut()) }; KNOWN],
-            length: PhantomData,
-        }
+        Self { headers: [const { Cell::new(null_mut()) }; KNOWN], length: PhantomData }
     }
 
     /// The place for the slab in which `address` lies.
     #[inline(always)]
-    fn place(address: usize) -> usize {
-        address / B::BYTES % KNOWN
+    fn place(&self, address: usize) -> &Cell<*mut Slab> {
+        &self.headers[address / B::BYTES % KNOWN]
     }
 
-    /// The place for the slab in which `address` lies, if that is known.
+    /// The header of the slab of the block at an address, if that is known. It is one as long as
+    /// its place leads there.
     #[inline(always)]
-    pub(super) fn get(&self, address: usize) -> Option<usize> {
-        let place = Self::place(address);
-        // The complement of the address's offset in the slab, if it lies in it: the highest `B`
-        // numbers are those. An unused place leaves the address, which is none of them.
-        let complement = self.starts[place].get() ^ address;
-        if complement >= !(B::BYTES - 1) { Some(place) } else { None }
-    }
-
-    /// The slab at a place that [`get`](Self::get) gave just now.
-    #[inline(always)]
-    pub(super) fn at(&self, place: usize) -> &Slab {
-        // SAFETY: The slab's start was inserted with its header, which stays one while the start is
-        // there.
-        unsafe { &*self.slabs[place].get() }
+    pub(super) fn get(&self, block: usize) -> Option<*const Slab> {
+        let entry = self.place(block).get();
+        // From `-REACH` on up to 0, which are the highest numbers.
+        let beyond = block.wrapping_sub(entry.addr());
+        // Where pointers are shorter, the highest addresses may be a program's.
+        let unused = size_of::<usize>() < 8 && entry.is_null();
+        let known = beyond >= Self::REACH.wrapping_neg() && !unused;
+        // Not a reference: to tell it from `None`, it would be compared with null.
+        if known { Some(entry.wrapping_byte_sub(Self::REACH)) } else { None }
     }
 
     /// Inserts the part of `slab` in which `address` lies.
+    #[inline(always)]
     pub(super) fn insert(&self, address: usize, slab: &Slab) {
-        let place = Self::place(address);
-        self.starts[place].set(!(address & !(B::BYTES - 1)));
-        self.slabs[place].set(core::ptr::from_ref(slab).cast_mut());
+        self.place(address).set(Self::entry(slab));
+    }
+
+    /// What leads to a slab.
+    #[inline(always)]
+    fn entry(slab: &Slab) -> *mut Slab {
+        core::ptr::from_ref(slab).cast_mut().wrapping_byte_add(Self::REACH)
+    }
+
+    /// The places of a slab that lead to it.
+    fn places(&self, slab: &Slab) -> impl Iterator<Item = &Cell<*mut Slab>> {
+        let start = slab.start().addr().get();
+        let entry = Self::entry(slab);
+        let parts = (start..start + slab.len()).step_by(B::BYTES);
+        parts.map(|address| self.place(address)).filter(move |place| core::ptr::eq(place.get(), entry))
     }
 
     /// Removes a slab.
     pub(super) fn remove(&self, slab: &Slab) {
-        let start = slab.start().addr().get();
-        for address in (start..start + slab.len()).step_by(B::BYTES) {
-            if let Some(place) = self.get(address) {
-                self.starts[place].set(0);
-            }
-        }
+        self.places(slab).for_each(|place| place.set(null_mut()));
     }
 }
 
@@ -126,14 +140,60 @@ impl<B> Copy for AtHand<'_, B> {}
 impl<B: BlockSize> KnownSlabs<B> {
     /// How many entries there are.
     pub(super) fn len(&self) -> usize {
-        self.starts.iter().filter(|start| start.get() != 0).count()
+        self.headers.iter().filter(|place| !place.get().is_null()).count()
     }
 
-    /// How many entries lead to a slab, each from an address in it.
+    /// How many entries lead to a slab.
     pub(super) fn known(&self, slab: &Slab) -> usize {
-        let start = slab.start().addr().get();
-        let parts = (start..start + slab.len()).step_by(B::BYTES);
-        let places = parts.filter_map(|address| self.get(address));
-        places.filter(|&place| core::ptr::eq(self.slabs[place].get(), slab)).count()
+        self.places(slab).count()
+    }
+}
+
+#[cfg(all(test, feature = "std", not(loom)))]
+mod tests {
+    use super::*;
+    use crate::layout::NonZeroLayout;
+    use crate::size::U65536;
+    use crate::source::{MemorySource, MmapSource};
+
+    const PART: usize = 65_536;
+
+    #[test]
+    fn a_known_slab_is_told_from_what_lies_around_it() {
+        let source = MmapSource::new();
+        let layout = NonZeroLayout::from_size_align(16 * PART, 4 * PART).unwrap();
+        let region = source.obtain(layout).unwrap();
+        let start = region.addr().get();
+        let known = KnownSlabs::<U65536>::new();
+        // Each of the sixteen places at which a header may lie, in a short slab and in a long one.
+        for slab in 0..16 {
+            for len in if slab % 4 == 0 { [PART, 4 * PART].as_slice() } else { &[PART] } {
+                // SAFETY: The offset lies in the region.
+                let at = unsafe { region.cast::<u8>().add(slab * PART) };
+                // SAFETY: The memory is this test's, and the slab at a multiple of its length.
+                let header = unsafe { Slab::init(at, *len, true, start) };
+                // SAFETY: It was just written.
+                let header = unsafe { header.as_ref() };
+                let parts = slab..slab + len / PART;
+                for inserted in parts.clone() {
+                    known.insert(start + inserted * PART + 4096, header);
+                    assert_eq!((known.len(), known.known(header)), (1, 1));
+                    for part in 0..2 * KNOWN {
+                        let begin = start.wrapping_add(part.wrapping_sub(KNOWN / 2).wrapping_mul(PART));
+                        for offset in [2048, 4096, PART - 16] {
+                            let found = known.get(begin.wrapping_add(offset));
+                            let expected = begin == start + inserted * PART;
+                            assert_eq!(found.is_some(), expected, "{slab} {len} {inserted} {part} {offset}");
+                            assert!(found.is_none_or(|found| core::ptr::eq(found, header)));
+                        }
+                    }
+                    known.remove(header);
+                    assert_eq!((known.len(), known.known(header)), (0, 0));
+                }
+            }
+        }
+        assert!([16, PART, usize::MAX / 2].iter().all(|&address| known.get(address).is_none()));
+        // SAFETY: Obtained with this layout, and not used again.
+        unsafe { source.release(region, layout) };
     }
 }

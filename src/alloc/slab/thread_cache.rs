@@ -3,7 +3,7 @@
 //! ```text
 //!   limit   the largest size that `pop` serves: 1 KiB, or 0 while closed
 //!   lists   a list of blocks for each class
-//!   known   512 slabs of the allocator, by their number modulo that: start, header
+//!   known   the headers of 512 slabs of the allocator, by their number modulo that
 //! ```
 
 use core::cell::Cell;
@@ -66,8 +66,9 @@ unsafe impl<B: BlockSize> ThreadCache for SlabThreadCache<B> {
 
     #[inline(always)]
     unsafe fn push(&self, block: NonNull<u8>) -> Pushed {
-        let Some(place) = self.known.get(block.addr().get()) else { return Pushed::Elsewhere };
-        let slab = self.known.at(place);
+        let Some(header) = self.known.get(block.addr().get()) else { return Pushed::Elsewhere };
+        // SAFETY: The table has the slab just now.
+        let slab = unsafe { &*header };
         // SAFETY: The block lies in the slab, and the caller gives it up.
         if unsafe { slab.push(block) } {
             Pushed::Transition(NonNull::from_ref(slab).cast())

@@ -226,7 +226,7 @@ impl Index {
     pub(super) fn strike(&mut self, place: Place) {
         let classes = self.chunk(place).states.classes;
         *self.chunk(place) = Chunk { start: null_mut(), states: States::new(0) };
-        self.propagate(place, 0, classes);
+        self.propagate(place, classes);
     }
 
     /// Where the index of the chunk with that number are; none where it was never entered.
@@ -257,31 +257,33 @@ impl Index {
         let changed = states.classes ^ new;
         if changed != 0 {
             states.classes = new;
-            self.propagate(place, new, changed);
+            self.propagate(place, changed);
         }
     }
 
-    /// Sets the bits of a chunk in the summaries of its leaf, for the classes in `changed`, to
-    /// those in `classes`, and in the nodes above what follows.
-    fn propagate(&mut self, place: Place, mut classes: u16, mut changed: u16) {
+    /// Flips the bits of a chunk in the summaries of its leaf, for the classes in `changed`, and in
+    /// the nodes above those that follow: a node's own bit changes with the first chunk of a class
+    /// below it and with the last.
+    fn propagate(&mut self, place: Place, mut changed: u16) {
         let (mut node, mut slot) = (place.leaf, place.slot);
         loop {
             let head = self.head(node);
-            let (mut above, mut values) = (0, 0);
+            let mut above = 0;
             while changed != 0 {
                 let class = changed.trailing_zeros() as usize;
                 changed &= changed - 1;
                 let word = &mut head.summary[class % (2 * CLASSES)];
                 let before = *word;
-                *word = before & !(1 << slot) | u64::from(classes >> class & 1) << slot;
-                above |= u16::from((before == 0) != (*word == 0)) << class;
-                values |= u16::from(*word != 0) << class;
+                *word = before ^ 1 << slot;
+                if before == 0 || *word == 0 {
+                    above |= 1 << class;
+                }
             }
             let Some(next) = NonNull::new(head.above) else { return };
             if above == 0 {
                 return;
             }
-            (slot, classes, changed) = (head.slot as usize, values, above);
+            (slot, changed) = (head.slot as usize, above);
             node = next;
         }
     }

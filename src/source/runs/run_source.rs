@@ -193,17 +193,24 @@ where
     /// ([`DIRTY`]).
     #[inline]
     fn search(pool: &mut Pool, kind: usize, fit: Fit, len: usize, align: usize) -> Option<(Place, usize)> {
-        let mut place = pool.index.first(kind + fit.needed)?;
-        if fit.enough != Some(fit.needed) {
-            place = Self::search_on(pool, kind, fit, len, align, place)?;
+        let place = pool.index.first(kind + fit.needed)?;
+        match Self::best_in(pool, kind, place, len, align) {
+            Some(at) => Some((place, at)),
+            None if fit.enough == Some(fit.needed) => None,
+            None => Self::search_on(pool, kind, fit, len, align, place),
         }
-        let states = &pool.index.chunk(place).states;
-        let word = if kind == DIRTY { states.dirty } else { states.free };
-        Some((place, words::best(word, states.free, len, align)?))
     }
 
-    /// The same where a chunk may have a run that is long enough, or nearly: looks at the next few
-    /// of those, and then for one that must have it.
+    /// The first slice of the best run in a chunk, as [`search`](Self::search) looks for it.
+    #[inline(always)]
+    fn best_in(pool: &mut Pool, kind: usize, place: Place, len: usize, align: usize) -> Option<usize> {
+        let states = &pool.index.chunk(place).states;
+        let word = if kind == DIRTY { states.dirty } else { states.free };
+        words::best(word, states.free, len, align)
+    }
+
+    /// The same where a chunk may have a run that is long enough, or nearly, and the first of those
+    /// has none: looks at the next few, and then for one that must have it.
     #[cold]
     #[inline(never)]
     fn search_on(
@@ -213,19 +220,18 @@ where
         len: usize,
         align: usize,
         first: Place,
-    ) -> Option<Place> {
-        const TRIES: usize = 32;
+    ) -> Option<(Place, usize)> {
+        const TRIES: usize = 31;
         let mut place = first;
         for _ in 0..TRIES {
-            let states = &pool.index.chunk(place).states;
-            let word = if kind == DIRTY { states.dirty } else { states.free };
-            if words::best(word, states.free, len, align).is_some() {
-                return Some(place);
-            }
             let number = pool.index.number(place);
             place = pool.index.next(kind + fit.needed, number, Way::Up)?;
+            if let Some(at) = Self::best_in(pool, kind, place, len, align) {
+                return Some((place, at));
+            }
         }
-        pool.index.first(kind + fit.enough?)
+        let place = pool.index.first(kind + fit.enough?)?;
+        Some((place, Self::best_in(pool, kind, place, len, align)?))
     }
 
     /// Obtains a chunk, and enters it.
@@ -383,6 +389,10 @@ where
 
     #[inline]
     fn obtain_between(&self, least: NonZeroLayout, preferred: usize) -> Result<Obtained, SourceError> {
+        if preferred <= least.size() {
+            // There is nothing to halve, and a region is whole slices in any case.
+            return self.obtain_run(least);
+        }
         halving::<Self>(least, preferred, |layout| self.obtain_run(layout))
     }
 

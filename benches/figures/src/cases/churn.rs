@@ -1,5 +1,4 @@
-//! Ten thousand live blocks of 16 to 4096 bytes, of which one after the other is replaced at
-//! random.
+//! Live blocks of sizes from a range, of which one after the other is replaced at random.
 
 use std::alloc::Layout;
 
@@ -7,12 +6,10 @@ use super::{Case, Tier};
 use crate::block::{Live, random_layouts};
 use crate::stopwatch;
 
-const LIVE: usize = 10_000;
-
-fn churn<T: Tier>(iterations: u64) {
+fn churn<T: Tier, const LIVE: usize, const LEAST: usize, const MOST: usize>(iterations: u64) {
     let mut random = fastrand::Rng::with_seed(1);
     // Drawn before the clock runs.
-    let layouts: [Layout; 4096] = random_layouts(&mut random, 16..=4096);
+    let layouts: [Layout; 4096] = random_layouts(&mut random, LEAST..=MOST);
     let mut live: Vec<Live> = Vec::with_capacity(LIVE);
     T::within(|| {
         live.extend((0..LIVE).map(|_| Live::take(layouts[random.usize(..4096)])));
@@ -36,9 +33,17 @@ fn churn<T: Tier>(iterations: u64) {
 
 /// The cases; none where blocks are not to come and go for long.
 pub fn cases<T: Tier>() -> Vec<Case> {
-    let case = |threads| {
-        let name = "churn, 10,000 live of 16 to 4096 B";
-        Case::new(name, T::NAME, T::ROLE, churn::<T>).on_threads(threads)
-    };
-    if T::LASTING { [1, 2, 4].map(case).into() } else { Vec::new() }
+    if !T::LASTING {
+        return Vec::new();
+    }
+    let case = |name, run| Case::new(name, T::NAME, T::ROLE, run);
+    let few = [1, 2, 4].map(|threads| {
+        case("churn, 10,000 live of 16 to 4096 B", churn::<T, 10_000, 16, 4096>).on_threads(threads)
+    });
+    // More slabs than a thread can know at a time.
+    let many = [
+        case("churn, 500,000 live of 64 B", churn::<T, 500_000, 64, 64>).only_counted(),
+        case("churn, 500,000 live of 16 to 512 B", churn::<T, 500_000, 16, 512>).only_counted(),
+    ];
+    few.into_iter().chain(many).collect()
 }

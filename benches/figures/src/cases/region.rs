@@ -42,6 +42,9 @@ fn kept<const BLOCKS: usize>(allocate: impl Fn() -> NonNull<u8>) {
     }
 }
 
+/// How many blocks the regions hold.
+pub const REGIONS: [usize; 4] = [0, 10, 100, 1_000];
+
 /// The number of blocks as a request's case is called.
 pub fn name(blocks: usize) -> String {
     match blocks {
@@ -61,7 +64,11 @@ fn without_region<T: Tier, const BLOCKS: usize>(iterations: u64) {
 /// The same blocks allocated and freed without a region.
 pub fn without<T: Tier>() -> Vec<Case> {
     let case = |blocks, run| Case::new(name(blocks), T::NAME, T::ROLE, run).of_blocks(blocks as u64);
-    vec![case(10, without_region::<T, 10>), case(100, without_region::<T, 100>)]
+    vec![
+        case(10, without_region::<T, 10>),
+        case(100, without_region::<T, 100>),
+        case(1_000, without_region::<T, 1_000>),
+    ]
 }
 
 fn heap_freed<D: Installed, const BLOCKS: usize>(iterations: u64) {
@@ -122,6 +129,7 @@ pub fn heaps<D: Installed>() -> Vec<Case> {
         case(10, "coroutine heap, destroyed", heap_destroyed::<D, 10>),
         case(100, "coroutine heap, each block freed", heap_freed::<D, 100>),
         case(100, "coroutine heap, destroyed", heap_destroyed::<D, 100>),
+        case(1_000, "coroutine heap, each block freed", heap_freed::<D, 1_000>),
         Case::new("enter, leave", "coroutine heap", Role::Ours, |iterations| {
             let heap = heap::<D>();
             for _ in 0..iterations {

@@ -42,6 +42,12 @@ pub const FIELD: &[Entry] = &[
         package: "mimalloc",
         purge: "1 s after they become unused (`purge_delay`), only when a thread allocates or frees",
     },
+    Entry {
+        name: "numalloc",
+        package: "numalloc",
+        purge: "maps of objects beyond 256 KiB that a thread keeps (512 MiB at most) lose their memory when they are freed if they have 512 KiB or more; \
+                what blocks of up to 256 KiB are cut from, 128 MiB for each NUMA node, never",
+    },
     Entry { name: "rallocator", package: "rallocator", purge: "not documented" },
     Entry {
         name: "rpmalloc",

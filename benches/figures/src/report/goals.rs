@@ -5,8 +5,8 @@ use comfy_table::Table;
 
 use super::markdown::{self, mebibytes, number};
 use super::results::{Figure, Measured, Memory, Results, best, times};
-use crate::cases::Role;
 use crate::cases::classes::INLINED;
+use crate::cases::{Role, region};
 
 /// What a figure should be at most.
 #[derive(Clone, Copy, Debug)]
@@ -21,80 +21,101 @@ enum Goal {
     Resident(f64),
 }
 
-/// The goals of a case with blocks of its own, such as those of the tiers; `size` is what comes
-/// after "pair, ".
-fn of_pair(size: &str, tier: &str, lto: bool) -> Vec<Goal> {
+/// The goals of a pair; `size` is what comes after "pair, ".
+fn of_pair(size: &str, tier: &str) -> Vec<Goal> {
     match (size, tier) {
         (_, "global tier (glibc)") => vec![Goal::Of(1.02, "glibc")],
-        ("16 B", _) => vec![Goal::OfBest(0.70), Goal::Instructions(34.0)],
-        ("64 B", _) if lto => vec![Goal::OfBest(0.65), Goal::Instructions(20.0)],
-        ("8 KiB", _) => vec![Goal::OfBest(0.75)],
-        _ => vec![Goal::OfBest(0.65)],
+        ("16 B", _) => vec![Goal::OfBest(0.45), Goal::Instructions(32.0)],
+        ("8 KiB", _) => vec![Goal::OfBest(0.70)],
+        _ => vec![Goal::OfBest(0.50), Goal::Instructions(32.0)],
     }
 }
 
 /// The goals of a case on a global allocator.
-fn of_tier(case: &str, tier: &str, lto: bool) -> Vec<Goal> {
+fn of_tier(case: &str, tier: &str) -> Vec<Goal> {
     let thread = tier == "thread tier";
     if let Some(size) = case.strip_prefix("pair, ") {
-        return of_pair(size, tier, lto);
+        return of_pair(size, tier);
     }
     if !thread && tier != "coroutine tier" {
         return Vec::new();
     }
     let start = case.split([',', ' ', ':']).next().unwrap_or(case);
     match start {
-        "batch" => vec![Goal::OfBest(0.85)],
-        "churn" => vec![Goal::OfBest(0.85), Goal::Resident(1.10)],
-        "request" => vec![Goal::OfBest(if thread { 1.00 } else { 0.80 })],
-        "JSON" => vec![Goal::OfBest(if thread { 0.97 } else { 0.85 }), Goal::Resident(1.10)],
-        "freed" => vec![Goal::OfBest(0.90)],
-        "larson" => vec![Goal::OfBest(0.95)],
+        "batch" => vec![Goal::OfBest(if case.ends_with("at random") { 0.75 } else { 0.70 })],
+        "churn" => vec![Goal::OfBest(0.70), Goal::Resident(1.10)],
+        "request" => vec![Goal::OfBest(if thread { 0.95 } else { 0.72 })],
+        "JSON" => vec![Goal::OfBest(if thread { 0.95 } else { 0.85 }), Goal::Resident(1.10)],
+        "freed" => vec![Goal::OfBest(0.80)],
+        "larson" | "large" => vec![Goal::OfBest(0.80), Goal::Resident(1.10)],
         "vector" => vec![Goal::OfBest(1.00)],
-        "large" => vec![Goal::OfBest(0.90), Goal::Resident(1.10)],
-        "thread" if thread => vec![Goal::OfBest(1.00), Goal::Instructions(23_000.0)],
+        "thread" if thread => vec![Goal::OfBest(1.00), Goal::Instructions(22_000.0)],
+        _ => Vec::new(),
+    }
+}
+
+/// The goals of a region around so many blocks, on one of the allocators that make regions.
+fn of_region(blocks: usize, allocator: &str) -> Vec<Goal> {
+    let (time, instructions) = match blocks {
+        0 => (10.0, 60.0),
+        10 => (35.0, 450.0),
+        100 => (200.0, 3_500.0),
+        _ => (2_000.0, 35_000.0),
+    };
+    match allocator {
+        "coroutine heap, entered and left" | "coroutine heap, each block freed" => {
+            vec![Goal::Nanoseconds(time), Goal::Instructions(instructions)]
+        }
+        "coroutine heap, destroyed" => vec![Goal::Nanoseconds(time)],
+        _ => Vec::new(),
+    }
+}
+
+/// The goals of an allocator with a region of memory of its own; `what` is what comes after
+/// "direct, ".
+fn of_managed(what: &str, allocator: &str) -> Vec<Goal> {
+    let random = what.starts_with("random 64 B") && what.ends_with("full");
+    let churn = what == "churn, 10,000 live of 16 to 4096 B";
+    match allocator {
+        "BitSetAllocator" if random => vec![Goal::Of(0.60, "talc"), Goal::Instructions(45.0)],
+        "BitSetAllocator" if what.starts_with("runs") => vec![Goal::Of(0.50, "talc")],
+        "BitSetAllocator" if what.starts_with("slowest") => vec![Goal::Nanoseconds(30.0)],
+        "MultipleBinarySearchTreeAllocator" if random => vec![Goal::Of(0.85, "talc")],
+        "MultipleBinarySearchTreeAllocator" if churn => vec![Goal::Of(0.80, "talc")],
+        "SizeClassAllocator" if churn => vec![Goal::Nanoseconds(8.0)],
+        "SizeClassAllocator" if what == "pair, 64 B" => {
+            vec![Goal::Nanoseconds(2.1), Goal::Instructions(20.0)]
+        }
         _ => Vec::new(),
     }
 }
 
 /// The goals of a case used directly, or of a region.
 fn of_direct(case: &str, allocator: &str) -> Vec<Goal> {
+    if let Some(what) = case.strip_prefix("direct, ") {
+        return of_managed(what, allocator);
+    }
+    if let Some(blocks) = region::REGIONS.into_iter().find(|&blocks| case == region::name(blocks)) {
+        return of_region(blocks, allocator);
+    }
     match (case, allocator) {
         ("pair, 64 B", INLINED) => vec![Goal::Nanoseconds(2.1), Goal::Instructions(20.0)],
-        ("region: create, drop", "coroutine heap") => vec![Goal::Nanoseconds(10.0)],
-        ("region: create, 10 x 64 B, drop", _) if allocator.starts_with("coroutine heap") => {
-            vec![Goal::Nanoseconds(35.0), Goal::OfBest(0.65)]
-        }
-        ("region: create, 100 x 64 B, drop", _) if allocator.starts_with("coroutine heap") => {
-            vec![Goal::Nanoseconds(200.0)]
-        }
         ("request: 200 strings, a map, vectors", "BumpAllocator, reset") => {
             vec![Goal::Of(1.05, "bump-scope, reset")]
         }
         ("enter, leave", _) => vec![Goal::Nanoseconds(1.5)],
         ("bump, function, constant layout", "BumpAllocator") => vec![Goal::Instructions(10.0)],
         ("bump, function, unknown layout", "BumpAllocator") => vec![Goal::Instructions(12.0)],
-        (_, "MmapAllocator") if case.starts_with("map grown") => vec![Goal::OfBest(1.0)],
-        (_, "BitSetAllocator") if case.starts_with("direct, random 64 B") && case.ends_with("full") => {
-            vec![Goal::Of(0.70, "talc"), Goal::Instructions(60.0)]
-        }
-        (_, "BitSetAllocator") if case.starts_with("direct, runs") => vec![Goal::Of(0.60, "talc")],
-        (_, "BitSetAllocator") if case.starts_with("direct, slowest") => vec![Goal::Nanoseconds(30.0)],
-        ("direct, churn, 10,000 live of 16 to 4096 B", "MultipleBinarySearchTreeAllocator") => {
-            vec![Goal::Of(0.85, "talc")]
-        }
-        ("direct, churn, 10,000 live of 16 to 4096 B", "SizeClassAllocator") => vec![Goal::Nanoseconds(8.0)],
-        ("direct, pair, 64 B", "SizeClassAllocator") => {
-            vec![Goal::Nanoseconds(2.1), Goal::Instructions(20.0)]
-        }
-        (_, "BumpAllocator") if case.starts_with("bump") => vec![Goal::OfBest(1.0)],
+        ("bump, vector of 128 pushes", "BumpAllocator") => vec![Goal::OfBest(0.95)],
+        (_, "BumpAllocator") if case.starts_with("bump") => vec![Goal::OfBest(1.00)],
+        (_, "MmapAllocator") if case.starts_with("map grown") => vec![Goal::OfBest(1.00)],
         _ => Vec::new(),
     }
 }
 
-fn of(measured: &Measured, lto: bool) -> Vec<Goal> {
+fn of(measured: &Measured) -> Vec<Goal> {
     let (case, allocator) = (measured.case.name.as_str(), measured.case.allocator.as_str());
-    if allocator.contains(" tier") { of_tier(case, allocator, lto) } else { of_direct(case, allocator) }
+    if allocator.contains(" tier") { of_tier(case, allocator) } else { of_direct(case, allocator) }
 }
 
 /// A line of the table; whether it is reached is the last cell.
@@ -195,10 +216,9 @@ fn resident(results: &Results, memory: &Memory) -> [Line; 2] {
 pub fn table(results: &Results) -> Table {
     let headings = ["case", "allocator", "goal: at most", "measured", "beside", "reached"];
     let mut table = markdown::table(&headings, 3);
-    let lto = results.conditions.link_time_optimisation;
     for (title, group) in results.groups() {
         for measured in &group {
-            for goal in of(measured, lto) {
+            for goal in of(measured) {
                 if let Some(line) = judged(&title, measured, &group, goal) {
                     table.add_row(line);
                 }

@@ -34,6 +34,11 @@ peer!(
     #[global_allocator]
     static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
 );
+peer!(
+    "numalloc",
+    #[global_allocator]
+    static ALLOC: numalloc::NumaAlloc = numalloc::NumaAlloc::new();
+);
 peer!("rallocator", rallocator::rallocator!(););
 peer!(
     "rpmalloc",
