@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The public API is the one that docs/public-api.txt lists; with --write it becomes that. Needs the
-# nightly toolchain, for rustdoc's JSON; installs cargo-public-api where that is missing.
+# nightly toolchain, for rustdoc's JSON; installs cargo-public-api where that is missing, which takes
+# minutes: so it is run before a release, and not with the other checks.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 cd "$root"
