@@ -148,6 +148,7 @@ impl<T: Linked<Which>, Which> List<T, Which> {
     }
 
     /// Takes the first node off the list.
+    #[cfg(feature = "std")]
     #[inline]
     pub(crate) fn pop(&self) -> Option<&T> {
         let first = self.first()?;

@@ -168,6 +168,7 @@ pub unsafe trait ThreadCacheFor<A: LocalAllocator>: ThreadCache {
     /// source. A thread that makes the allocator anew, or lets go of all its slabs, calls
     /// `exclude` of the slabs' sweep for that time.
     #[cfg(feature = "std")]
+    #[must_use]
     unsafe fn sweep(allocator: NonNull<A>, round: Round) -> Swept {
         let _ = (allocator, round);
         Swept::default()

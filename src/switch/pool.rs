@@ -158,8 +158,10 @@ impl<A> Pool<A> {
         let allocator = unsafe { place.as_ref() }.allocator();
         // SAFETY: The place is the control block's, for its allocator.
         unsafe { allocator.write(make(control)) };
+        // SAFETY: The slab was made, and is never unmapped.
+        let count = unsafe { &raw mut (*slab.as_ptr()).made };
         // SAFETY: The count is reached only while the lock is held, which `slabs` shows.
-        unsafe { (&raw mut (*slab.as_ptr()).made).write(made + 1) };
+        unsafe { count.write(made + 1) };
         Ok(control)
     }
 

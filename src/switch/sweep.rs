@@ -29,10 +29,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// tier.
     #[inline(always)]
     pub(super) fn sweep_later(&self, heap: ControlRef) {
-        // SAFETY: The heap is of the thread tier. Control blocks, and so their allocators, are
-        // never unmapped.
-        let is_unswept = || unsafe { CacheOf::<D, Thread>::is_unswept(allocator_of::<D>(heap)) };
-        if sweeps::<D>() && !self.sweep.sweep().is_listed() && is_unswept() {
+        if !sweeps::<D>() || self.sweep.sweep().is_listed() {
+            return;
+        }
+        // SAFETY: The heap is of the thread tier.
+        let allocator = unsafe { allocator_of::<D>(heap) };
+        // SAFETY: Control blocks, and so their allocators, are never unmapped.
+        if unsafe { CacheOf::<D, Thread>::is_unswept(allocator) } {
             <Thread as HeapsOf<D>>::source().sweep_later(D::allocator().sweep.sweep());
         }
     }

@@ -47,6 +47,7 @@ impl FreeList {
     }
 
     /// The address of the first block, when a sweep looked.
+    #[cfg(feature = "std")]
     pub(crate) fn peek(&self) -> usize {
         self.head.load(Relaxed).addr()
     }

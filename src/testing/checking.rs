@@ -151,7 +151,7 @@ impl Index {
     fn check_part(&mut self, start: usize, len: usize) {
         let behind = self.regions.partition_point(|region| region.start <= start);
         let region = behind.checked_sub(1).map(|at| self.regions[at]);
-        if !region.is_some_and(|region| start + len <= region.start + region.len) {
+        if region.is_none_or(|region| start + len > region.start + region.len) {
             self.fault = Some("memory was given up that lies in no region");
         }
     }

@@ -364,13 +364,17 @@ where
     #[cfg(feature = "std")]
     unsafe fn is_unswept(allocator: NonNull<SlabAllocator<S, B>>) -> bool {
         // SAFETY: The caller promises that the allocator is there.
-        unsafe { Heap::is_unswept(&raw const (*allocator.as_ptr()).heap) }
+        let heap = unsafe { &raw const (*allocator.as_ptr()).heap };
+        // SAFETY: As above.
+        unsafe { Heap::is_unswept(heap) }
     }
 
     #[cfg(feature = "std")]
     unsafe fn sweep(allocator: NonNull<SlabAllocator<S, B>>, round: Round) -> Swept {
+        // SAFETY: The caller promises that the allocator is there.
+        let heap = unsafe { &raw const (*allocator.as_ptr()).heap };
         // SAFETY: The caller promises what is needed.
-        unsafe { Heap::sweep(&raw const (*allocator.as_ptr()).heap, round) }
+        unsafe { Heap::sweep(heap, round) }
     }
 
     #[cfg(feature = "std")]

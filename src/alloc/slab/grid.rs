@@ -76,6 +76,7 @@ impl Grid {
 
     /// Units that can become holes: those in which each block is on the list `free` of numbers, or
     /// reaches into one of the `holes` that there are. Not the unit with the header.
+    #[cfg(feature = "std")]
     pub(super) fn find(&self, holes: Units, free: impl Iterator<Item = usize>) -> Units {
         let mut free_in = [0_usize; UNITS];
         let mut count = |index| self.span(index).for_each(|unit| free_in[unit] += 1);
@@ -94,6 +95,7 @@ impl Grid {
 }
 
 /// The runs of adjacent units in a set.
+#[cfg(feature = "std")]
 pub(super) fn runs(mut units: Units) -> impl Iterator<Item = Range<usize>> {
     core::iter::from_fn(move || {
         if units == 0 {
@@ -170,7 +172,7 @@ mod tests {
         let of = |units| runs(units).collect::<Vec<_>>();
         assert!(of(0).is_empty());
         assert_eq!(of(0b0110_1110), [1..4, 5..7]);
-        assert_eq!(of(u32::MAX), [0..32]);
-        assert_eq!(of(1 << 31), [31..32]);
+        assert_eq!((of(u32::MAX).len(), of(u32::MAX)[0].clone()), (1, 0..32));
+        assert_eq!((of(1 << 31).len(), of(1 << 31)[0].clone()), (1, 31..32));
     }
 }

@@ -29,8 +29,9 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::grid::{runs, unit_of};
 use super::header::{Slab, State};
 use super::heap::{Heap, release};
+use super::returned::ReturnedSlabs;
 use super::seen::{Look, Round};
-use super::waiting::LISTS;
+use super::waiting::{LISTS, Waiting};
 use crate::ptr;
 use crate::size::BlockSize;
 use crate::source::MemorySource;
@@ -75,15 +76,27 @@ pub struct Swept {
 const AT_ONCE: usize = 32;
 
 impl<S: MemorySource, B: BlockSize> Heap<S, B> {
+    /// What a sweep reaches of a heap that another thread may be using.
+    ///
+    /// # Safety
+    /// The heap is at `heap`, now and later.
+    unsafe fn parts<'a>(heap: *const Self) -> (&'a Waiting, &'a ReturnedSlabs, &'a S) {
+        // SAFETY: The heap is there.
+        let waiting = unsafe { &(*heap).waiting };
+        // SAFETY: The heap is there.
+        let returned = unsafe { &(*heap).returned };
+        // SAFETY: The heap is there.
+        let source = unsafe { &(*heap).source };
+        (waiting, returned, source)
+    }
+
     /// Whether there may be something to sweep. Any thread may ask.
     ///
     /// # Safety
     /// The heap is at `heap`, now and later.
     pub(super) unsafe fn is_unswept(heap: *const Self) -> bool {
-        // SAFETY: The heap is there, and any thread may reach this field.
-        let waiting = unsafe { &(*heap).waiting };
-        // SAFETY: As above.
-        let returned = unsafe { &(*heap).returned };
+        // SAFETY: The caller promises that.
+        let (waiting, returned, _) = unsafe { Self::parts(heap) };
         waiting.is_unswept.load(Relaxed) || returned.is_unswept.load(Relaxed)
     }
 
@@ -98,11 +111,11 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         if unsafe { !round.all && !Self::is_unswept(heap) } {
             return swept;
         }
-        // SAFETY: The heap is there, and any thread may reach these fields.
-        let (waiting, returned) = unsafe { (&(*heap).waiting.is_unswept, &(*heap).returned.is_unswept) };
+        // SAFETY: The heap is there.
+        let (waiting, returned, _) = unsafe { Self::parts(heap) };
         // First, so that what is put in from here on is looked at again.
-        waiting.store(false, Relaxed);
-        returned.store(false, Relaxed);
+        waiting.is_unswept.store(false, Relaxed);
+        returned.is_unswept.store(false, Relaxed);
         loop {
             let exclusive = exclude();
             let mut left = AT_ONCE;
@@ -118,7 +131,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             }
         }
         if swept.later {
-            waiting.store(true, Relaxed);
+            waiting.is_unswept.store(true, Relaxed);
         }
         swept
     }
@@ -134,8 +147,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         left: &mut usize,
         swept: &mut Swept,
     ) {
-        // SAFETY: The heap is there, and a sweep may reach these fields.
-        let (waiting, source) = unsafe { (&(*heap).waiting, &(*heap).source) };
+        // SAFETY: The heap is there.
+        let (waiting, _, source) = unsafe { Self::parts(heap) };
         let mut held = None;
         loop {
             let round = if *left == 0 { None } else { Some(round) };
@@ -158,8 +171,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// # Safety
     /// As [`sweep`](Self::sweep), and the caller is the only sweep.
     unsafe fn sweep_returned(heap: *const Self, round: Round, left: &mut usize, swept: &mut Swept) {
-        // SAFETY: The heap is there, and any thread may reach these fields.
-        let (lists, source) = unsafe { (&(*heap).returned, &(*heap).source) };
+        // SAFETY: The heap is there.
+        let (_, lists, source) = unsafe { Self::parts(heap) };
         let mut next = if *left > 0 { lists.hold_next(None, round, &mut swept.later) } else { None };
         while let Some((slab, look)) = next {
             if look == Look::Sweep {
