@@ -81,7 +81,15 @@ fn of_direct(case: &str, allocator: &str) -> Vec<Goal> {
         (_, "BitSetAllocator") if case.starts_with("direct, runs") => vec![Goal::Of(0.60, "talc")],
         (_, "BitSetAllocator") if case.starts_with("direct, slowest") => vec![Goal::Nanoseconds(30.0)],
         ("direct, churn, 10,000 live of 16 to 4096 B", "MultipleBinarySearchTreeAllocator") => {
+            vec![Goal::Of(0.80, "talc")]
+        }
+        (_, "MultipleBinarySearchTreeAllocator") if case.starts_with("direct, coins") => {
             vec![Goal::Of(0.85, "talc")]
+        }
+        (_, "MultipleBinarySearchTreeAllocator")
+            if case.starts_with("direct, batch") && case.contains("first out") =>
+        {
+            vec![Goal::Of(0.85, "talc"), Goal::Instructions(200.0)]
         }
         ("direct, churn, 10,000 live of 16 to 4096 B", "SizeClassAllocator") => vec![Goal::Nanoseconds(8.0)],
         ("direct, pair, 64 B", "SizeClassAllocator") => {

@@ -30,8 +30,8 @@ fn partly_full<D: Direct, const PERCENT: usize>(iterations: u64) {
     });
 }
 
-/// Frees a random block or allocates one, as a coin falls, with about `PERCENT` of what fits live; an
-/// iteration is two coins.
+/// Frees a random block or allocates one, as a coin falls, with about `PERCENT` of what fits live;
+/// an iteration is two coins.
 fn by_coin<D: Direct, const PERCENT: usize>(iterations: u64) {
     let layout = layout_of(BLOCK, 8);
     over_region::<D, _>(REGION, |allocator| {
