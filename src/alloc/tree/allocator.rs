@@ -26,10 +26,12 @@ use crate::source::MemorySource;
 /// that block at most; the others wait.
 ///
 /// Allocating and freeing take a fixed number of steps for small sizes, otherwise steps in
-/// proportion to the logarithm of the number of free blocks, but for what waited, which is merged
-/// all at once (3,600 blocks at most, some hundred instructions each) when nothing that is free is
-/// large enough; where there are many regions, also to the logarithm of their number. Blocks shrink
-/// in place always, and grow in place where what lies behind them is free and large enough.
+/// proportion to the logarithm of the number of free blocks, but for what waits: when nothing that
+/// is free is large enough, it is merged, the smallest first, until a block is. At worst, before a
+/// region is obtained or a request is refused, that is all of it: 3,600 blocks at most, each for
+/// some hundred instructions. Where there are many regions, steps are also in proportion to the
+/// logarithm of their number. Blocks shrink in place always, and grow in place where what lies
+/// behind them is free and large enough.
 ///
 /// Regions come from `S` when they are needed: each is as large as all before it together, from 64
 /// KiB to 64 MiB, or as large as a block that would not fit; smaller if the source has no more, as

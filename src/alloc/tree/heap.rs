@@ -283,9 +283,9 @@ where
     /// # Safety
     /// As there.
     #[inline(never)]
-    pub(super) unsafe fn give_back(&self, span: Span, start: usize, end: usize) {
+    pub(super) unsafe fn give_back(&self, span: Span, start: usize, end: usize) -> usize {
         // SAFETY: The range is the span's, allocated, and the caller gives it up.
-        unsafe { self.merge_and_enter(span, start, end) };
+        unsafe { self.merge_and_enter(span, start, end) }
     }
 
     /// Frees a block, and sees to its span if that was the last one.
@@ -351,7 +351,8 @@ where
         align: usize,
         take: impl Fn(&Self, usize) -> Option<R>,
     ) -> Result<R, AllocError> {
-        if self.flush_quick()
+        // Where this leaves some to wait, a free block has room at any address.
+        if self.flush_for(with_slack(size, align).unwrap_or(usize::MAX))
             && let Some(block) = take(self, TRIES)
         {
             return Ok(block);

@@ -156,9 +156,9 @@ impl QuickFit {
         usize::from(self.count(size).get())
     }
 
-    /// Calls `f` with the sizes of which blocks wait.
+    /// Calls `f` with the sizes of which blocks wait, from the smallest on, while it says `true`.
     #[inline(always)]
-    pub(super) fn for_each_size(&self, mut f: impl FnMut(usize)) {
+    pub(super) fn each_size_while(&self, mut f: impl FnMut(usize) -> bool) {
         // Nearly all lists are empty, so several are looked at in one.
         const GROUP: usize = 8;
         for (group, lists) in self.lists.chunks(GROUP).enumerate() {
@@ -166,8 +166,8 @@ impl QuickFit {
                 continue;
             }
             for (number, list) in (group * GROUP..).zip(lists) {
-                if !list.get().is_null() {
-                    f(size_of_bin(number));
+                if !list.get().is_null() && !f(size_of_bin(number)) {
+                    return;
                 }
             }
         }
@@ -196,7 +196,7 @@ impl QuickFit {
 
     /// Calls `f` with each block and its size; the lists are sound.
     pub(super) fn for_each(&self, mut f: impl FnMut(Block, usize)) {
-        self.for_each_size(|size| {
+        self.each_size_while(|size| {
             let mut next = self.list(size).get();
             while !next.is_null() {
                 // SAFETY: As in `pop`.
@@ -204,6 +204,7 @@ impl QuickFit {
                 // SAFETY: As in `pop`.
                 next = unsafe { (*next).next };
             }
+            true
         });
     }
 

@@ -88,31 +88,42 @@ where
     }
 
     /// Merges what waits with its neighbours; whether there was any.
-    #[inline(never)]
     pub(super) fn flush_quick(&self) -> bool {
+        self.flush_for(usize::MAX)
+    }
+
+    /// The same, the smallest first, and no more once a free block has `enough` bytes.
+    #[inline(never)]
+    pub(super) fn flush_for(&self, enough: usize) -> bool {
         let mut any = false;
-        self.quick.for_each_size(|size| {
+        self.quick.each_size_while(|size| {
             any = true;
-            self.flush_list(size);
+            self.flush_list(size) < enough
         });
         any
     }
 
-    /// Merges what waits of a size; there is some.
+    /// Merges what waits of a size; there is some. Returns the size of the largest free block that
+    /// came of it.
     #[inline(always)]
-    fn flush_list(&self, size: usize) {
+    fn flush_list(&self, size: usize) -> usize {
         self.check_quick(size);
+        let mut largest = 0;
         while let Some(block) = self.quick.pop(size) {
             let start = block.address();
             let span = self.span_of_live(start);
             // SAFETY: The block was given up, and its bits are clear, as those of a live one.
-            unsafe { self.give_back(span, start, start + size) };
+            largest = largest.max(unsafe { self.give_back(span, start, start + size) });
         }
+        largest
     }
 
     /// Calls `f` with each block that waits and its size.
     pub(super) fn for_each_waiting(&self, f: impl FnMut(Block, usize)) {
-        self.quick.for_each_size(|size| self.check_quick(size));
+        self.quick.each_size_while(|size| {
+            self.check_quick(size);
+            true
+        });
         self.quick.for_each(f);
     }
 }

@@ -193,3 +193,34 @@ fn full_lists_are_no_loss() {
     give(&tree, all, &[whole]);
     give(&tree, 16, &kept);
 }
+
+/// A request for which there is room once a few blocks are merged leaves the others as they are.
+#[test]
+fn a_request_merges_no_more_than_it_needs() {
+    let mut bytes = std::vec![MaybeUninit::uninit(); 64 << 10];
+    let tree = Tree::new_in(RegionSource::new(&mut bytes));
+    let fill = |size| -> Vec<NonNull<u8>> {
+        (0..).map_while(|_| Some(tree.allocate(layout(size)).ok()?.cast())).collect()
+    };
+    let large = take(&tree, 1024, 10);
+    let mut small = fill(64);
+    small.sort_by_key(|block| block.addr().get());
+    let rest = fill(16);
+    let (merged, kept) = small.split_at(2);
+    give(&tree, 64, merged);
+    give(&tree, 1024, &large[..1]);
+    let block = take(&tree, 128, 1);
+    assert_eq!(block[0], merged[0]);
+    assert_eq!((waiting(&tree, 64), waiting(&tree, 1024)), (Vec::new(), std::vec![large[0].addr().get()]));
+    // What is left to wait is merged before the next request is refused.
+    tree.allocate(layout(2048)).expect_err("its neighbour is live");
+    assert_eq!(waiting(&tree, 1024), []);
+    give(&tree, 1024, &large[1..2]);
+    let large_again = take(&tree, 2048, 1);
+    let mut all: BTreeMap<_, _> = live(64, kept);
+    for (size, blocks) in [(128, &block), (2048, &large_again), (16, &rest)] {
+        all.extend(live(size, blocks));
+    }
+    all.extend(live(1024, &large[2..]));
+    assert_eq!(tree.check(&all), Ok(()));
+}
