@@ -11,7 +11,9 @@ use crate::support::layout;
 use crate::support::misuse::ends_the_process;
 use context_allocator::alloc::{FixedBitSetAllocator, LocalAllocator};
 use context_allocator::size::{U64, U65536};
-use context_allocator::{Allocator, BitSetAllocator, MmapSource, NonZeroLayout, SlabAllocator};
+use context_allocator::{
+    Allocator, BitSetAllocator, MmapSource, MultipleBinarySearchTreeAllocator, NonZeroLayout, SlabAllocator,
+};
 
 type BitSet = BitSetAllocator<MmapSource, U64>;
 type Fixed = FixedBitSetAllocator<MmapSource, U64, typenum::U100>;
@@ -230,6 +232,66 @@ fn a_piece_of_a_block_of_a_slab() {
         let piece = unsafe { block.add(16) };
         // SAFETY: There is none: that is what is tested.
         unsafe { CACHE.0.push_unknown(&allocator, piece, piece, small) };
+    });
+}
+
+fn tree() -> MultipleBinarySearchTreeAllocator<MmapSource> {
+    MultipleBinarySearchTreeAllocator::new(MmapSource::new())
+}
+
+/// The list ends behind fewer blocks than it counts, or never.
+#[test]
+fn a_waiting_block_of_a_tree_freed_twice() {
+    ends_the_process(module_path!(), "a_waiting_block_of_a_tree_freed_twice", TWICE, || {
+        let allocator = tree();
+        let large = layout(1024, 8);
+        let (first, _live) = (take(&allocator, large), take(&allocator, large));
+        free(&allocator, first, large);
+        free(&allocator, first, large);
+        black_box(allocator.largest_free_block());
+    });
+}
+
+/// The circle gives the block away as often as the list counts, and is there still.
+#[test]
+fn a_circle_of_a_tree_that_was_popped() {
+    ends_the_process(module_path!(), "a_circle_of_a_tree_that_was_popped", TWICE, || {
+        let allocator = tree();
+        let large = layout(1024, 8);
+        let (first, _live) = (take(&allocator, large), take(&allocator, large));
+        free(&allocator, first, large);
+        free(&allocator, first, large);
+        (0..2).for_each(|_| _ = take(&allocator, large));
+        black_box(allocator.largest_free_block());
+    });
+}
+
+/// What was merged waits, and a full list is merged with its neighbour.
+#[test]
+fn a_free_block_of_a_tree_in_a_run() {
+    ends_the_process(module_path!(), "a_free_block_of_a_tree_in_a_run", TWICE, || {
+        let allocator = tree();
+        let large = layout(1024, 8);
+        let blocks: Vec<_> = (0..40).map(|_| take(&allocator, large)).collect();
+        // 15 wait, none beside another; the others are merged at once.
+        blocks.iter().step_by(2).for_each(|&freed| free(&allocator, freed, large));
+        (0..15).for_each(|_| _ = take(&allocator, large));
+        blocks[..28].iter().step_by(2).for_each(|&freed| free(&allocator, freed, large));
+        // The fifteenth is free already, and the next one adjoins it.
+        free(&allocator, blocks[38], large);
+        free(&allocator, blocks[37], large);
+    });
+}
+
+/// A list that is full leaves it to the bitmap.
+#[test]
+fn a_block_of_a_tree_freed_twice_behind_a_full_list() {
+    ends_the_process(module_path!(), "a_block_of_a_tree_freed_twice_behind_a_full_list", TWICE, || {
+        let allocator = tree();
+        let large = layout(1024, 8);
+        let blocks: Vec<_> = (0..40).map(|_| take(&allocator, large)).collect();
+        blocks.iter().step_by(2).for_each(|&freed| free(&allocator, freed, large));
+        free(&allocator, blocks[38], large);
     });
 }
 

@@ -35,7 +35,7 @@ use super::lengths::RESERVED;
 use super::seen::Seen;
 #[cfg(feature = "std")]
 use crate::alloc::classes::STEP;
-use crate::alloc::classes::bytes_of;
+use crate::alloc::classes::{bytes_of, class_of};
 use crate::layout::round_up;
 use crate::list::{Linked, Links};
 use crate::misuse;
@@ -356,12 +356,11 @@ impl Slab {
     #[inline]
     pub(super) fn take(&self) -> *mut FreeBlock {
         let free = self.carved.get().wrapping_sub(self.out());
-        self.join_lists();
-        let list = self.free.take();
         if self.holes.get() != 0 {
-            return if list.is_null() { self.fill_hole() } else { list };
+            return self.take_beside_holes();
         }
-        if free >= few(bytes_of(self.class())) { list } else { self.carve(list) }
+        let list = self.free.take();
+        if free >= few(self.class()) { list } else { self.carve(list) }
     }
 
     /// Cuts some more blocks, and links them from the last of a short list on.
@@ -369,7 +368,7 @@ impl Slab {
     fn carve(&self, list: *mut FreeBlock) -> *mut FreeBlock {
         let bytes = bytes_of(self.class());
         let carved = self.carved.get();
-        let count = blocks_at_once(bytes, carved, self.first.get()).min(self.capacity.get() - carved);
+        let count = blocks_at_once(self.class(), carved, self.first.get()).min(self.capacity.get() - carved);
         if count == 0 {
             return list;
         }
@@ -535,24 +534,29 @@ const _: () = assert!(size_of::<usize>() + size_of::<Returned>() <= RESERVED);
 /// How many blocks are carved at once, behind those that are: a page of them, and a few where that
 /// would be fewer, so that a class is not refilled too often. At first what is left of the first
 /// page, and then no more than there are, so that a class of few blocks touches few pages.
-const fn blocks_at_once(bytes: usize, carved: u32, first: u32) -> u32 {
+const fn blocks_at_once(class: usize, carved: u32, first: u32) -> u32 {
     const PAGE: usize = 4096;
+    let bytes = bytes_of(class);
     if carved == 0 {
         let left = PAGE.saturating_sub(first as usize) / bytes;
         return if left > 1 { small(left) } else { 1 };
     }
     let page = PAGE / bytes;
     let page = small(page);
-    let most = if page > few(bytes) { page } else { few(bytes) };
+    let most = if page > few(class) { page } else { few(class) };
     if most < carved { most } else { carved }
 }
 
-/// Fewer free blocks than this are few.
-const fn few(bytes: usize) -> u32 {
-    match bytes {
-        0..=1024 => 16,
-        1025..=8192 => 8,
-        _ => 2,
+/// Fewer free blocks of a class than this are few.
+const fn few(class: usize) -> u32 {
+    const UP_TO_1_KIB: usize = class_of(1024);
+    const UP_TO_8_KIB: usize = class_of(8192);
+    if class <= UP_TO_1_KIB {
+        16
+    } else if class <= UP_TO_8_KIB {
+        8
+    } else {
+        2
     }
 }
 

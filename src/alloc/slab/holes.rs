@@ -21,8 +21,15 @@ impl Slab {
     }
 
     /// How many blocks reach into holes.
+    #[inline(always)]
     pub(super) fn in_holes(&self) -> u32 {
-        if self.holes.get() == 0 { 0 } else { self.grid().in_holes(self.holes.get()) }
+        if self.holes.get() == 0 { 0 } else { self.count_in_holes() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_in_holes(&self) -> u32 {
+        self.grid().in_holes(self.holes.get())
     }
 
     /// The block that begins `offset` bytes behind the slab's start.
@@ -35,9 +42,18 @@ impl Slab {
         grid.units(grid.index(block.addr().get() - self.start.addr())) & units != 0
     }
 
-    /// Takes the blocks of the lowest hole as a list: those that reach into no other.
+    /// Takes all free blocks that reach into no hole as a list or, if there are none, those of the
+    /// lowest hole.
     #[cold]
-    pub(super) fn fill_hole(&self) -> *mut FreeBlock {
+    #[inline(never)]
+    pub(super) fn take_beside_holes(&self) -> *mut FreeBlock {
+        self.join_lists();
+        let list = self.free.take();
+        if list.is_null() { self.fill_hole() } else { list }
+    }
+
+    /// Takes the blocks of the lowest hole as a list: those that reach into no other.
+    fn fill_hole(&self) -> *mut FreeBlock {
         let (grid, mut holes) = (self.grid(), self.holes.get());
         let mut list: *mut FreeBlock = null_mut();
         while holes != 0 && list.is_null() {

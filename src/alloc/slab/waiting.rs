@@ -79,9 +79,9 @@ impl Waiting {
     pub(super) fn take(&self, class: usize) -> Option<&Slab> {
         let queue = &self.queues[class];
         // The caller's thread alone puts slabs in.
-        queue.first()?;
+        let first = queue.first()?;
         let _lock = self.lock.take();
-        let slab = queue.iter().find(is_free)?;
+        let slab = if is_free(&first) { first } else { queue.iter().find(is_free)? };
         // SAFETY: The slab is in this queue.
         unsafe { queue.remove(slab) };
         Some(slab)
@@ -125,6 +125,7 @@ impl Waiting {
         wanted: impl Fn(&Slab) -> bool,
     ) -> Option<&Slab> {
         let list = &self.empty[length];
+        // The caller's thread alone puts slabs in.
         list.first()?;
         let _lock = self.lock.take();
         let slab = list.iter().skip(kept as usize).find(|slab| is_free(slab) && wanted(slab))?;

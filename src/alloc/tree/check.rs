@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::vec::Vec;
 
 use super::block::{Block, GRANULE, Link};
-use super::count::{BINNED, bin_of, size_of_bin, tree_of};
+use super::count::{BINNED, BINS, bin_of, size_of_bin, tree_of};
 use super::free_set::FreeSet;
 use super::merge::Merging;
+use super::quick_fit::most;
 use super::red_black::Tree;
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
 use crate::ptr;
@@ -112,7 +113,19 @@ where
     pub(super) fn check(&self, live: &BTreeMap<usize, usize>) -> Result<(), &'static str> {
         let free = self.free.check()?;
         let mut waiting = BTreeMap::new();
-        self.quick.for_each(|block, size| _ = waiting.insert(block.address(), size));
+        for size in (0..BINS).map(size_of_bin) {
+            if self.quick.waiting(size) > most(size) || !self.quick.is_sound(size) {
+                return Err("more blocks wait than may, or others than are counted");
+            }
+        }
+        let mut count = 0;
+        self.quick.for_each(|block, size| {
+            count += 1;
+            waiting.insert(block.address(), size);
+        });
+        if count != waiting.len() {
+            return Err("a block waits twice");
+        }
         self.spans.check()?;
         for (block, size) in self.free.from(BINNED + 1) {
             // What is known to be zero is.

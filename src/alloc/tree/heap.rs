@@ -8,6 +8,7 @@ use super::block::{Block, DIRTY, GRANULE, WORDS};
 use super::count::BINNED;
 use super::merge::Merging;
 use super::span::{Keep, Piece, REGION_ALIGN, Span, needed};
+use super::waiting::may_cut_ahead;
 use super::{MultipleBinarySearchTreeAllocator, TreeCount};
 use crate::error::{AllocError, SourceError};
 use crate::layout::NonZeroLayout;
@@ -30,7 +31,7 @@ const TRIES: usize = 64;
 /// To look at a free block takes as long as to clear the bitmap of so many bytes.
 const BYTES_A_BLOCK: usize = 128 * 1024;
 
-const FREED_TWICE: &str = "a block was freed twice, or written to after it was freed";
+pub(super) const FREED_TWICE: &str = "a block was freed twice, or written to after it was freed";
 
 /// `size` in whole granules. It is at most `isize::MAX`, as in every layout, so this does not
 /// overflow.
@@ -65,18 +66,12 @@ where
     /// The span of a block that is to be freed: ends the process if it is none of this allocator's,
     /// or free already, as far as its first granule says.
     #[inline(always)]
-    fn span_of_live(&self, start: usize) -> Span {
+    pub(super) fn span_of_live(&self, start: usize) -> Span {
         let Some(span) = self.spans.find(start) else {
             end_process("a block was freed that is not this allocator's", start);
         };
         check(!span.bitmap().has(start), FREED_TWICE, start);
         span
-    }
-
-    /// Ends the process if the blocks of a size that wait were misused.
-    #[inline(never)]
-    fn check_quick(&self, size: usize) {
-        check(self.quick.is_sound(size), FREED_TWICE, self.quick.first_address(size));
     }
 
     /// Takes `size` bytes, in whole granules, from the free blocks.
@@ -90,7 +85,7 @@ where
         {
             return Some(self.keep(block, found, 0, size));
         }
-        Some(self.take_from_trees(size)?.0)
+        if may_cut_ahead(size) { self.take_run(size) } else { Some(self.take_from_trees(size)?.0) }
     }
 
     /// Takes `size` bytes from the trees, and says from which address on they are zero, but for the
@@ -98,6 +93,12 @@ where
     #[inline(always)]
     fn take_from_trees(&self, size: usize) -> Option<(NonNull<u8>, usize)> {
         let (block, found) = self.free.take_best_of_trees(size)?;
+        Some(self.keep_of_tree(block, found, size))
+    }
+
+    /// The same of a block of `found` bytes that was just taken out of the trees.
+    #[inline(always)]
+    pub(super) fn keep_of_tree(&self, block: Block, found: usize, size: usize) -> (NonNull<u8>, usize) {
         let clean = block.clean_from();
         let start = self.keep(block, found, 0, size);
         if found - size > BINNED && clean != DIRTY {
@@ -105,7 +106,7 @@ where
             let rest = unsafe { Block::at(ptr::up(block.start(), size)) };
             rest.set_clean_from(clean.max(rest.address() + WORDS));
         }
-        Some((start, clean))
+        (start, clean)
     }
 
     /// Takes from the best block if it happens to have room at the alignment, otherwise from one
@@ -282,9 +283,9 @@ where
     /// # Safety
     /// As there.
     #[inline(never)]
-    pub(super) unsafe fn give_back(&self, span: Span, start: usize, end: usize) {
+    pub(super) unsafe fn give_back(&self, span: Span, start: usize, end: usize) -> usize {
         // SAFETY: The range is the span's, allocated, and the caller gives it up.
-        unsafe { self.merge_and_enter(span, start, end) };
+        unsafe { self.merge_and_enter(span, start, end) }
     }
 
     /// Frees a block, and sees to its span if that was the last one.
@@ -305,46 +306,14 @@ where
             (span, false)
         };
         if !waits {
-            // SAFETY: The block's range is live, and is given up.
-            unsafe { self.give_back(span, start, start + size) };
+            let (start, end) =
+                if size <= BINNED { self.run_of(span, start, size) } else { (start, start + size) };
+            // SAFETY: The block's range is live, and is given up, and so are those that waited.
+            unsafe { self.give_back(span, start, end) };
         }
         if span.sub_used(size) {
             self.emptied(span);
         }
-    }
-
-    /// Merges what waits with its neighbours; whether there was any.
-    #[inline(never)]
-    pub(super) fn flush_quick(&self) -> bool {
-        let mut any = false;
-        self.quick.for_each_size(|size| {
-            any = true;
-            self.flush_list(size);
-        });
-        any
-    }
-
-    /// Merges what waits of a size; there is some.
-    #[inline(always)]
-    fn flush_list(&self, size: usize) {
-        let waiting = self.quick.waiting(size);
-        if waiting > 1 {
-            self.check_quick(size);
-        }
-        for left in (0..waiting).rev() {
-            let Some(block) = self.quick.pop(size) else { return };
-            check(self.quick.waiting(size) == left, FREED_TWICE, block.address());
-            let start = block.address();
-            let span = self.span_of_live(start);
-            // SAFETY: The block was given up, and its bits are clear, as those of a live one.
-            unsafe { self.give_back(span, start, start + size) };
-        }
-    }
-
-    /// Calls `f` with each block that waits and its size.
-    pub(super) fn for_each_waiting(&self, f: impl FnMut(Block, usize)) {
-        self.quick.for_each_size(|size| self.check_quick(size));
-        self.quick.for_each(f);
     }
 
     /// Takes a block without another region, and without merging what waits.
@@ -382,7 +351,8 @@ where
         align: usize,
         take: impl Fn(&Self, usize) -> Option<R>,
     ) -> Result<R, AllocError> {
-        if self.flush_quick()
+        // Where this leaves some to wait, a free block has room at any address.
+        if self.flush_for(with_slack(size, align).unwrap_or(usize::MAX))
             && let Some(block) = take(self, TRIES)
         {
             return Ok(block);

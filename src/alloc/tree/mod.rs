@@ -3,7 +3,7 @@
 //! ```text
 //!   MultipleBinarySearchTreeAllocator
 //!   +---------------------+   bins: blocks of one size       trees: blocks of a range of sizes
-//!   | quick: QuickFit     | --> 16 . 32 . 48 . ... . 4096     blocks freed just now, which wait
+//!   | quick: QuickFit     | --> 16 . 32 . 48 . ... . 4096     blocks that wait, not free yet
 //!   | free: FreeSet       | --> 16 . 32 . 48 . ... . 4096     4112.. | 5120.. | 6144.. | ...
 //!   | spans: Spans        | --> header, bitmap of free edges, blocks    (one for each region)
 //!   | source              |
@@ -16,9 +16,10 @@
 //! | `red_black` | trees of blocks                                                                 |
 //! | `count`     | which sizes belong in which bin or tree                                         |
 //! | `free_set`  | bins and trees together: the best block for a size                              |
-//! | `quick`     | small blocks that were freed just now, not merged yet                           |
+//! | `quick_fit` | lists of small blocks that wait: freed just now, or cut ahead                   |
 //! | `span`      | a region and its bitmap, by which a freed block finds its free neighbours       |
 //! | `spans`     | from an address to its span                                                     |
+//! | `waiting`   | cutting ahead, merging what waits                                               |
 //! | `heap`      | cutting blocks, merging them, obtaining and releasing regions                   |
 //! | `merge`, `join` | regions that adjoin each other                                              |
 //! | `traits`    | the traits, on top of `heap`                                                    |
@@ -43,6 +44,9 @@ mod spans;
 #[cfg(test)]
 mod tests;
 mod traits;
+mod waiting;
+#[cfg(test)]
+mod waiting_tests;
 
 pub use allocator::MultipleBinarySearchTreeAllocator;
 pub use count::TreeCount;

@@ -80,7 +80,12 @@ fn of_managed(what: &str, allocator: &str) -> Vec<Goal> {
         "BitSetAllocator" if random => vec![Goal::Of(0.60, "talc"), Goal::Instructions(45.0)],
         "BitSetAllocator" if what.starts_with("runs") => vec![Goal::Of(0.50, "talc")],
         "BitSetAllocator" if what.starts_with("slowest") => vec![Goal::Nanoseconds(30.0)],
-        "MultipleBinarySearchTreeAllocator" if random => vec![Goal::Of(0.85, "talc")],
+        "MultipleBinarySearchTreeAllocator" if random || what.starts_with("coins") => {
+            vec![Goal::Of(0.85, "talc")]
+        }
+        "MultipleBinarySearchTreeAllocator" if what.starts_with("batch") && what.contains("first out") => {
+            vec![Goal::Of(0.85, "talc"), Goal::Instructions(200.0)]
+        }
         "MultipleBinarySearchTreeAllocator" if churn => vec![Goal::Of(0.80, "talc")],
         "SizeClassAllocator" if churn => vec![Goal::Nanoseconds(8.0)],
         "SizeClassAllocator" if what == "pair, 64 B" => {

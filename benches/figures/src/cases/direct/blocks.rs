@@ -30,7 +30,30 @@ fn partly_full<D: Direct, const PERCENT: usize>(iterations: u64) {
     });
 }
 
-/// The same with so many blocks live, whatever the room.
+/// Frees a random block or allocates one, as a coin falls, with about `PERCENT` of what fits live;
+/// an iteration is two coins.
+fn by_coin<D: Direct, const PERCENT: usize>(iterations: u64) {
+    let layout = layout_of(BLOCK, 8);
+    over_region::<D, _>(REGION, |allocator| {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut live = fill(allocator, || layout);
+        let left = live.len() * PERCENT / 100;
+        thin(allocator, &mut live, left, &mut random);
+        stopwatch::timed(|| {
+            for _ in 0..2 * iterations {
+                let place = random.usize(..2 * live.len());
+                if place < live.len() {
+                    // SAFETY: The block is live, and was just taken out of the list.
+                    unsafe { give(allocator, live.swap_remove(place)) };
+                } else if let Some(block) = take(allocator, layout) {
+                    live.push(block);
+                }
+            }
+        });
+    });
+}
+
+/// As [`partly_full`] with so many blocks live, whatever the room.
 fn with_live<D: Direct, const LIVE: usize>(iterations: u64) {
     let layout = layout_of(BLOCK, 8);
     over_region::<D, _>(8 * REGION, |allocator| {
@@ -79,6 +102,8 @@ pub fn cases<D: Direct>() -> Vec<Case> {
     vec![
         case("direct, random 64 B, 50 % full", partly_full::<D, 50>),
         case("direct, random 64 B, 95 % full", partly_full::<D, 95>),
+        case("direct, coins 64 B, 50 % full", by_coin::<D, 50>),
+        case("direct, coins 64 B, 95 % full", by_coin::<D, 95>),
         case("direct, runs of 1 to 16 blocks, 80 % full", runs::<D>),
         case("direct, random 64 B, 1,000 live", with_live::<D, 1_000>).only_counted(),
         case("direct, random 64 B, 100,000 live", with_live::<D, 100_000>).only_counted(),

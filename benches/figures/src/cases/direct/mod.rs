@@ -1,5 +1,6 @@
 //! Allocators that are used directly, each over one region of its own.
 
+mod batch;
 mod blocks;
 mod churn;
 pub mod efficiency;
@@ -109,6 +110,7 @@ pub fn cases() -> Vec<Case> {
 /// The cases of one that serves blocks of one size.
 fn of_blocks<D: Direct>(cases: &mut Vec<Case>) {
     cases.extend(blocks::cases::<D>());
+    cases.extend(batch::cases::<D>());
     cases.push(worst::case::<D>());
 }
 
