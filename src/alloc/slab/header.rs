@@ -309,16 +309,19 @@ impl Slab {
     }
 
     /// Blocks that are carved and not on the slab's own list.
+    #[inline(always)]
     pub(super) fn out(&self) -> u32 {
         self.until.get().wrapping_add(self.rest.get())
     }
 
     /// Whether there are free blocks on its list.
+    #[inline(always)]
     pub(super) fn has_free(&self) -> bool {
         !self.free.first().is_null()
     }
 
     /// Whether there are blocks to take.
+    #[inline(always)]
     pub(super) fn has_some(&self) -> bool {
         self.has_free() || self.holes.get() != 0 || self.carved.get() < self.capacity.get()
     }
@@ -399,6 +402,7 @@ impl Slab {
 
     /// Begins a countdown of `until`, when `rest` more blocks than that are out; gives how many
     /// more blocks are out than when the last one began.
+    #[inline(always)]
     fn arm(&self, until: u32, rest: u32) -> isize {
         self.until.set(until);
         self.rest.set(rest);
@@ -406,6 +410,7 @@ impl Slab {
     }
 
     /// How many more blocks are out than when this was last asked, or the last countdown began.
+    #[inline(always)]
     pub(super) fn recount(&self) -> isize {
         let out = self.out();
         // Both are below 2^31.
@@ -413,6 +418,7 @@ impl Slab {
     }
 
     /// All its blocks are out, or on the list of its class.
+    #[inline(always)]
     pub(super) fn become_current(&self) -> isize {
         self.state.set(State::Current);
         self.arm(NEVER, self.carved.get().wrapping_sub(self.in_holes()).wrapping_sub(NEVER))
@@ -432,11 +438,13 @@ impl Slab {
     }
 
     /// Whether there are enough blocks to take for the slab to be queued.
+    #[inline(always)]
     pub(super) fn has_enough(&self) -> bool {
         self.capacity.get().wrapping_sub(self.out()) >= self.wake()
     }
 
     /// It has blocks to give, and at least one is out.
+    #[inline(always)]
     pub(super) fn become_queued(&self) -> isize {
         self.state.set(State::Queued);
         self.arm(self.out(), 0)

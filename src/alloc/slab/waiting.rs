@@ -63,6 +63,7 @@ impl Waiting {
     ///
     /// # Safety
     /// The slab is queued, in no list, and stays until it is taken off.
+    #[inline]
     pub(super) unsafe fn put(&self, slab: &Slab, second: bool) {
         let queue = &self.queues[slab.class()];
         let _lock = self.begin_to_wait(slab);
@@ -76,6 +77,7 @@ impl Waiting {
     }
 
     /// Takes a slab of a class.
+    #[inline]
     pub(super) fn take(&self, class: usize) -> Option<&Slab> {
         let queue = &self.queues[class];
         // The caller's thread alone puts slabs in.
@@ -142,6 +144,7 @@ impl Waiting {
     }
 
     /// Takes the lock, and notes that no sweep has seen the slab.
+    #[inline(always)]
     fn begin_to_wait(&self, slab: &Slab) -> impl Sized {
         let lock = self.lock.take();
         #[cfg(feature = "std")]
