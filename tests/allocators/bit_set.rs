@@ -242,6 +242,34 @@ fn runs_fill_what_single_blocks_left() {
     assert_eq!(allocator.free_blocks(), allocator.blocks());
 }
 
+/// Single blocks take what short runs left, which wait to be wanted again, before a region more is
+/// obtained; and each of them looks at one of those runs only, so that the others still wait.
+#[test]
+fn single_blocks_take_runs_that_wait() {
+    let source = CheckingSource::new(MmapSource::new());
+    let allocator = BitSetAllocator::<_>::new(&source);
+    let mut ledger = Ledger::new(&allocator);
+    let runs: Vec<_> =
+        (2..=16).flat_map(|len| [len; 20]).map(|len| ledger.allocate(layout(64 * len, 8)).unwrap()).collect();
+    while allocator.free_blocks() > 0 {
+        ledger.allocate(layout(64, 8)).unwrap();
+    }
+    let regions = source.counts().obtained;
+    let newest = runs.last().copied();
+    runs.into_iter().for_each(|run| ledger.free(run));
+    let free = allocator.free_blocks();
+    assert_eq!(free, 20 * (2..=16).sum::<usize>());
+    ledger.allocate(layout(64, 8)).unwrap();
+    let longest = ledger.allocate(layout(64 * 16, 8)).unwrap();
+    assert_eq!(Some(longest), newest);
+    ledger.free(longest);
+    (1..free).for_each(|_| _ = ledger.allocate(layout(64, 8)).unwrap());
+    assert_eq!((allocator.free_blocks(), source.counts().obtained), (0, regions));
+    ledger.allocate(layout(64, 8)).unwrap();
+    assert_eq!(source.counts().obtained, regions + 1);
+    ledger.free_all();
+}
+
 #[test]
 fn runs_grow_over_free_neighbours_and_shrink_from_behind() {
     let allocator = over_maps::<U64>();

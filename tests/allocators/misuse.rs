@@ -110,9 +110,9 @@ fn a_run_of_a_bit_set_freed_twice_behind_a_full_list() {
     ends_the_process(module_path!(), "a_run_of_a_bit_set_freed_twice_behind_a_full_list", TWICE, || {
         let allocator = bit_set();
         let run = layout(64 * 2, 8);
-        let runs: Vec<_> = (0..100).map(|_| take(&allocator, run)).collect();
-        runs[..50].iter().for_each(|&freed| free(&allocator, freed, run));
-        free(&allocator, runs[49], run);
+        let runs: Vec<_> = (0..200).map(|_| take(&allocator, run)).collect();
+        runs[..100].iter().for_each(|&freed| free(&allocator, freed, run));
+        free(&allocator, runs[99], run);
     });
 }
 

@@ -25,12 +25,12 @@ use crate::source::MemorySource;
 ///
 /// A block costs nothing but its bit: no header, no rounding beyond a multiple of `B`, so that a
 /// region can be filled with live blocks to the last one. Neighbours that are free are one run
-/// again, whatever they were before; up to sixteen of each length from 1 to 16 blocks are kept as
-/// they are until they are wanted again, or space is.
+/// again, whatever they were before; but up to 256 single blocks, and 64 runs of each length from 2
+/// to 16 blocks, are kept as they are until they are wanted again, or space is.
 ///
 /// | operation | looks at |
 /// |---|---|
-/// | allocate a block, free a block | at most one word of bits and its summaries: a fixed number of steps |
+/// | allocate a block, free a block | at most one word of bits and its summaries, two more if all that is free is kept: a fixed number of steps |
 /// | allocate a run of up to 64 blocks | the shortest run that is long enough is found in three steps; while none is known, a word that single blocks were freed in, and each such word once |
 /// | free, grow or shrink a run in place | the words that it has bits in, and one at each end |
 /// | allocate more than 64 blocks | at most the region's words, of 64 blocks each (4,096 at most) |
@@ -237,7 +237,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// How many blocks a size, which is not zero, takes.
     #[inline(always)]
     pub(super) const fn count(size: usize) -> usize {
-        (size - 1) / Self::BLOCK + 1
+        Self::rounded(size) / Self::BLOCK
     }
 
     #[inline(always)]
@@ -275,11 +275,7 @@ unsafe impl<S: MemorySource, B: BlockSize> Allocator for BitSetAllocator<S, B> {
         if !Self::is_single(layout) {
             return self.allocate_run(layout);
         }
-        let block = match self.pop() {
-            Some(block) => block,
-            None => self.refill_and_pop()?,
-        };
-        Ok(ptr::bytes(block, Self::BLOCK))
+        Ok(ptr::bytes(self.take_single()?, Self::BLOCK))
     }
 
     fn allocate_zeroed(&self, layout: NonZeroLayout) -> Result<NonNull<[u8]>, AllocError> {

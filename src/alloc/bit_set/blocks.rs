@@ -70,35 +70,36 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         Some(unsafe { NonNull::new_unchecked(block) })
     }
 
-    /// Takes the next word to hand, obtaining a region if need be, and a block from it.
-    #[inline(never)]
-    pub(super) fn refill_and_pop(&self) -> Result<NonNull<u8>, AllocError> {
-        if !self.refill() {
-            self.flush_quick();
+    /// Takes a single block from the hand or from a region; none waits.
+    #[inline(always)]
+    pub(super) fn take_single(&self) -> Result<NonNull<u8>, AllocError> {
+        match self.pop() {
+            Some(block) => Ok(block),
+            None => match self.refill_and_pop() {
+                Some(block) => Ok(block),
+                None => self.take_single_elsewhere(),
+            },
         }
-        if self.hand.get() == 0 && !self.refill() {
-            self.obtain_region(Self::BLOCK, Self::BLOCK)?;
-            self.refill();
-        }
-        self.pop().ok_or(AllocError::Source(SourceError::TooLarge))
     }
 
-    /// Takes the next word to the hand, which is empty; `false` if no region has a free block. As
-    /// long as it has one, it is the region of the last word.
-    #[inline]
-    fn refill(&self) -> bool {
-        let left = self.hand_region.get();
+    /// Takes the next word to hand and a block from it, if a region has a free block. As long as it
+    /// has one, it is the region of the last word.
+    #[inline(never)]
+    fn refill_and_pop(&self) -> Option<NonNull<u8>> {
         // SAFETY: The region of the word at hand is held.
-        let region = match unsafe { left.as_ref() } {
-            Some(region) if region.known.is_open() => region,
-            _ => match self.bins.first() {
-                Some(region) => region,
-                None => return false,
-            },
-        };
+        match unsafe { self.hand_region.get().as_ref() } {
+            Some(region) if region.known.is_open() => self.refill_from(region),
+            _ => self.refill_from_another()?,
+        }
+        self.pop()
+    }
+
+    /// Takes a word of a region that has a free block to the hand, which is empty.
+    #[inline(always)]
+    fn refill_from(&self, region: &Region) {
         let map = region.map();
-        let Some(word) = map.next_for_single(region.cursor.get()) else { return false };
-        let bits = map.take_word(word);
+        let Some(word) = map.next_for_single(region.cursor.get()) else { return };
+        let bits = region.take_word(word);
         region.add_used(bits.count_ones() as usize);
         region.cursor.set(word + 1);
         let dirty = region.touch(word * BITS, BITS);
@@ -108,19 +109,39 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         if map.is_full() {
             self.close(region);
         }
-        self.hand_region.set(region.pointer());
-        if left != region.pointer()
-            && let Some(left) = NonNull::new(left)
+    }
+
+    /// Takes a word of the first region that has a free block to the hand, which is empty, in place
+    /// of one of the last word's region, which has none; `None` if no region has one.
+    #[cold]
+    #[inline(never)]
+    fn refill_from_another(&self) -> Option<()> {
+        let region = self.bins.first()?;
+        self.refill_from(region);
+        let left = self.hand_region.replace(region.pointer());
+        // SAFETY: The region of the word at hand was held.
+        if let Some(left) = unsafe { left.as_ref() }
+            && left.is_empty()
         {
-            // SAFETY: The region of the word at hand was held.
-            let left = unsafe { left.as_ref() };
-            if left.is_empty() {
-                // SAFETY: The region is held, has no live block, is not at hand any more, and is
-                // not looked at again.
-                unsafe { self.retire(left.pointer()) };
-            }
+            // SAFETY: The region is held, has no live block, is not at hand any more, and is not
+            // looked at again.
+            unsafe { self.retire(left.pointer()) };
         }
-        true
+        Some(())
+    }
+
+    /// Takes a single block of a run that waits, or of a new region.
+    #[cold]
+    #[inline(never)]
+    fn take_single_elsewhere(&self) -> Result<NonNull<u8>, AllocError> {
+        if let Some((run, len)) = self.quick.pop_shortest() {
+            // SAFETY: What waits lies in a region that is held.
+            let (region, offset) = unsafe { self.place_of(run) };
+            self.give_to(region, offset, len);
+        } else {
+            self.obtain_region(Self::BLOCK, Self::BLOCK)?;
+        }
+        self.refill_and_pop().ok_or(AllocError::Source(SourceError::TooLarge))
     }
 
     /// Gives the blocks at hand back to their region's map.
@@ -155,12 +176,13 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     /// The block was allocated here, without a region of its own, and not given back.
     #[inline(always)]
     pub(super) unsafe fn place_of(&self, block: NonNull<u8>) -> (&Region, usize) {
-        let offset = block.addr().get().wrapping_sub(self.phase()) & (Self::WINDOW - 1);
-        let region = ptr::down(block.as_ptr(), offset).cast::<Region>();
+        let (address, phase) = (block.addr().get(), self.phase());
+        let start = (address.wrapping_sub(phase) & !(Self::WINDOW - 1)).wrapping_add(phase);
+        let region = ptr::at(block.as_ptr(), start).cast::<Region>();
         // SAFETY: A region starts where its window does and does not leave it, so this is the
         // region that the block lies in, and the block's pointer was made from the region's; it is
         // held because the block is not given back.
-        (unsafe { &*region }, offset)
+        (unsafe { &*region }, address.wrapping_sub(start))
     }
 
     /// Gives back a block or a run.
@@ -171,6 +193,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
     pub(super) unsafe fn give(&self, block: NonNull<u8>, layout: NonZeroLayout) {
         let len = Self::count(layout.size());
         if layout.align() > Self::BLOCK || len > Self::LONGEST_QUICK {
+            core::hint::cold_path();
             // SAFETY: The block is allocated here, the layout fits it, and the caller gives it up.
             return unsafe { self.give_run_back(block, layout) };
         }
@@ -285,11 +308,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         let taken = if let Some(block) = self.pop_waiting(layout) {
             Taken::dirty(block)
         } else if Self::is_single(layout) {
-            let block = match self.pop() {
-                Some(block) => block,
-                None => self.refill_and_pop()?,
-            };
-            self.taken_from_hand(block)
+            self.take_single().map(|block| self.taken_from_hand(block))?
         } else if let Some(run) = self.take_run_held(layout) {
             run
         } else {

@@ -219,18 +219,17 @@ impl Map<'_> {
         }
     }
 
-    /// Takes every free block of `word`: its bits.
+    /// Takes every free block of `word`: its bits. If block 0 is one of them, the caller calls
+    /// [`settle_before`](Self::settle_before) next.
     #[inline(always)]
     pub(super) fn take_word(self, word: usize) -> u64 {
         let bits = self.bits.0[word].replace(0);
         self.set_longest(word, 0);
-        if bits & 1 != 0 {
-            self.settle_before(word);
-        }
         bits
     }
 
     /// Gives back the blocks `bits` of `word`, at least one.
+    #[inline]
     pub(super) fn give_word(self, word: usize, bits: u64) {
         self.bits.0[word].set(self.bits.0[word].get() | bits);
         self.revive(word);
@@ -244,7 +243,7 @@ impl Map<'_> {
 
     /// A word to take single blocks from: the next unsettled one from `from` on, else the first of
     /// all, else one whose longest run is the shortest.
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_for_single(self, from: usize) -> Option<usize> {
         if self.rows[UNSETTLED_ROW].get() != 0 {
             return self.next_in(UNSETTLED_ROW, from).or_else(|| self.first_in(UNSETTLED_ROW));
@@ -294,7 +293,7 @@ impl Map<'_> {
 
     /// Computes the longest run of the word before `word`, if that can depend on `word` and is
     /// settled.
-    fn settle_before(self, word: usize) {
+    pub(super) fn settle_before(self, word: usize) {
         if word > 0
             && self.bits.0[word - 1].get() >> (BITS - 1) != 0
             && self.longest[word - 1].get() != UNSETTLED

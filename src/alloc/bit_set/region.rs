@@ -235,6 +235,23 @@ impl Region {
         misuse::check(self.map().give(at, len), TWICE, address.wrapping_add(offset));
     }
 
+    /// Takes every free block of `word` out of the map: its bits.
+    #[inline(always)]
+    pub(super) fn take_word(&self, word: usize) -> u64 {
+        let bits = self.map().take_word(word);
+        if bits & 1 != 0 {
+            self.settle_before(word);
+        }
+        bits
+    }
+
+    /// A function of the region, since one of the map would have its parts written to the stack
+    /// whether it is called or not.
+    #[inline(never)]
+    fn settle_before(&self, word: usize) {
+        self.map().settle_before(word);
+    }
+
     /// Makes a block free in the map, and leaves the runs around it unsettled. Ends the process as
     /// [`give`](Self::give) does.
     #[inline]
@@ -383,5 +400,29 @@ impl List {
             next = links(region).behind.get();
             Some(region)
         })
+    }
+}
+
+#[cfg(all(test, feature = "std", not(loom)))]
+mod tests {
+    use super::BITS;
+    use crate::alloc::{Allocator, BitSetAllocator};
+    use crate::layout::NonZeroLayout;
+    use crate::source::MmapSource;
+
+    /// A run that ends in the next word is as long as that word lets it be.
+    #[test]
+    fn a_word_that_is_taken_shortens_the_run_before_it() {
+        let allocator = BitSetAllocator::<_>::new(MmapSource::new());
+        let _first = allocator.allocate(NonZeroLayout::from_size_align(64, 8).unwrap());
+        let region = allocator.regions().next().unwrap();
+        let word = region.map().bits.0.len() - 2;
+        region.map().take(word * BITS, BITS - 4);
+        assert_eq!(usize::from(region.map().longest[word].get()), BITS);
+        assert_eq!(region.take_word(word + 1), u64::MAX);
+        assert_eq!(region.map().longest[word].get(), 4);
+        // As they were, for the allocator to be dropped.
+        region.map().give_word(word + 1, u64::MAX);
+        assert!(region.map().give(word * BITS, BITS - 4));
     }
 }

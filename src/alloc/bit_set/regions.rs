@@ -61,9 +61,11 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         align_of::<Region>()
     };
 
+    /// The address of every region, modulo the window; a constant if regions are asked for at its
+    /// multiples.
     #[inline(always)]
     pub(super) fn phase(&self) -> usize {
-        if Self::NO_PHASE { 0 } else { self.phase.get() }
+        if Self::ALIGNED { 0 } else { self.phase.get() }
     }
 
     /// Every region but those of large blocks, while none is released.
@@ -139,6 +141,7 @@ impl<S: MemorySource, B: BlockSize> BitSetAllocator<S, B> {
         if self.identity.get() == 0 {
             self.identity.set(address);
         }
+        debug_assert!(!Self::ALIGNED || self.phase.get() == 0, "the source aligns its regions");
         let mut from = self.phase().wrapping_sub(address) & (Self::WINDOW - 1);
         if obtained.len().saturating_sub(from) < least {
             return None;

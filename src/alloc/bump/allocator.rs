@@ -123,7 +123,8 @@ impl<S: MemorySource> BumpAllocator<S> {
     /// Whether the block at `block` ends where the next one would begin.
     #[inline(always)]
     fn is_last(&self, block: NonNull<u8>, size: usize) -> bool {
-        block.addr().get().wrapping_add(size) == self.cursor.get().addr()
+        // Not as a sum: the compiler would take it for the cursor, and compute more than it needs.
+        self.cursor.get().addr().wrapping_sub(size) == block.addr().get()
     }
 }
 
@@ -178,7 +179,7 @@ unsafe impl<S: MemorySource> Allocator for BumpAllocator<S> {
         }
     }
 
-    in_place_or_elsewhere!(source);
+    in_place_or_elsewhere!(source, grow_or_seldom_move);
 }
 
 impl<S: MemorySource> BumpAllocator<S> {
@@ -216,6 +217,39 @@ impl<S: MemorySource> BumpAllocator<S> {
         self.raise_limit(end);
         Some((ptr::bytes(self.allocate_in_region(layout)?, size), limit))
     }
+
+    /// Frees all blocks if there is one region, or none, as there nearly always is; says whether.
+    #[inline(always)]
+    fn restart_single_region(&mut self) -> bool {
+        let newest = self.newest.get();
+        if let Some(header) = NonNull::new(newest) {
+            if !previous_of(header).is_null() {
+                return false;
+            }
+            self.cursor.set(ptr::up(newest.cast(), HEADER));
+        }
+        true
+    }
+
+    /// Makes the last block `more` bytes longer, which is beyond the limit, in the newest region.
+    #[cold]
+    #[inline(never)]
+    fn grow_beyond_limit(&self, more: usize) -> Result<(), AllocError> {
+        let cursor = self.cursor.get();
+        let room = self.end().addr() - cursor.addr();
+        if more > room || !self.raise_limit(cursor.addr() + more) {
+            return Err(AllocError::NotInPlace);
+        }
+        self.cursor.set(ptr::up(cursor, more));
+        Ok(())
+    }
+}
+
+/// Whether a block, which `old` fits, is at a multiple of the alignment of `new`.
+#[inline(always)]
+fn stays_aligned(block: NonNull<u8>, old: NonZeroLayout, new: NonZeroLayout) -> bool {
+    // Nearly always both are the same number, which the compiler knows.
+    new.align() <= old.align() || ptr::padding(block.addr().get(), new.align()) == 0
 }
 
 /// Makes a block zero from `from` bytes on, up to the address `to`.
@@ -244,21 +278,17 @@ unsafe impl<S: MemorySource> ResizeInPlace for BumpAllocator<S> {
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
         let (old_size, new_size) = (rounded(old.size()), rounded(new.size()));
-        if ptr::padding(block.addr().get(), new.align()) != 0 {
+        if !stays_aligned(block, old, new) {
             return Err(AllocError::NotInPlace);
         }
-        if new_size > old_size {
-            let (cursor, more) = (self.cursor.get(), new_size - old_size);
-            if !self.is_last(block, old_size) {
-                return Err(AllocError::NotInPlace);
+        if self.is_last(block, old_size) {
+            // Placed once more where it is, which is aligned already.
+            match place(block.addr().get(), self.limit.get().addr(), new_size, 1) {
+                Some((_, end)) => self.cursor.set(ptr::at(self.cursor.get(), end)),
+                None => self.grow_beyond_limit(new_size - old_size)?,
             }
-            if more > self.limit.get().addr() - cursor.addr() {
-                let room = self.end().addr() - cursor.addr();
-                if more > room || !self.raise_limit(cursor.addr() + more) {
-                    return Err(AllocError::NotInPlace);
-                }
-            }
-            self.cursor.set(ptr::up(cursor, more));
+        } else if new_size > old_size {
+            return Err(AllocError::NotInPlace);
         }
         Ok(ptr::bytes(block, new_size))
     }
@@ -271,7 +301,7 @@ unsafe impl<S: MemorySource> ResizeInPlace for BumpAllocator<S> {
         new: NonZeroLayout,
     ) -> Result<NonNull<[u8]>, AllocError> {
         let (old_size, new_size) = (rounded(old.size()), rounded(new.size()));
-        if ptr::padding(block.addr().get(), new.align()) != 0 {
+        if !stays_aligned(block, old, new) {
             return Err(AllocError::NotInPlace);
         }
         if !self.is_last(block, old_size) {
@@ -291,10 +321,13 @@ unsafe impl<S: MemorySource> Owns for BumpAllocator<S> {
 }
 
 impl<S: MemorySource> Reset for BumpAllocator<S> {
+    #[inline]
     fn reset(&mut self) {
-        // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use a
-        // block.
-        unsafe { self.free_all_but_largest() };
+        if !self.restart_single_region() {
+            // SAFETY: The allocator is borrowed mutably, so nothing that borrows it is left to use
+            // a block.
+            unsafe { self.free_all_but_largest() };
+        }
     }
 }
 
@@ -354,22 +387,12 @@ unsafe impl<S: MemorySource + Send> LocalAllocator for BumpAllocator<S> {
     }
 
     fn recycle(&mut self) {
-        if !self.recycle_at_hand() {
-            self.reset();
-        }
+        self.reset();
     }
 
     #[inline(always)]
     fn recycle_at_hand(&mut self) -> bool {
-        // Nearly always there is one region, or none.
-        let newest = self.newest.get();
-        if let Some(header) = NonNull::new(newest) {
-            if !previous_of(header).is_null() {
-                return false;
-            }
-            self.cursor.set(ptr::up(newest.cast(), HEADER));
-        }
-        true
+        self.restart_single_region()
     }
 }
 

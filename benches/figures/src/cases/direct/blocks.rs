@@ -53,7 +53,31 @@ fn by_coin<D: Direct, const PERCENT: usize>(iterations: u64) {
     });
 }
 
-/// As [`partly_full`] with so many blocks live, whatever the room.
+/// Blocks of a burst: more than an allocator that keeps recent frees apart may keep of a size.
+const BURST: usize = 1024;
+
+/// Frees random blocks and then allocates as many, `BURST` at a time, with `PERCENT` of what fits
+/// live between the bursts. Most of what is allocated has to be searched for, and most of what is
+/// freed to be noted where the search finds it. An iteration is one block.
+fn bursts<D: Direct, const PERCENT: usize>(iterations: u64) {
+    let layout = layout_of(BLOCK, 8);
+    over_region::<D, _>(REGION, |allocator| {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut live = fill(allocator, || layout);
+        let left = live.len() * PERCENT / 100;
+        thin(allocator, &mut live, left, &mut random);
+        stopwatch::timed(|| {
+            for _ in 0..iterations / BURST as u64 {
+                thin(allocator, &mut live, left - BURST, &mut random);
+                while live.len() < left {
+                    live.push(take(allocator, layout).expect("as many were live before"));
+                }
+            }
+        });
+    });
+}
+
+/// Frees a random block and allocates another, with so many live, whatever the room.
 fn with_live<D: Direct, const LIVE: usize>(iterations: u64) {
     let layout = layout_of(BLOCK, 8);
     over_region::<D, _>(8 * REGION, |allocator| {
@@ -104,6 +128,8 @@ pub fn cases<D: Direct>() -> Vec<Case> {
         case("direct, random 64 B, 95 % full", partly_full::<D, 95>),
         case("direct, coins 64 B, 50 % full", by_coin::<D, 50>),
         case("direct, coins 64 B, 95 % full", by_coin::<D, 95>),
+        case("direct, bursts of random 64 B, 50 % full", bursts::<D, 50>).in_batches(BURST as u64),
+        case("direct, bursts of random 64 B, 95 % full", bursts::<D, 95>).in_batches(BURST as u64),
         case("direct, runs of 1 to 16 blocks, 80 % full", runs::<D>),
         case("direct, random 64 B, 1,000 live", with_live::<D, 1_000>).only_counted(),
         case("direct, random 64 B, 100,000 live", with_live::<D, 100_000>).only_counted(),
