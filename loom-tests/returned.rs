@@ -150,10 +150,13 @@ impl Slab {
         let lock = self.lists.lock();
         self.list_place.touch();
         // SAFETY: The lock is held, and the slab is in the list if it says so.
-        let is_held = self.is_in_list.load(Relaxed) && unsafe { self.hold() };
+        let held = if self.is_in_list.load(Relaxed) { unsafe { self.hold() } } else { None };
         drop(lock);
-        if is_held {
+        if let Some(TakenBack { first, left }) = held {
             self.header.touch();
+            self.rest.fetch_add(left, Relaxed);
+            self.until.store(0, Relaxed);
+            self.collect(first);
             let back: Vec<usize> = self.back.lock().unwrap().clone();
             back.into_iter().for_each(|block| self.ground.touch(self.ground.at(block)));
             // SAFETY: This thread holds the slab.
@@ -161,7 +164,7 @@ impl Slab {
                 self.release();
             }
         }
-        is_held
+        held.is_some()
     }
 
     /// At the end, when all blocks were freed.
@@ -216,10 +219,12 @@ impl LetGo for Slab {
         left.checked_sub(blocks).expect("no more than are out")
     }
 
-    fn prepare_last(&self, left: usize) {
+    fn prepare_next(&self, left: usize) -> usize {
         self.header.touch();
-        self.until.store(left, Relaxed);
-        self.rest.store(0, Relaxed);
+        let until = left.div_ceil(2);
+        self.until.store(until, Relaxed);
+        self.rest.store(left - until, Relaxed);
+        until
     }
 
     fn come_back(&self, TakenBack { first, left }: TakenBack) {
@@ -229,13 +234,6 @@ impl LetGo for Slab {
         let count = self.collect(first);
         // Those before the countdown that is under way were returned by it too.
         assert!(count >= before - left);
-    }
-
-    fn become_held(&self, TakenBack { first, left }: TakenBack) {
-        self.header.touch();
-        self.rest.store(left, Relaxed);
-        self.until.store(0, Relaxed);
-        self.collect(first);
     }
 }
 
@@ -363,6 +361,28 @@ fn a_heap_takes_a_slab_that_is_swept() {
                 |slab| slab.free([2, 3]),
             ],
         );
+        slab.check();
+    });
+}
+
+#[test]
+fn a_heap_takes_a_slab_back_that_a_sweep_looks_at() {
+    explore("returned: a sweep, and the heap's own free", 3, || {
+        let slab = Slab::new(3);
+        slab.free([1]);
+        let slab = together(
+            slab,
+            |slab| {
+                let _ = slab.reclaim();
+            },
+            [
+                |slab| {
+                    slab.sweep();
+                },
+                |slab| slab.free([2]),
+            ],
+        );
+        slab.free([3]);
         slab.check();
     });
 }

@@ -5,8 +5,9 @@
 # programs are built.
 #
 #   scripts/memory.sh [--allocators ours,mimalloc-3,...] [--row NAME]... [--jobs N] [--write]
-#     --row      only this row, of: freed elsewhere, owner ended, one stays, tasks, holes, threads, trim, requests, contexts of 10,
-#                contexts of 100, orphans, slabs
+#     --row      only this row, of: freed elsewhere, owner ended, one stays, tasks, holes, huge pages, threads, trim, requests,
+#                contexts of 10, contexts of 100, orphans, slabs; "huge pages" takes three minutes, and is measured only on a system
+#                with "always" in /sys/kernel/mm/transparent_hugepage/enabled
 #     --jobs     how many programs run at a time [3]; 1 where others use the machine
 #     --write    the table into docs/benchmarks/memory.md
 #     --help     names all options

@@ -68,6 +68,15 @@ pub unsafe trait Decommit: MemorySource {
     #[doc(alias = "reset")]
     unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError>;
 
+    /// Tells the system that memory in a range is given up piece by piece: it should not bring it
+    /// back to join pages into huge ones. The default is to do nothing; contents never change.
+    ///
+    /// # Safety
+    /// The range lies in one region that this source holds, or is all of it.
+    unsafe fn keep_pages_small(&self, range: NonNull<[u8]>) {
+        let _ = range;
+    }
+
     /// Moves the memory of a range to a new region for `new`, without copying; the range is then as
     /// [`decommit`](Self::decommit) leaves it. What the new region has beyond is zero where the
     /// source's regions are. The default is to refuse, always: whoever asks then obtains and

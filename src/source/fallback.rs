@@ -226,6 +226,16 @@ unsafe impl<P: Decommit + OwnsRegions, F: Decommit> Decommit for FallbackSource<
         }
     }
 
+    unsafe fn keep_pages_small(&self, range: NonNull<[u8]>) {
+        if self.first.owns(range.cast()) {
+            // SAFETY: The first gave the region; the caller promises the rest.
+            unsafe { self.first.keep_pages_small(range) };
+        } else {
+            // SAFETY: The second gave the region; the caller promises the rest.
+            unsafe { self.second.keep_pages_small(range) };
+        }
+    }
+
     unsafe fn decommit_lazily(&self, range: NonNull<[u8]>) -> Result<(), SourceError> {
         if self.first.owns(range.cast()) {
             // SAFETY: The first gave the region; the caller promises the rest.

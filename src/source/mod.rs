@@ -142,6 +142,8 @@ impl IdleMemory {
 ///   `isize::MAX` bytes.
 /// - A clone, where the type has them, is the same source: what one gave, the other may take back.
 /// - No method uses an allocator that is made over this source: it may be in the middle of a call.
+///   Nor do `release` and `purge_part` free blocks of a switchable allocator: they are called under
+///   locks.
 /// - No method unwinds or allocates through Rust's global allocator.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a memory source",
@@ -275,7 +277,8 @@ pub unsafe trait MemorySource {
     }
 
     /// Gives the memory of part of a region back to the operating system, while all of the region
-    /// stays held; whether it did. What the range contained is lost in either case.
+    /// stays held, readable and writable; whether it did. What the range contained is lost in
+    /// either case.
     ///
     /// For allocators over any source that have pages without a block in a region that has others.
     /// A [`Decommit`] source does as its `decommit`. The default is to do nothing. A source around

@@ -68,16 +68,18 @@ impl Sweeps {
 
     /// Lists a sweep, unless it is listed.
     pub(super) fn add(&mut self, sweep: &'static Sweep) {
-        if sweep.state.swap(LISTED, Relaxed) == IDLE {
+        if matches!(sweep.state.swap(LISTED, Relaxed), IDLE | REFUSED) {
             let next = self.first.map_or(null_mut(), |first| core::ptr::from_ref(first).cast_mut());
             sweep.next.store(next, Relaxed);
             self.first = Some(sweep);
         }
     }
 
-    /// Takes a sweep off the list for good: there is no thread to run it.
+    /// Takes a sweep off the list: there is no thread to run it, unless another source has one.
     pub(super) fn refuse(&mut self, sweep: &'static Sweep) {
-        self.strike(sweep);
+        if matches!(sweep.state.load(Relaxed), LISTED | LAST_LOOK) {
+            self.strike(sweep);
+        }
         sweep.state.store(REFUSED, Relaxed);
     }
 
@@ -200,6 +202,11 @@ mod tests {
         assert!(sweeps.is_empty() && !SOME.is_listed() && !NONE.is_listed());
         sweeps.add(&NONE);
         sweeps.refuse(&NONE);
+        sweeps.refuse(&NONE);
         assert!(NONE.is_listed() && sweeps.is_empty());
+        // Another source has a thread.
+        let mut others = Sweeps::new();
+        others.add(&NONE);
+        assert_eq!(round(&mut others), 1);
     }
 }

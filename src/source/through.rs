@@ -100,6 +100,11 @@ macro_rules! pass_on_decommit {
             unsafe { $source.decommit(range) }
         }
 
+        unsafe fn keep_pages_small(&$this, range: NonNull<[u8]>) {
+            // SAFETY: The range lies in a region of the source behind, which holds it.
+            unsafe { $source.keep_pages_small(range) };
+        }
+
         unsafe fn decommit_lazily(&$this, range: NonNull<[u8]>) -> Result<(), SourceError> {
             // SAFETY: The range lies in a region of the source behind, which holds it; the caller
             // promises the rest.

@@ -240,6 +240,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         // SAFETY: The cache is the calling thread's, whose heap alone uses it.
         let block = unsafe { current.thread_cache.fill(heap.allocator(), layout) };
         heap.recount();
+        self.sweep_later(heap.control());
         match block {
             Ok(block) => {
                 self.count_popped(current, layout.size());

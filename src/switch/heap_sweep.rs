@@ -23,11 +23,6 @@ impl HeapSweep {
         &self.sweep
     }
 
-    /// The number of the tick that is under way.
-    pub(super) fn tick(&self) -> u32 {
-        self.ticks.load(Relaxed)
-    }
-
     /// Begins another tick; its number.
     pub(super) fn next_tick(&self) -> u32 {
         self.ticks.fetch_add(1, Relaxed).wrapping_add(1)

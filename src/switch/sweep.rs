@@ -46,7 +46,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if !sweeps::<D>() || !self.armed(Self::current_thread()) {
             return 0;
         }
-        let tick = self.sweep.tick();
+        let tick = self.sweep.next_tick();
         self.sweep_heaps(Round { tick, all: true }).bytes
     }
 
@@ -59,7 +59,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // SAFETY: The pool is of the thread tier's control blocks, which are never unmapped.
             let allocator = unsafe { allocator_of::<D>(heap) };
             // SAFETY: The allocator is there, and its heap is used through thread caches; the
-            // tier's source is every thread's. `threads` keeps sweeps out where it makes a heap
+            // tier's source is every thread's. `threads` keeps sweeps out while it makes a heap
             // anew, or lets go of its slabs.
             let swept = unsafe { CacheOf::<D, Thread>::sweep(allocator, round) };
             sum.bytes += swept.bytes;

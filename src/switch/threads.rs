@@ -72,6 +72,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
             // First, so that no block on the heap's list is of a slab that the heap lets go of.
             self.collect_remote(heap);
             Self::flush_cache(heap, current);
+            self.sweep_later(heap.control());
         }
     }
 

@@ -169,7 +169,7 @@ impl Returned {
         self.word.load(Relaxed) >> HEAD_AT
     }
 
-    /// Takes the slab back, which is let go of; `None` if a thread holds it.
+    /// Takes the slab back; `None` if a thread holds it, or it is not let go of.
     ///
     /// The caller is the user of the slab's heap. The slab begins at `base`.
     #[inline]
@@ -177,8 +177,9 @@ impl Returned {
         self.take(base, 0)
     }
 
-    /// Holds the slab, which is let go of; `None` if another thread does. Blocks that are returned
-    /// from here on are counted for [`rearm`](Self::rearm).
+    /// Holds the slab; `None` if another thread does, or the heap has it: its thread may have taken
+    /// it back just now, and not struck it from the list yet. Blocks that are returned from here on
+    /// are counted for [`rearm`](Self::rearm).
     ///
     /// The slab begins at `base`.
     fn hold(&self, base: NonNull<u8>) -> Option<TakenBack> {
@@ -190,8 +191,7 @@ impl Returned {
     fn take(&self, base: NonNull<u8>, next: usize) -> Option<TakenBack> {
         let mut word = self.word.load(Relaxed);
         loop {
-            debug_assert!(word & LET_GO != 0);
-            if word & HELD != 0 {
+            if word & (LET_GO | HELD) != LET_GO {
                 return None;
             }
             match self.word.compare_exchange_weak(word, next, Acquire, Relaxed) {
@@ -234,30 +234,25 @@ pub(crate) trait LetGo {
     /// Returns `blocks` less than `left`.
     fn less(&self, left: usize, blocks: usize) -> usize;
 
-    /// Notes the last countdown, from the `left` blocks that are out.
-    fn prepare_last(&self, left: usize);
+    /// Notes the next countdown, with `left` blocks out; from how many it counts, at least 1.
+    fn prepare_next(&self, left: usize) -> usize;
 
     /// Notes what came back with the slab to its heap.
     fn come_back(&self, taken: TakenBack);
 
-    /// Notes that the calling thread holds the slab, with what was returned and how many blocks are
-    /// out, which [`left_beyond`](Self::left_beyond) starts from.
-    fn become_held(&self, taken: TakenBack);
-
-    /// Holds the slab; whether no other thread does. The caller ends with
-    /// [`end_countdown`](Self::end_countdown), with none beyond.
+    /// Holds the slab, if the heap or another thread has not just taken it: what was returned. The
+    /// caller adds that to what the slab says of itself, so that [`left_beyond`](Self::left_beyond)
+    /// is right for none beyond, and ends with [`end_countdown`](Self::end_countdown).
     ///
     /// # Safety
     /// The lock is held, and the slab is in the list.
-    unsafe fn hold(&self) -> bool {
+    unsafe fn hold(&self) -> Option<TakenBack> {
         let (word, start) = self.word();
-        let Some(taken) = word.hold(start) else { return false };
-        self.become_held(taken);
-        true
+        word.hold(start)
     }
 
     /// Goes on with a slab whose countdown ended with `beyond` blocks more: lists it and begins the
-    /// last countdown; `true` if no block is out any more, so that the caller releases the slab.
+    /// next countdown; `true` if no block is out any more, so that the caller releases the slab.
     ///
     /// # Safety
     /// The calling thread holds the slab, and does not touch it again if the answer is `false`.
@@ -272,8 +267,8 @@ pub(crate) trait LetGo {
             unsafe { self.enlist() };
         }
         while left > 0 {
-            self.prepare_last(left);
-            match self.word().0.rearm(left) {
+            let count = self.prepare_next(left);
+            match self.word().0.rearm(count) {
                 Ok(()) => return false,
                 Err(meanwhile) => left = self.less(left, meanwhile),
             }

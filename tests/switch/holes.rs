@@ -213,6 +213,32 @@ fn pages_leave_without_a_call() {
         let stay = free_most(&ALLOC, held);
         wait_for(BYTES * 2 / 5, || resident_bytes(&stay));
         free(&ALLOC, stay);
+        // Those that a thread freed itself just before it ended.
+        let stay = on_a_thread(|| free_most(&ALLOC, blocks(&ALLOC, 700, BYTES)));
+        wait_for(BYTES * 2 / 5, || resident_bytes(&stay));
+        free(&ALLOC, stay);
+        // One more half of what was left when the sweep had ended.
+        let (sender, receiver) = mpsc::channel();
+        let (go_on, end) = (Barrier::new(2), Barrier::new(2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Nearly all of a slab's blocks of 64 B are out.
+                let mut held = blocks(&ALLOC, 64, BYTES);
+                let few = (0..held.len() / 5).map(|_| held.pop().expect("there are more")).collect();
+                free(&ALLOC, few);
+                go_on.wait();
+                let stay = held.split_off(held.len() - held.len() / 100);
+                free(&ALLOC, held);
+                sender.send(stay).unwrap();
+                end.wait();
+            });
+            thread::sleep(Duration::from_secs(2));
+            go_on.wait();
+            let stay = receiver.recv().unwrap();
+            wait_for(2 * MIB, || resident_bytes(&stay));
+            free(&ALLOC, stay);
+            end.wait();
+        });
     }
 }
 

@@ -107,6 +107,11 @@ impl Live {
         Self { block: take(layout), size: layout.size() as u32 }
     }
 
+    /// Where the block is.
+    pub fn address(&self) -> usize {
+        self.block.addr().get()
+    }
+
     /// Checks the block and frees it.
     ///
     /// # Safety

@@ -43,7 +43,7 @@ use crate::ptr;
 pub(super) use crate::sync::FreeBlock;
 use crate::sync::FreeList;
 #[cfg(feature = "std")]
-use crate::sync::{Returned, TakenBack};
+use crate::sync::Returned;
 
 /// What a slab is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,14 +55,15 @@ pub(super) enum State {
     Current,
     /// No block is free, or too few to bother; counts down to when enough are.
     Full,
-    /// It has blocks to give, and waits in its class's queue; counts down to when all are free.
+    /// It has blocks to give, and waits in its class's queue; counts down to when half of those are
+    /// free that are not, or all if they are few.
     Queued,
     /// The heap let go of it: it is in no list of the heap's, and counts down by what is returned
     /// to it, to when enough are free.
     #[cfg(feature = "std")]
     LetGo,
     /// The same, and it has blocks to give: it is in the list of those that the heap may take back;
-    /// counts down to when all are free.
+    /// counts down as a queued one.
     #[cfg(feature = "std")]
     Returned,
 }
@@ -447,85 +448,15 @@ impl Slab {
     #[inline(always)]
     pub(super) fn become_queued(&self) -> isize {
         self.state.set(State::Queued);
-        self.arm(self.out(), 0)
+        let out = self.out();
+        let until = half_way(out);
+        self.arm(until, out - until)
     }
 
     /// No block is out.
     pub(super) fn become_empty(&self) -> isize {
         self.state.set(State::Empty);
         self.arm(0, 0)
-    }
-}
-
-/// What is done with a slab that its heap let go of: see [`Returned`].
-#[cfg(feature = "std")]
-impl Slab {
-    /// The slab's word.
-    #[inline(always)]
-    pub(super) fn returned(&self) -> &Returned {
-        // SAFETY: `init` wrote it, and it stays as long as the slab.
-        unsafe { place_of_returned(self.start()).as_ref() }
-    }
-
-    /// Gets ready to be let go of, as `state` says; gives the countdown for
-    /// [`Returned::let_go`], and how many more blocks are out than when it was last counted. A
-    /// block is out.
-    pub(super) fn prepare(&self, state: State) -> (usize, isize) {
-        self.state.set(state);
-        let out = self.out();
-        let until = if state == State::LetGo { (self.capacity.get() / 4).min(out).max(1) } else { out };
-        (until as usize, self.arm(until, out - until))
-    }
-
-    /// How many blocks are out, after the countdown ended with so many more.
-    pub(super) fn left_beyond(&self, beyond: usize) -> usize {
-        self.less(self.rest.get() as usize, beyond)
-    }
-
-    /// `blocks` less than `left`, both of this slab.
-    pub(super) fn less(&self, left: usize, blocks: usize) -> usize {
-        misuse::check(blocks <= left, TWICE, core::ptr::from_ref(self).addr());
-        left.wrapping_sub(blocks)
-    }
-
-    /// Gets ready for the last countdown, to when the `left` blocks that are out are returned.
-    pub(super) fn prepare_last(&self, left: usize) {
-        self.until.set(small(left));
-        self.rest.set(0);
-    }
-
-    /// Comes back to its heap, with what was returned; the threads that returned it counted it.
-    pub(super) fn come_back(&self, taken: TakenBack) {
-        self.state.set(State::Full);
-        self.until.set(small(taken.left));
-        self.out.set(self.out());
-        self.merge(taken.first.cast());
-    }
-
-    /// Is held by a sweep, with what was returned; a countdown from what is left follows.
-    pub(super) fn become_held(&self, taken: TakenBack) {
-        self.rest.set(small(taken.left));
-        self.until.set(0);
-        self.merge(taken.first.cast());
-    }
-
-    /// Puts blocks that were returned before those on the slab's list.
-    fn merge(&self, returned: *mut FreeBlock) {
-        let Some(first) = NonNull::new(returned) else { return };
-        if self.has_free() {
-            let mut last = first;
-            let mut steps = 0;
-            // SAFETY: What was returned are linked blocks of this slab, which begin with their
-            // links.
-            while let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) {
-                last = next;
-                steps += 1;
-                misuse::check(steps < self.carved.get(), TWICE, next.addr().get());
-            }
-            // SAFETY: As above; the blocks are free, and so ours.
-            unsafe { last.write(FreeBlock { next: self.free.first() }) };
-        }
-        self.free.set(first.as_ptr());
     }
 }
 
@@ -538,6 +469,12 @@ pub(super) const fn place_of_returned(start: NonNull<u8>) -> NonNull<Returned> {
 }
 #[cfg(all(feature = "std", not(all(test, loom))))]
 const _: () = assert!(size_of::<usize>() + size_of::<Returned>() <= RESERVED);
+
+/// How many of the blocks that are out come back before a slab that waits is looked at again.
+const fn half_way(out: u32) -> u32 {
+    const FEW: u32 = 32;
+    if out < FEW { out } else { out.div_ceil(2) }
+}
 
 /// How many blocks are carved at once, behind those that are: a page of them, and a few where that
 /// would be fewer, so that a class is not refilled too often. At first what is left of the first
@@ -591,6 +528,9 @@ unsafe fn copy_header(at: *mut Slab, slab: &Slab) {
 
 #[path = "holes.rs"]
 mod holes;
+#[cfg(feature = "std")]
+#[path = "nobodys.rs"]
+mod nobodys;
 
 #[cfg(all(test, feature = "std", not(loom)))]
 #[path = "header_check.rs"]

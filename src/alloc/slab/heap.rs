@@ -51,6 +51,8 @@ pub(super) struct Heap<S: MemorySource, B: BlockSize> {
     current: [Cell<*mut Slab>; CLASSES],
     /// A sweep may reach it, and the source.
     pub(super) waiting: Waiting,
+    /// A queued slab whose countdown ended while a sweep held it.
+    postponed: Cell<*const Slab>,
     pub(super) all: List<Slab, All>,
     /// The first slabs of regions that hold several.
     regions: Cell<*mut Slab>,
@@ -89,6 +91,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         Self {
             current: [const { Cell::new(null_mut()) }; CLASSES],
             waiting: Waiting::new(),
+            postponed: Cell::new(core::ptr::null()),
             all: List::new(),
             regions: Cell::new(null_mut()),
             uncut: Cell::new(null_mut()),
@@ -219,7 +222,11 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     }
 
     fn pop_queue(&self, class: usize) -> Option<&Slab> {
-        self.waiting.take(class)
+        let slab = self.waiting.take(class)?;
+        if core::ptr::eq(self.postponed.get(), slab) {
+            self.postponed.set(core::ptr::null());
+        }
+        Some(slab)
     }
 
     /// An empty slab of `len` bytes, in no list.
@@ -234,65 +241,6 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         let region = request::obtain(&self.source, layout)?;
         // SAFETY: The region was just obtained with that length and alignment.
         Ok(unsafe { self.add_region(region, len) })
-    }
-
-    /// Makes a region slabs of this heap, and gives the first.
-    ///
-    /// # Safety
-    /// It was obtained for slabs of `len` bytes, and nobody uses it.
-    unsafe fn add_region(&self, region: NonNull<[u8]>, len: usize) -> &Slab {
-        let several = is_several::<B>(region.len(), len);
-        // SAFETY: The region was obtained for slabs of `len` bytes, and nobody uses it.
-        let slab = unsafe { self.add(region.cast(), len, !several) };
-        slab.region.set(region.len());
-        if several {
-            // What is left of the last such region serves as slabs of the shorter length.
-            while let Some(slab) = self.cut(B::BYTES) {
-                self.push_empty(slab);
-            }
-            slab.next_region.set(self.regions.replace(core::ptr::from_ref(slab).cast_mut()));
-            self.uncut.set(ptr::up(region.cast::<u8>().as_ptr(), len));
-            self.uncut_len.set(region.len() - len);
-        }
-        slab
-    }
-
-    /// Cuts a slab of `len` bytes from a region that holds several, if there is room.
-    fn cut(&self, len: usize) -> Option<&Slab> {
-        loop {
-            let start = NonNull::new(self.uncut.get())?;
-            // To the next multiple of `len` there may be room for shorter ones.
-            let whole = start.addr().get() & (len - 1) == 0;
-            let next = if whole { len } else { B::BYTES };
-            if self.uncut_len.get() < next {
-                return None;
-            }
-            self.uncut.set(ptr::up(start.as_ptr(), next));
-            self.uncut_len.set(self.uncut_len.get() - next);
-            // SAFETY: The bytes were uncut, so nobody has them; they begin at a multiple of `next`,
-            // as the region did and all cuts are.
-            let slab = unsafe { self.add(start, next, false) };
-            if whole {
-                return Some(slab);
-            }
-            self.push_empty(slab);
-        }
-    }
-
-    /// Makes memory a slab of this heap.
-    ///
-    /// # Safety
-    /// As [`Slab::init`].
-    unsafe fn add(&self, start: NonNull<u8>, len: usize, is_region: bool) -> &Slab {
-        if self.identity.get() == 0 {
-            self.identity.set(start.addr().get());
-        }
-        // SAFETY: The memory is as `Slab::init` asks, by this function's own `# Safety`.
-        let slab = unsafe { Slab::init(start, len, is_region, self.identity.get()) };
-        // SAFETY: It was just written, and stays until it is released.
-        unsafe { self.all.push(slab) };
-        // SAFETY: It was just written.
-        unsafe { slab.as_ref() }
     }
 
     fn length_index(len: usize) -> usize {
@@ -313,11 +261,31 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     #[inline(never)]
     pub(super) fn transition(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
         self.check(slab);
+        self.catch_up(at_hand);
         // SAFETY: The slab says that it is in its class's queue.
         if slab.state.get() == State::Queued && unsafe { !self.waiting.take_off(slab) } {
-            // A sweep holds it. It stays in its queue, without a block out, for the next refill.
+            // A sweep holds it, and no other slab: the one that it held before was caught up with.
+            self.postponed.set(slab);
             return;
         }
+        self.requeue(at_hand, slab);
+    }
+
+    /// Does what was to be done with a slab while a sweep held it.
+    #[inline]
+    pub(super) fn catch_up(&self, at_hand: AtHand<'_, B>) {
+        // SAFETY: A slab that waits for that is the heap's, until it is taken from its queue.
+        if let Some(slab) = unsafe { self.postponed.get().as_ref() }
+            // SAFETY: It is in its class's queue.
+            && unsafe { self.waiting.take_off(slab) }
+        {
+            self.postponed.set(core::ptr::null());
+            self.requeue(at_hand, slab);
+        }
+    }
+
+    /// Goes on with a slab whose countdown has ended, and which is in no queue.
+    fn requeue(&self, at_hand: AtHand<'_, B>, slab: &Slab) {
         #[cfg(feature = "std")]
         if slab.state.get() == State::Full {
             self.recent[Self::length_index(slab.len())].remove(slab);
@@ -488,56 +456,6 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         self.all.iter()
     }
 
-    /// Frees all blocks, and keeps one region. The lists of the classes are the caller's to clear.
-    pub(super) fn clear(&mut self) {
-        let several = !self.regions.get().is_null();
-        let mut kept: Option<(NonNull<u8>, usize)> = None;
-        self.release_all(|start, len, slab_len| {
-            let keep = kept.is_none() && slab_len == B::BYTES && is_several::<B>(len, slab_len) == several;
-            if keep {
-                kept = Some((start, len));
-            }
-            keep
-        });
-        self.current.iter().for_each(|current| current.set(null_mut()));
-        self.waiting.clear();
-        self.all.clear();
-        self.regions.set(null_mut());
-        #[cfg(feature = "std")]
-        self.recent.iter().for_each(RecentlyFull::clear);
-        self.uncut_len.set(0);
-        self.counted.set(0);
-        self.releases.set(0);
-        if let Some((start, len)) = kept {
-            // SAFETY: The region is this heap's, and has no block any more.
-            let slab = unsafe { self.add_region(ptr::bytes(start, len), B::BYTES) };
-            self.push_empty(slab);
-        }
-    }
-
-    /// Releases every region but those that `keep` says yes to; it is called with start, length,
-    /// and length of slabs.
-    fn release_all(&self, mut keep: impl FnMut(NonNull<u8>, usize, usize) -> bool) {
-        // Slabs that are regions first: the links between them may lead through the others.
-        for slab in self.slabs() {
-            let (start, len, slab_len) = (slab.start(), slab.region.get(), slab.len());
-            if slab.is_region && !keep(start, len, slab_len) {
-                // SAFETY: The slab is a region by itself, and nobody uses it any more.
-                unsafe { self.release(start, len, slab_len) };
-            }
-        }
-        let mut next = self.regions.get();
-        // SAFETY: The first slabs of regions are slabs of this heap.
-        while let Some(slab) = unsafe { next.as_ref() } {
-            next = slab.next_region.get();
-            let (start, len, slab_len) = (slab.start(), slab.region.get(), slab.len());
-            if !keep(start, len, slab_len) {
-                // SAFETY: The region is this heap's, and nobody uses it any more.
-                unsafe { self.release(start, len, slab_len) };
-            }
-        }
-    }
-
     /// # Safety
     /// As [`MemorySource::before_fork`].
     pub(super) unsafe fn before_fork(&self) {
@@ -569,11 +487,8 @@ pub(super) unsafe fn release<S: MemorySource>(source: &S, start: NonNull<u8>, le
     }
 }
 
-/// Whether a region of `len` bytes that was obtained for slabs of `slab_len` bytes has room for
-/// more than one.
-const fn is_several<B: BlockSize>(len: usize, slab_len: usize) -> bool {
-    len - slab_len >= B::BYTES
-}
+#[path = "regions.rs"]
+mod regions;
 
 #[cfg(all(test, feature = "std", not(loom)))]
 #[path = "heap_check.rs"]

@@ -98,9 +98,10 @@ impl Slab {
             last = Some(block);
         }
         match last {
-            // SAFETY: The block is on the list, and not the first one of a list that others push
-            // on.
+            // SAFETY: The block is on the list; what is pushed meanwhile comes before it, and
+            // leaves its link alone.
             Some(last) => unsafe { self.free.end_with(last, behind) },
+            // A sweep that holds the slab saw a first block before, which reaches into no hole.
             None => self.free.set(behind),
         }
     }

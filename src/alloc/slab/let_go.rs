@@ -1,6 +1,7 @@
 //! How a heap lets go of slabs, and takes them back.
 
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::header::{Slab, State};
 use super::heap::{Heap, release};
@@ -85,6 +86,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     #[cold]
     pub(super) fn let_go_of_all(&self, at_hand: AtHand<'_, B>, kept: u32) {
         self.recent.iter().for_each(RecentlyFull::clear);
+        self.catch_up(at_hand);
         for slab in self.slabs() {
             let state = slab.state.get();
             if !matches!(state, State::Full | State::Queued) || !Self::may_leave(slab) {
@@ -140,6 +142,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
                     // SAFETY: The slab is a region by itself, in no list, and none of its blocks is
                     // in use.
                     unsafe { release(source, slab.start(), slab.region.get(), slab.len()) };
+                } else {
+                    returned.is_unswept.store(true, Relaxed);
                 }
             }
         }

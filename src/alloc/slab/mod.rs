@@ -11,8 +11,11 @@
 //! | `allocator`    | the allocator and its traits                                 |
 //! | `thread_cache` | what a thread keeps in static storage for it                 |
 //! | `heap`         | slabs by class, empty ones, and those of the source          |
+//! | `regions`      | what the source gave, cut into slabs                         |
 //! | `lists`        | free blocks at hand by class, slabs that a thread knows      |
 //! | `header`       | a slab: its layout, its blocks, its countdown                |
+//! | `holes`        | its blocks in pages that were given up                       |
+//! | `nobodys`      | what it says of itself while no heap has it                  |
 //! | `let_go`       | how a heap lets go of slabs                                  |
 //! | `returned`     | slabs that a heap let go of                                  |
 //! | `lengths`      | how long slabs are                                           |

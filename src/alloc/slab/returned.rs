@@ -148,20 +148,28 @@ impl ReturnedSlabs {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
-        let _lock = LISTS.lock();
+        let lock = LISTS.lock();
         let from = behind.map_or(0, Slab::class);
         let slabs = self.by_class[from].iter_behind(behind);
         let slabs = slabs.chain(self.by_class[from + 1..].iter().flat_map(List::iter));
         for (number, slab) in slabs.enumerate() {
-            let (seen, look) = slab.seen.get().look(slab.returned().place(), round);
-            *later |= look != Look::Done;
+            // What was returned last or, if a sweep or the heap collected that, what is free.
+            let place = match slab.returned().place() {
+                0 => slab.place_of_free(),
+                place => place,
+            };
+            let (seen, look) = slab.seen.get().look(place, round);
+            *later |= look == Look::Wait;
             let is_next = look == Look::Sweep || number >= AT_ONCE;
             // SAFETY: The slab is in a list whose lock is held.
-            let is_held = is_next && unsafe { self.of(slab).hold() };
-            if is_held || look == Look::Wait {
+            let taken = if is_next { unsafe { self.of(slab).hold() } } else { None };
+            if taken.is_some() || look == Look::Wait {
                 slab.seen.set(seen);
             }
-            if is_held {
+            if let Some(taken) = taken {
+                *later |= look == Look::Sweep;
+                drop(lock);
+                slab.become_held(taken);
                 return Some((slab, look));
             }
         }
@@ -179,6 +187,7 @@ impl ReturnedSlabs {
         let _lock = listed.lock();
         // SAFETY: The lock was just taken; the heap has the slab, which is in no list.
         unsafe { listed.enlist() };
+        self.is_unswept.store(true, Relaxed);
         self.let_go(slab, until);
         more
     }
@@ -212,7 +221,6 @@ impl LetGo for Listed<'_> {
         let Self { lists, slab } = self;
         slab.state.set(State::Returned);
         slab.seen.set(Seen::NOT_YET);
-        lists.is_unswept.store(true, Relaxed);
         // SAFETY: The slab is in no list. It stays until it is taken back or no block of it is out,
         // and is taken off before either.
         unsafe { lists.by_class[slab.class()].push(NonNull::from(*slab)) };
@@ -234,15 +242,11 @@ impl LetGo for Listed<'_> {
         self.slab.less(left, blocks)
     }
 
-    fn prepare_last(&self, left: usize) {
-        self.slab.prepare_last(left);
+    fn prepare_next(&self, left: usize) -> usize {
+        self.slab.prepare_next(left)
     }
 
     fn come_back(&self, taken: TakenBack) {
         self.slab.come_back(taken);
-    }
-
-    fn become_held(&self, taken: TakenBack) {
-        self.slab.become_held(taken);
     }
 }

@@ -45,7 +45,9 @@ impl Seen {
         let place = (place as u32) << PLACE_AT;
         let tick = round.tick << TICK_AT & TICK;
         let same = self.0 >> PLACE_AT << PLACE_AT == place;
-        if place == 0 || (same && self.0 & SWEPT != 0) {
+        // A thread that goes on freeing does not keep a sweep of all going on.
+        let just_swept = round.all && self.0 & TICK == tick;
+        if place == 0 || (self.0 & SWEPT != 0 && (same || just_swept)) {
             (self, Look::Done)
         } else if round.all || (same && self.0 & TICK != tick) {
             (Self(place | tick | SWEPT), Look::Sweep)
@@ -85,6 +87,8 @@ mod tests {
         assert_eq!(look, Look::Sweep);
         assert_eq!(swept.look(101, round(3)).1, Look::Done);
         assert_eq!(swept.look(7, round(3)).1, Look::Wait);
+        assert_eq!(swept.look(7, Round { tick: 2, all: true }).1, Look::Done);
+        assert_eq!(swept.look(7, Round { tick: 3, all: true }).1, Look::Sweep);
         // All at once, but for those that were swept, and for those without a free block.
         assert_eq!(seen.look(101, Round { tick: 1, all: true }).1, Look::Sweep);
         assert_eq!(swept.look(101, Round { tick: 3, all: true }).1, Look::Done);

@@ -35,7 +35,8 @@ use super::waiting::{LISTS, Waiting};
 use crate::ptr;
 use crate::size::BlockSize;
 use crate::source::MemorySource;
-use crate::sync::{Guarded, LetGo};
+use crate::sync::{Guarded, LetGo, yield_now};
+use crate::sys;
 
 /// Held while slabs are swept, and while a heap's slabs are taken from it.
 #[cfg(not(all(test, loom)))]
@@ -72,8 +73,10 @@ pub struct Swept {
     pub later: bool,
 }
 
-/// How many slabs are swept at once while other sweeps, and ends of threads, wait.
+/// How many slabs are swept in the first turn, while other sweeps, ends of threads, and forks wait.
 const AT_ONCE: usize = 32;
+/// The same in later ones: some milliseconds.
+const MOST_AT_ONCE: usize = 512;
 
 impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// What a sweep reaches of a heap that another thread may be using.
@@ -107,33 +110,46 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     /// source. Whoever changes it but as its user does so while [`exclude`] keeps sweeps out.
     pub(super) unsafe fn sweep(heap: *const Self, round: Round) -> Swept {
         let mut swept = Swept::default();
-        // SAFETY: The heap is there.
-        if unsafe { !round.all && !Self::is_unswept(heap) } {
-            return swept;
-        }
-        // SAFETY: The heap is there.
-        let (waiting, returned, _) = unsafe { Self::parts(heap) };
-        // First, so that what is put in from here on is looked at again.
-        waiting.is_unswept.store(false, Relaxed);
-        returned.is_unswept.store(false, Relaxed);
+        let mut at_once = AT_ONCE;
         loop {
+            // What follows reaches the heap under this lock only: between two turns it may be made
+            // anew.
             let exclusive = exclude();
-            let mut left = AT_ONCE;
+            // SAFETY: The heap is there.
+            let (waiting, returned, source) = unsafe { Self::parts(heap) };
+            if at_once == AT_ONCE {
+                // SAFETY: The heap is there.
+                let is_unswept = round.all || unsafe { Self::is_unswept(heap) };
+                if !is_unswept || !can_purge(source, 4 * B::BYTES) {
+                    return swept;
+                }
+                // First, so that what is put in from here on is looked at again.
+                waiting.is_unswept.store(false, Relaxed);
+                returned.is_unswept.store(false, Relaxed);
+            }
+            let mut left = at_once;
             for list in 0..LISTS {
                 // SAFETY: The caller promises what is needed, and this is the only sweep.
                 unsafe { Self::sweep_waiting(heap, list, round, &mut left, &mut swept) };
             }
             // SAFETY: As above.
             unsafe { Self::sweep_returned(heap, round, &mut left, &mut swept) };
-            drop(exclusive);
             if left > 0 {
-                break;
+                if swept.later {
+                    waiting.is_unswept.store(true, Relaxed);
+                }
+                return swept;
+            }
+            drop(exclusive);
+            // What was swept is passed over each time, so the turns become longer.
+            at_once = (2 * at_once).min(MOST_AT_ONCE);
+            // For threads that end, and those that fork.
+            if round.all {
+                yield_now();
+            } else {
+                sys::sleep_millis(1);
             }
         }
-        if swept.later {
-            waiting.is_unswept.store(true, Relaxed);
-        }
-        swept
     }
 
     /// Sweeps a list of slabs that wait.
@@ -192,14 +208,19 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     }
 }
 
+/// Whether a source can give units of slabs up that are `len` bytes long.
+fn can_purge<S: MemorySource>(source: &S, len: usize) -> bool {
+    let needed = source.purge_unit();
+    needed != 0 && needed <= unit_of(len)
+}
+
 /// Gives up the pages of a slab in which no block is allocated; how many bytes that were.
 ///
 /// # Safety
 /// The calling thread holds the slab, which came from that source.
 unsafe fn give_pages_up<S: MemorySource>(slab: &Slab, source: &S) -> usize {
     let unit = unit_of(slab.len());
-    let needed = source.purge_unit();
-    if needed == 0 || needed > unit {
+    if !can_purge(source, slab.len()) {
         return 0;
     }
     let units = if slab.state.get() == State::Empty {
@@ -213,7 +234,8 @@ unsafe fn give_pages_up<S: MemorySource>(slab: &Slab, source: &S) -> usize {
         // SAFETY: The units lie in the slab.
         let start = unsafe { slab.start().add(run.start * unit) };
         // SAFETY: The pages lie in a slab that is held of the source. No block in them is
-        // allocated, and none on a list: nobody reaches them before the slab is let go of.
+        // allocated, and none on a list but at its end, where nobody uses the link: nobody writes
+        // to them before the slab is let go of.
         if unsafe { source.purge_part(ptr::bytes(start, run.len() * unit)) } {
             bytes += run.len() * unit;
         }

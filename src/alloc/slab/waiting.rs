@@ -193,25 +193,29 @@ impl Waiting {
         let all = if list < CLASSES { &self.queues[list] } else { &self.empty[list - CLASSES] };
         let _lock = match held {
             Some(_) => self.lock.take(),
-            None => self.lock.try_take()?,
+            None => {
+                let Some(lock) = self.lock.try_take() else {
+                    // Its thread is putting a slab in, perhaps: a last look finds that.
+                    self.is_unswept.store(true, Relaxed);
+                    return None;
+                };
+                lock
+            }
         };
         if let Some(held) = held {
             held.seen.set(held.seen.get().held(false));
         }
         let round = round?;
-        let mut last = None;
-        for slab in all.iter_behind(held).take(AT_ONCE) {
+        for (number, slab) in all.iter_behind(held).enumerate() {
             let (seen, look) = slab.seen.get().look(slab.place_of_free(), round);
-            slab.seen.set(seen);
             *later |= look != Look::Done;
-            last = Some((slab, look));
-            if look == Look::Sweep {
-                break;
+            let is_next = look == Look::Sweep || number >= AT_ONCE;
+            slab.seen.set(seen.held(is_next));
+            if is_next {
+                return Some((slab, look));
             }
         }
-        let (slab, _) = last?;
-        slab.seen.set(slab.seen.get().held(true));
-        last
+        None
     }
 }
 

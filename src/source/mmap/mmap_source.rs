@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use super::report::{MapReport, lacking};
-use super::{MmapOptions, place, region, remap};
+use super::{MmapOptions, PageKind, PageLadder, place, region, remap};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
 use crate::layout::round_up;
@@ -241,6 +241,16 @@ unsafe impl<O: MmapSettings> Decommit for MmapSource<O> {
                 self.advise_range(range, Advice::DiscardLocked)
             },
             other => other,
+        }
+    }
+
+    /// By `MADV_NOHUGEPAGE`, if the system joins pages unasked (`always` in
+    /// `/sys/kernel/mm/transparent_hugepage/enabled`) and the options do not ask for huge ones.
+    unsafe fn keep_pages_small(&self, range: NonNull<[u8]>) {
+        let asked = self.settings.options().pages != PageLadder::only(PageKind::Base);
+        if !asked && sys::joins_pages_unasked() {
+            // SAFETY: The range lies in regions that this source holds. It is a hint.
+            let _a_hint = unsafe { self.advise_range(range, Advice::SmallPages) };
         }
     }
 

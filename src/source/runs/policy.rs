@@ -21,6 +21,11 @@ use core::time::Duration;
 /// ([`sweep_later`](crate::MemorySource::sweep_later)), if nothing was freed there for half the
 /// delay.
 ///
+/// If the system joins pages into huge ones unasked (`always` in
+/// `/sys/kernel/mm/transparent_hugepage/enabled`), it would bring memory back that was given up
+/// between slices that are held. So a chunk that is given up in part has small pages from then on
+/// ([`keep_pages_small`](crate::source::Decommit::keep_pages_small)).
+///
 /// Regions longer than a chunk that came back wait in the same way, and count in the same sum: they
 /// are unmapped when their time is over. One that would make more than `most` wait goes at once. To
 /// map and touch 16 MiB anew takes some 5 ms; to use those of a kept map again takes a hundredth.

@@ -227,6 +227,10 @@ where
     /// Gives the memory of slices up; those for which that was done.
     fn decommit(&self, chunk: NonNull<u8>, slices: u64) -> u64 {
         let mut clean = 0;
+        if slices != Self::WHOLE_CHUNK {
+            // SAFETY: The chunk is held of the source below.
+            unsafe { self.source.keep_pages_small(ptr::bytes(chunk, C::BYTES)) };
+        }
         for (at, len) in words::runs(slices) {
             // SAFETY: Slices of a chunk lie inside it.
             let start = unsafe { chunk.add(at * SLICE) };

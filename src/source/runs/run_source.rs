@@ -20,6 +20,7 @@ use crate::source::{
     Decommit, IdleMemory, MemorySource, MmapSource, Obtained, OwnsRegions, Remapped, SLICE, Sweep,
 };
 use crate::sync::{Guarded, const_fn};
+use crate::sys;
 
 /// A source of runs of whole slices of 64 KiB, cut from chunks of `C` bytes that it obtains from
 /// `S`, which gives the memory of free slices up after a while.
@@ -332,6 +333,23 @@ where
         self.settle(excess);
     }
 
+    /// Says that the chunk in which an address lies has pages that are given up.
+    ///
+    /// # Safety
+    /// The address lies in a region that is held of this source.
+    unsafe fn keep_chunk_small(&self, address: NonNull<u8>) {
+        if !sys::joins_pages_unasked() {
+            return;
+        }
+        let number = address.addr().get() / C::BYTES;
+        if self.pool.lock().index.find(number).is_some() {
+            let start = ptr::at(address.as_ptr(), number * C::BYTES);
+            let Some(start) = NonNull::new(start) else { return };
+            // SAFETY: The index has the chunk, which stays while a region of it is held.
+            unsafe { self.source.keep_pages_small(ptr::bytes(start, C::BYTES)) };
+        }
+    }
+
     /// Takes a run back whose memory is gone.
     pub(super) fn put_clean_run(&self, start: NonNull<u8>, len: usize) {
         let mut pool = self.pool.lock();
@@ -473,6 +491,8 @@ where
     }
 
     unsafe fn purge_part(&self, range: NonNull<[u8]>) -> bool {
+        // SAFETY: The range lies in a region of this source.
+        unsafe { self.keep_chunk_small(range.cast()) };
         // SAFETY: The range lies in a region of the source below, as in `decommit`; the caller
         // promises the rest.
         unsafe { self.source.decommit(range) }.is_ok()

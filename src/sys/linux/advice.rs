@@ -2,6 +2,8 @@
 
 use core::ffi::{CStr, c_void};
 use core::ptr::NonNull;
+use core::sync::atomic::AtomicU8;
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::{keeping_errno, outcome};
 
@@ -11,6 +13,8 @@ use super::{keeping_errno, outcome};
 pub(crate) enum Advice {
     /// Join pages into huge ones where possible (Linux 2.6.38, if configured).
     HugePages = libc::MADV_HUGEPAGE,
+    /// Join no pages into huge ones (Linux 2.6.38, if configured).
+    SmallPages = libc::MADV_NOHUGEPAGE,
     /// Leave the pages out of core dumps (3.4).
     NoDump = libc::MADV_DONTDUMP,
     /// Leave the pages out of the child of a fork (2.6.16).
@@ -43,6 +47,37 @@ pub(crate) unsafe fn advise(start: NonNull<u8>, len: usize, advice: Advice) -> R
     // SAFETY: The pages are the caller's, as the caller promises.
     outcome(|| i64::from(unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), len, advice as i32) }))
         .map(|_| ())
+}
+
+/// Whether the kernel joins pages into huge ones without being told to: `always` is chosen in
+/// `/sys/kernel/mm/transparent_hugepage/enabled`. Read once; a file that cannot be read says no.
+pub(crate) fn joins_pages_unasked() -> bool {
+    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const UNKNOWN: u8 = 2;
+    let known = ANSWER.load(Relaxed);
+    if known != UNKNOWN {
+        return known == 1;
+    }
+    let mut text = [0; 64];
+    let joins = keeping_errno(|| {
+        // SAFETY: The path ends with a zero.
+        let file = unsafe {
+            libc::open(
+                c"/sys/kernel/mm/transparent_hugepage/enabled".as_ptr(),
+                libc::O_RDONLY | libc::O_CLOEXEC,
+            )
+        };
+        if file < 0 {
+            return false;
+        }
+        // SAFETY: The text has room for as many bytes.
+        let read = unsafe { libc::read(file, text.as_mut_ptr().cast(), text.len()) };
+        // SAFETY: The file was just opened, and nobody else knows it.
+        unsafe { libc::close(file) };
+        usize::try_from(read).is_ok_and(|len| text[..len].starts_with(b"[always]"))
+    });
+    ANSWER.store(u8::from(joins), Relaxed);
+    joins
 }
 
 /// Leaves the `len` bytes at `start` out of core dumps; a hint, so a refusal is no error.

@@ -43,6 +43,33 @@ pub fn holes<T: Tier>() -> Values {
     vec![Some(full.saturating_sub(idle) as f64 / could * 100.0)]
 }
 
+/// Blocks of 64 MiB, of which a quarter stays, on a system that joins pages into huge ones unasked.
+pub fn huge_pages<T: Tier>() -> Values {
+    const BLOCKS: usize = 64 << 10;
+    const SIZE: usize = 1024;
+    /// The kernel looks at all memory once in a minute or so.
+    const IDLE: Duration = Duration::from_secs(150);
+    let mode = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    if !mode.is_ok_and(|mode| mode.starts_with("[always]")) {
+        return vec![None];
+    }
+    warm_up::<T>();
+    let (mut stay, mut freed) = (list::<Live>(BLOCKS), list::<Live>(BLOCKS));
+    let before = resident::now();
+    T::within(|| {
+        for _ in 0..BLOCKS {
+            let block = take::<T>(SIZE);
+            // One of four runs of 64 KiB.
+            if block.address() >> 16 & 3 == 0 { stay.push(block) } else { freed.push(block) }
+        }
+        free(&freed);
+    });
+    sleep(IDLE);
+    let idle = resident::now();
+    T::within(|| free(&stay));
+    vec![Some(mebibytes(idle.saturating_sub(before) as f64))]
+}
+
 /// A call of `trim` when two threads, one of which sleeps, have freed what they had.
 fn trim<D: Declaration, T: Tier>() -> Values {
     const BLOCKS: usize = 128 << 10;

@@ -90,6 +90,12 @@ const HOLES: Row = row(
     "300,000 blocks of 0.5 to 2 KiB, 1 in 20 stays at random, 10 s pass",
     &[figure("% of the free memory that came back", AtLeast(75.0))],
 );
+const HUGE_PAGES: Row = row(
+    "huge pages",
+    "64 MiB of blocks, of which 16 MiB in one of four runs of 64 KiB stay, 150 s pass; transparent \
+     huge pages `always`",
+    &[figure("MiB", AtMost(24.0))],
+);
 const THREADS: Row = row(
     "threads",
     "8,000 threads with a block of 1,000 B each",
@@ -137,6 +143,7 @@ pub const ROWS: &[Row] = &[
     ONE_STAYS,
     TASKS,
     HOLES,
+    HUGE_PAGES,
     THREADS,
     TRIM,
     REQUESTS,
@@ -166,6 +173,7 @@ pub fn everywhere<T: Tier>() -> Vec<Case> {
         case(ONE_STAYS, T::NAME, T::ROLE, |_| print(&threads::owner_ended::<T>(1))),
         case(TASKS, T::NAME, T::ROLE, |_| print(&threads::tasks::<T>())),
         case(HOLES, T::NAME, T::ROLE, |_| print(&freed::holes::<T>())),
+        case(HUGE_PAGES, T::NAME, T::ROLE, |_| print(&freed::huge_pages::<T>())),
         case(THREADS, T::NAME, T::ROLE, |_| print(&threads::many::<T>())),
     ]
 }
