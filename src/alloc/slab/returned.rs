@@ -161,8 +161,10 @@ impl ReturnedSlabs {
             let (seen, look) = slab.seen.get().look(place, round);
             *later |= look == Look::Wait;
             let is_next = look == Look::Sweep || number >= AT_ONCE;
+            let listed = self.of(slab);
             // SAFETY: The slab is in a list whose lock is held.
-            let taken = if is_next { unsafe { self.of(slab).hold() } } else { None };
+            let hold = || unsafe { listed.hold() };
+            let taken = is_next.then(hold).flatten();
             if taken.is_some() || look == Look::Wait {
                 slab.seen.set(seen);
             }
