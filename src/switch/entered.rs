@@ -89,6 +89,22 @@ impl<D: Declaration> Current<'_, D> {
         self.load_from(unsafe { used(heap) }, true);
     }
 
+    /// Has the heap entered last give back what it keeps for its next blocks, if it has none and
+    /// that is more than 8 KiB. An allocator that bumps keeps a window, which is no more than its
+    /// heap needed before.
+    #[inline(always)]
+    pub(super) fn trim_without_blocks(self) {
+        const LITTLE: usize = 8 * 1024;
+        if bumps::<D, Coroutine>() || self.state().registers.live() != 0 {
+            return;
+        }
+        if let Some(heap) = self.heap_entered_last()
+            && heap.control().held() > LITTLE
+        {
+            heap.allocator().trim();
+        }
+    }
+
     /// Makes the context current that a heap was entered from, which the calling thread left just
     /// now.
     ///

@@ -283,6 +283,7 @@ fn leave<D: Declaration>(heap: CoroutineHeap<D>) {
         leave_out_of_order(heap);
         return;
     }
+    current.trim_without_blocks();
     // SAFETY: The heap is in this thread's context, and a guard borrows its handle.
     let outer = unsafe { heap.control().leave_by_guard() };
     // SAFETY: The heap was entered last; its handle is borrowed by the guard that this thread

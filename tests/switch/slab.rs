@@ -70,6 +70,38 @@ macro_rules! model {
     };
 }
 
+/// A heap of slabs holds nothing while it has no block and is not entered, and goes on well.
+#[test]
+fn a_heap_of_slabs_without_blocks_holds_nothing() {
+    static SOURCE: Counting = CheckingSource::new(MmapSource::new());
+    context_allocator::switchable_allocator!(
+        static ALLOC: context_allocator::Tiers<
+            SlabAllocator<&'static Counting>,
+            context_allocator::switch::NoTier,
+            std::alloc::System,
+        > = context_allocator::Builder::new()
+            .coroutine_tier(SlabAllocator::new(&SOURCE))
+            .without_thread_tier()
+            .global_tier(std::alloc::System)
+            .build()
+    );
+    let heap = ALLOC.heap().expect("memory for a heap");
+    for round in 0..3 {
+        let mut ledger = Ledger::new(&ALLOC);
+        heap.enter(|| {
+            for power in 4..12 {
+                ledger.allocate(layout(1 << power, 8)).expect("memory");
+            }
+        });
+        assert!(heap.statistics().held_bytes >= 8 * (64 << 10), "in round {round}");
+        heap.enter(|| ledger.free_all());
+        assert_eq!(heap.statistics().held_bytes, 0, "in round {round}");
+    }
+    drop(heap);
+    ALLOC.trim();
+    SOURCE.assert_all_released();
+}
+
 const PROFILE: Profile = Profile::MIXED.operations(60_000);
 
 model!(over_memory_maps: SlabAllocator<&'static Counting>, &SOURCE, PROFILE);
