@@ -19,8 +19,8 @@ pub const FIELD: &[Entry] = &[
     Entry {
         name: OURS,
         package: "context-allocator",
-        purge: "thread tier: slices of 64 KiB that were free for half a second (512 KiB stay, 64 MiB wait at most), by a thread of its own, without \
-                further traffic; coroutine tier: only when the program calls `trim`",
+        purge: "both tiers: slices of 64 KiB that were free for half a second (512 KiB stay, 64 MiB wait at most), and in the thread tier pages without \
+                a block in slabs that have others, by a thread of its own, without further traffic",
     },
     Entry {
         name: "glibc",
