@@ -1,8 +1,8 @@
 //! A slab that waits, whose thread frees blocks of it and takes them all while a sweep makes holes.
 //!
-//! Each block is then in one place: on the list that the thread took, or in a hole. Whoever uses a
-//! block is ordered behind all that used it before: the free, the sweep that follows its link, the
-//! purge of its page, the thread that takes it.
+//! Each block is then in one place: on the list that the thread took, or in a hole. Each use of a
+//! block is ordered behind those before it: the free, the sweep that follows its link, the purge of
+//! its page, the taking.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::vec::Vec;

@@ -6,13 +6,12 @@
 //!   holes             -    1    1    -    1    1    1    -        units whose memory is given up
 //! ```
 //!
-//! Pages in which every block is free become *holes* (R. Alverson's and others' term for it is
-//! decommitting; that allocators can do it within a slab is mimalloc's, D. Leijen, in a fork with a
-//! sweeper). A sweep looks at the slabs that wait in a heap's lists, and at those that the heap let
-//! go of and that have blocks to give. A slab whose free blocks changed since the last tick waits
-//! for the next one. Of any other the sweep takes the free blocks that reach into holes off the
-//! slab's list, notes the holes, and has the source give the pages up. The heap carves those blocks
-//! anew when it needs them.
+//! Pages in which every block is free become *holes*. (A fork of mimalloc with a sweeper showed
+//! that decommitting them pays.) A sweep looks at the slabs that wait in a heap's lists, and at
+//! those that the heap let go of and that have blocks to give. A slab whose free blocks changed
+//! since the last tick waits for the next one. Of any other the sweep takes the free blocks that
+//! reach into holes off the slab's list, notes the holes, and has the source give the pages up. The
+//! heap carves those blocks anew when it needs them.
 //!
 //! One lock for the process is held while slabs of a heap are swept, and while a heap is made anew.
 //! A slab that a sweep holds is in its list; its thread may push blocks on it meanwhile (see
@@ -107,7 +106,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
     ///
     /// # Safety
     /// The heap is at `heap`, now and later, and used through thread caches; any thread may use its
-    /// source. Whoever changes it but as its user does so while [`exclude`] keeps sweeps out.
+    /// source. A thread that changes it other than as its user keeps sweeps out meanwhile, by
+    /// [`exclude`].
     pub(super) unsafe fn sweep(heap: *const Self, round: Round) -> Swept {
         let mut swept = Swept::default();
         let mut at_once = AT_ONCE;
