@@ -258,7 +258,7 @@ impl Lock {
     #[cfg(feature = "std")]
     fn try_take(&self) -> Option<Taken<'_>> {
         #[cfg(not(all(test, loom)))]
-        return self.lock.try_lock().then_some(Taken(self));
+        return self.lock.try_lock().then(|| Taken(self));
         #[cfg(all(test, loom))]
         Some(self.take())
     }
