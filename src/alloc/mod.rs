@@ -35,7 +35,7 @@ pub use locked::Locked;
 #[cfg(feature = "std")]
 pub use mmap::MmapAllocator;
 pub(crate) use resize::{
-    grow_or_move, grow_or_seldom_move, in_place_or_elsewhere, relocate, relocate_zeroed, shrink_or_move,
+    grow_or_move, in_place_or_elsewhere, relocate, relocate_apart, relocate_zeroed, shrink_or_move,
 };
 #[cfg(feature = "std")]
 pub use sharded::{ShardCount, Sharded};

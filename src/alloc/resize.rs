@@ -58,59 +58,45 @@ unsafe fn move_to<A: Allocator + ?Sized>(
     moved
 }
 
-/// The `grow` of an allocator that tries in place first.
+/// The `grow` of an allocator that tries in place first, and moves the block by `relocate` if that
+/// fails.
 ///
 /// # Safety
-/// As [`Allocator::grow`].
+/// As [`Allocator::grow`]; `relocate` is [`relocate`] or [`relocate_apart`].
 #[inline]
 pub(crate) unsafe fn grow_or_move<A: ResizeInPlace + ?Sized>(
     allocator: &A,
     block: NonNull<u8>,
     old: NonZeroLayout,
     new: NonZeroLayout,
+    relocate: Relocate<A>,
 ) -> Result<NonNull<[u8]>, AllocError> {
     // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller: `grow`'s
     // contract.
     if let Ok(grown) = unsafe { allocator.grow_in_place(block, old, new) } {
         return Ok(grown);
     }
-    // SAFETY: The caller's promises; the failed call changed nothing.
+    // SAFETY: The same; the failed call changed nothing.
     unsafe { relocate(allocator, block, old, new) }
 }
 
-/// As [`grow_or_move`], for an allocator whose blocks are mostly grown in place: to move one is a
-/// call, so that growing in place has the registers to itself.
-///
-/// # Safety
-/// As [`Allocator::grow`].
-#[inline]
-pub(crate) unsafe fn grow_or_seldom_move<A: ResizeInPlace + ?Sized>(
-    allocator: &A,
-    block: NonNull<u8>,
-    old: NonZeroLayout,
-    new: NonZeroLayout,
-) -> Result<NonNull<[u8]>, AllocError> {
-    // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller: `grow`'s
-    // contract.
-    if let Ok(grown) = unsafe { allocator.grow_in_place(block, old, new) } {
-        return Ok(grown);
-    }
-    // SAFETY: The caller's promises; the failed call changed nothing.
-    unsafe { relocate_apart(allocator, block, old, new) }
-}
+/// A function that moves a block, as [`relocate`].
+type Relocate<A> =
+    unsafe fn(&A, NonNull<u8>, NonZeroLayout, NonZeroLayout) -> Result<NonNull<[u8]>, AllocError>;
 
-/// [`relocate`] as a call.
+/// [`relocate`] as a call, for an allocator whose blocks are mostly grown in place, so that growing
+/// in place has the registers to itself.
 ///
 /// # Safety
 /// As there.
 #[inline(never)]
-unsafe fn relocate_apart<A: Allocator + ?Sized>(
+pub(crate) unsafe fn relocate_apart<A: Allocator + ?Sized>(
     allocator: &A,
     block: NonNull<u8>,
     old: NonZeroLayout,
     new: NonZeroLayout,
 ) -> Result<NonNull<[u8]>, AllocError> {
-    // SAFETY: The caller's promises.
+    // SAFETY: This function's contract is that of `relocate`.
     unsafe { relocate(allocator, block, old, new) }
 }
 
@@ -135,13 +121,13 @@ pub(crate) unsafe fn shrink_or_move<A: ResizeInPlace + ?Sized>(
 }
 
 /// The methods of an [`Allocator`] that resizes in place where it can, and moves the block where
-/// not; and the fork methods, which are those of what it has in the field. Growing is
-/// [`grow_or_move`], unless another function is named.
+/// not; and the fork methods, which are those of what it has in the field. A block that grows is
+/// moved by [`relocate`], unless another function is named.
 macro_rules! in_place_or_elsewhere {
     ($field:ident) => {
-        $crate::alloc::in_place_or_elsewhere!($field, grow_or_move);
+        $crate::alloc::in_place_or_elsewhere!($field, relocate);
     };
-    ($field:ident, $grow:ident) => {
+    ($field:ident, $relocate:ident) => {
         #[inline]
         unsafe fn grow(
             &self,
@@ -151,7 +137,7 @@ macro_rules! in_place_or_elsewhere {
         ) -> Result<core::ptr::NonNull<[u8]>, $crate::AllocError> {
             // SAFETY: The block is allocated here, `old` fits it, and `new` is not smaller:
             // `grow`'s contract.
-            unsafe { $crate::alloc::$grow(self, block, old, new) }
+            unsafe { $crate::alloc::grow_or_move(self, block, old, new, $crate::alloc::$relocate) }
         }
 
         #[inline]

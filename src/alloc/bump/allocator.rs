@@ -179,7 +179,7 @@ unsafe impl<S: MemorySource> Allocator for BumpAllocator<S> {
         }
     }
 
-    in_place_or_elsewhere!(source, grow_or_seldom_move);
+    in_place_or_elsewhere!(source, relocate_apart);
 }
 
 impl<S: MemorySource> BumpAllocator<S> {
