@@ -95,3 +95,30 @@ fn the_lock_is_held_over_a_fork() {
         assert_eq!(*counter.lock(), 2);
     });
 }
+
+/// A try that fails gives nothing back: the lock is another thread's.
+#[test]
+fn a_guard_that_was_tried_leaves_the_lock_to_its_holder() {
+    /// Counts, and how often it did.
+    struct Tried {
+        counter: Guarded<usize>,
+        counted: AtomicUsize,
+    }
+    fn lock(tried: &Tried) {
+        count(&tried.counter);
+        tried.counted.fetch_add(1, Relaxed);
+    }
+    fn try_lock(tried: &Tried) {
+        if let Some(mut counter) = tried.counter.try_lock() {
+            *counter += 1;
+            tried.counted.fetch_add(1, Relaxed);
+        }
+    }
+    explore("lock, a guard that was tried", 3, || {
+        let tried = Tried { counter: Guarded::new(0), counted: AtomicUsize::new(0) };
+        let tried = together(tried, lock, [try_lock, lock]);
+        let counted = tried.counted.load(Relaxed);
+        assert!((2..=3).contains(&counted));
+        assert_eq!(*tried.counter.lock(), counted);
+    });
+}

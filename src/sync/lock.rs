@@ -138,6 +138,14 @@ impl<T> Guarded<T> {
         Held { guarded: self, taken }
     }
 
+    /// Takes the lock if nobody holds it.
+    #[cfg(feature = "std")]
+    #[inline]
+    pub(crate) fn try_lock(&self) -> Option<Held<'_, T>> {
+        // Not made before the answer: dropping it gives the lock back.
+        self.lock.try_lock().then(|| Held { guarded: self, taken: true })
+    }
+
     /// Takes the lock and keeps it past this call, for the time of a fork; the thread that forks
     /// may do so more than once.
     pub(crate) fn hold_for_fork(&self) {

@@ -27,7 +27,7 @@ use super::seen::{Look, Round, Seen};
 use crate::alloc::classes::CLASSES;
 use crate::list::List;
 #[cfg(all(feature = "std", not(all(test, loom))))]
-use crate::sync::{RawLock, SpinFutexLock};
+use crate::sync::{Guarded, Held};
 
 /// The two lengths of slabs: of `B`, and of four times that.
 pub(super) const LENGTHS: usize = 2;
@@ -230,48 +230,39 @@ fn is_free(slab: &&Slab) -> bool {
     }
 }
 
-/// The lock of the lists; nothing where there is no other thread. (Loom's locks cannot be made in
+/// The lock of the lists; nothing if there is no other thread. (Loom's locks cannot be made in
 /// const context; its models have locks of their own.)
 struct Lock {
     #[cfg(all(feature = "std", not(all(test, loom))))]
-    lock: SpinFutexLock,
+    lock: Guarded<()>,
 }
 
-/// The lock is kept.
-struct Taken<'a>(&'a Lock);
+#[cfg(all(feature = "std", not(all(test, loom))))]
+type Taken<'a> = Held<'a, ()>;
+#[cfg(not(all(feature = "std", not(all(test, loom)))))]
+type Taken<'a> = core::marker::PhantomData<&'a ()>;
 
 impl Lock {
     const fn new() -> Self {
         Self {
             #[cfg(all(feature = "std", not(all(test, loom))))]
-            lock: SpinFutexLock::new(),
+            lock: Guarded::new(()),
         }
     }
 
     #[inline(always)]
     fn take(&self) -> Taken<'_> {
         #[cfg(all(feature = "std", not(all(test, loom))))]
-        self.lock.lock();
-        Taken(self)
+        return self.lock.lock();
+        #[cfg(not(all(feature = "std", not(all(test, loom)))))]
+        core::marker::PhantomData
     }
 
     #[cfg(feature = "std")]
     fn try_take(&self) -> Option<Taken<'_>> {
         #[cfg(not(all(test, loom)))]
-        return self.lock.try_lock().then(|| Taken(self));
+        return self.lock.try_lock();
         #[cfg(all(test, loom))]
         Some(self.take())
-    }
-}
-
-impl Drop for Taken<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        let Self(_lock) = self;
-        #[cfg(all(feature = "std", not(all(test, loom))))]
-        // SAFETY: The lock was taken when this was made.
-        unsafe {
-            _lock.lock.unlock();
-        };
     }
 }
