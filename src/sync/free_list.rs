@@ -40,16 +40,10 @@ impl FreeList {
         }
     }
 
-    /// The first block, for the slab's thread.
+    /// The first block: exactly for the slab's thread, when it looked for a sweep.
     #[inline(always)]
     pub(crate) fn first(&self) -> *mut FreeBlock {
         self.head.load(Relaxed)
-    }
-
-    /// The address of the first block, when a sweep looked.
-    #[cfg(feature = "std")]
-    pub(crate) fn peek(&self) -> usize {
-        self.head.load(Relaxed).addr()
     }
 
     /// Makes `first` the first block: the slab's thread, while no sweep holds the slab.

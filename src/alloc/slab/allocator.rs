@@ -373,7 +373,8 @@ where
     unsafe fn sweep(allocator: NonNull<SlabAllocator<S, B>>, round: Round) -> Swept {
         // SAFETY: The caller promises that the allocator is there.
         let heap = unsafe { &raw const (*allocator.as_ptr()).heap };
-        // SAFETY: The caller promises what is needed.
+        // SAFETY: The heap stays where the allocator does, which is used through caches, over a
+        // source for any thread, and made anew under `exclude`: the contract of `sweep` here.
         unsafe { Heap::sweep(heap, round) }
     }
 

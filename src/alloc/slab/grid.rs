@@ -5,8 +5,7 @@
 //!   blocks  |hd| 0 | 1 | 2 | 3 | 4 | 5 |....       not carved
 //! ```
 //!
-//! A hole is a unit in which every block is free, and whose memory was given up. Blocks that reach
-//! into a hole are on no list.
+//! A hole is a unit in which every block is free, and whose memory was given up.
 
 #![forbid(unsafe_code)]
 

@@ -108,7 +108,8 @@ pub(super) struct Slab {
     pub(super) is_kept: Cell<bool>,
     /// See [`mark_of`].
     mark: u32,
-    /// The units whose memory was given up; blocks that reach into them are on no list.
+    /// The units whose memory was given up; blocks that reach into them are on no list, but for the
+    /// last of this one.
     holes: Cell<Units>,
     /// What a sweep notes about the slab while it waits.
     #[cfg(feature = "std")]
@@ -290,11 +291,6 @@ impl Slab {
         misuse::check(self.class() == class && self.is_block(address), FOREIGN, address);
     }
 
-    /// How many blocks were carved.
-    pub(super) fn carved(&self) -> u32 {
-        self.carved.get()
-    }
-
     /// Whether a block that was carved begins at an address.
     #[inline]
     pub(super) fn is_block(&self, address: usize) -> bool {
@@ -331,7 +327,7 @@ impl Slab {
     /// if it has none.
     #[cfg(feature = "std")]
     pub(super) fn place_of_free(&self) -> usize {
-        self.free.peek().saturating_sub(self.start.addr()) / STEP
+        self.free.first().addr().saturating_sub(self.start.addr()) / STEP
     }
 
     /// Puts a block on the slab's list; `true` where the countdown has ended.
@@ -346,6 +342,19 @@ impl Slab {
         let until = self.until.get().wrapping_sub(1);
         self.until.set(until);
         until == 0
+    }
+
+    /// The last block of a list of this slab's that begins with `first`, and how many there are.
+    pub(super) fn last_of(&self, first: NonNull<FreeBlock>) -> (NonNull<FreeBlock>, u32) {
+        let (mut last, mut blocks) = (first, 1);
+        // SAFETY: What is on a list are free blocks with links.
+        while let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) {
+            last = next;
+            blocks += 1;
+            // Of a block that was freed twice, the list leads to itself.
+            misuse::check(blocks <= self.carved.get(), TWICE, next.addr().get());
+        }
+        (last, blocks)
     }
 
     /// Puts a list of `blocks` blocks from `first` to `last` on the slab's list.

@@ -22,7 +22,7 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ptr::{NonNull, null_mut};
 
-use super::header::{All, Slab, State, TWICE};
+use super::header::{All, Slab, State};
 use super::lengths::four_fit;
 use super::lists::{AtHand, KnownSlabs};
 #[cfg(feature = "std")]
@@ -32,7 +32,6 @@ use crate::alloc::classes::{CLASSES, bytes_of};
 use crate::error::{AllocError, SourceError};
 use crate::layout::NonZeroLayout;
 use crate::list::List;
-use crate::misuse;
 use crate::ptr;
 use crate::size::BlockSize;
 use crate::source::MemorySource;
@@ -372,14 +371,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             // SAFETY: A slab that is current is one of this heap's.
             let Some(slab) = (unsafe { self.current[class].replace(null_mut()).as_ref() }) else { continue };
             if let Some(first) = NonNull::new(at_hand.lists.of(class).replace(null_mut())) {
-                let (mut last, mut blocks) = (first, 1);
-                // SAFETY: What is on a list are free blocks with links.
-                while let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) {
-                    last = next;
-                    blocks += 1;
-                    // Of a block that was freed twice, the list leads to itself.
-                    misuse::check(blocks <= slab.carved(), TWICE, next.addr().get());
-                }
+                let (last, blocks) = slab.last_of(first);
                 slab.push_all(first, last, blocks);
             }
             if slab.out() == 0 {

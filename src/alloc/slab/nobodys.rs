@@ -61,16 +61,9 @@ impl Slab {
     fn merge(&self, returned: *mut FreeBlock) {
         let Some(first) = NonNull::new(returned) else { return };
         if self.has_free() {
-            let mut last = first;
-            let mut steps = 0;
-            // SAFETY: What was returned are linked blocks of this slab, which begin with their
-            // links.
-            while let Some(next) = NonNull::new(unsafe { last.as_ref() }.next) {
-                last = next;
-                steps += 1;
-                misuse::check(steps < self.carved.get(), TWICE, next.addr().get());
-            }
-            // SAFETY: As above; the blocks are free, and so ours.
+            let (last, _) = self.last_of(first);
+            // SAFETY: What was returned are linked blocks of this slab, which are free, and nobody
+            // else's: the caller has the slab or holds it.
             unsafe { last.write(FreeBlock { next: self.free.first() }) };
         }
         self.free.set(first.as_ptr());

@@ -92,14 +92,15 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
         (waiting, returned, source)
     }
 
-    /// Whether there may be something to sweep. Any thread may ask.
+    /// Whether there may be something to sweep, which the source can give up. Any thread may ask.
     ///
     /// # Safety
     /// The heap is at `heap`, now and later.
     pub(super) unsafe fn is_unswept(heap: *const Self) -> bool {
-        // SAFETY: The caller promises that.
-        let (waiting, returned, _) = unsafe { Self::parts(heap) };
-        waiting.is_unswept.load(Relaxed) || returned.is_unswept.load(Relaxed)
+        // SAFETY: The heap is there, by this function's own `# Safety`.
+        let (waiting, returned, source) = unsafe { Self::parts(heap) };
+        let is_unswept = waiting.is_unswept.load(Relaxed) || returned.is_unswept.load(Relaxed);
+        is_unswept && can_purge(source, 4 * B::BYTES)
     }
 
     /// Sweeps a heap. Any thread may call this.
@@ -119,8 +120,7 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             let (waiting, returned, source) = unsafe { Self::parts(heap) };
             if at_once == AT_ONCE {
                 // SAFETY: The heap is there.
-                let is_unswept = round.all || unsafe { Self::is_unswept(heap) };
-                if !is_unswept || !can_purge(source, 4 * B::BYTES) {
+                if unsafe { !Self::is_unswept(heap) } && !(round.all && can_purge(source, 4 * B::BYTES)) {
                     return swept;
                 }
                 // First, so that what is put in from here on is looked at again.
@@ -129,7 +129,8 @@ impl<S: MemorySource, B: BlockSize> Heap<S, B> {
             }
             let mut left = at_once;
             for list in 0..LISTS {
-                // SAFETY: The caller promises what is needed, and this is the only sweep.
+                // SAFETY: `exclusive` makes this the only sweep, and keeps the heap as it is; the
+                // rest is this function's own `# Safety`.
                 unsafe { Self::sweep_waiting(heap, list, round, &mut left, &mut swept) };
             }
             // SAFETY: As above.

@@ -68,10 +68,10 @@ impl Waiting {
         let queue = &self.queues[slab.class()];
         let _lock = self.begin_to_wait(slab);
         if second {
-            // SAFETY: The caller promises that.
+            // SAFETY: The slab is in no list, and stays: this function's own `# Safety`.
             unsafe { queue.push_second(NonNull::from(slab)) };
         } else {
-            // SAFETY: The caller promises that.
+            // SAFETY: As above.
             unsafe { queue.push(NonNull::from(slab)) };
         }
     }
@@ -115,7 +115,7 @@ impl Waiting {
     pub(super) unsafe fn put_empty(&self, slab: &Slab, length: usize) {
         self.kept[length].set(self.kept[length].get() + 1);
         let _lock = self.begin_to_wait(slab);
-        // SAFETY: The caller promises that.
+        // SAFETY: The slab is in no list, and stays: this function's own `# Safety`.
         unsafe { self.empty[length].push(NonNull::from(slab)) };
     }
 
