@@ -2,7 +2,7 @@
 
 use std::alloc::Layout;
 
-use super::{Direct, fill, give, over_region, take, thin};
+use super::{Direct, Live, fill, give, over_region, take, thin};
 use crate::block::layout_of;
 use crate::cases::Case;
 use crate::stopwatch;
@@ -11,22 +11,28 @@ const BLOCK: usize = 64;
 /// Bytes of a region of 262,144 blocks.
 const REGION: usize = 262_144 * BLOCK;
 
+/// Times `f` with an allocator over a region of which `percent` of what fits is live, at random: what
+/// it is given are the allocator, the blocks, and random numbers.
+fn timed_partly_full<D: Direct>(percent: usize, f: impl FnOnce(&mut D, &mut Vec<Live>, &mut fastrand::Rng)) {
+    over_region::<D, _>(REGION, |allocator| {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut live = fill(allocator, || layout_of(BLOCK, 8));
+        let left = live.len() * percent / 100;
+        thin(allocator, &mut live, left, &mut random);
+        stopwatch::timed(|| f(allocator, &mut live, &mut random));
+    });
+}
+
 /// Frees a random block and allocates another, with `PERCENT` of what fits live.
 fn partly_full<D: Direct, const PERCENT: usize>(iterations: u64) {
     let layout = layout_of(BLOCK, 8);
-    over_region::<D, _>(REGION, |allocator| {
-        let mut random = fastrand::Rng::with_seed(1);
-        let mut live = fill(allocator, || layout);
-        let left = live.len() * PERCENT / 100;
-        thin(allocator, &mut live, left, &mut random);
-        stopwatch::timed(|| {
-            for _ in 0..iterations {
-                let place = random.usize(..live.len());
-                // SAFETY: The block is live, and its place is taken by the next.
-                unsafe { give(allocator, live[place]) };
-                live[place] = take(allocator, layout).expect("as many were live before");
-            }
-        });
+    timed_partly_full::<D>(PERCENT, |allocator, live, random| {
+        for _ in 0..iterations {
+            let place = random.usize(..live.len());
+            // SAFETY: The block is live, and its place is taken by the next.
+            unsafe { give(allocator, live[place]) };
+            live[place] = take(allocator, layout).expect("as many were live before");
+        }
     });
 }
 
@@ -34,22 +40,16 @@ fn partly_full<D: Direct, const PERCENT: usize>(iterations: u64) {
 /// an iteration is two coins.
 fn by_coin<D: Direct, const PERCENT: usize>(iterations: u64) {
     let layout = layout_of(BLOCK, 8);
-    over_region::<D, _>(REGION, |allocator| {
-        let mut random = fastrand::Rng::with_seed(1);
-        let mut live = fill(allocator, || layout);
-        let left = live.len() * PERCENT / 100;
-        thin(allocator, &mut live, left, &mut random);
-        stopwatch::timed(|| {
-            for _ in 0..2 * iterations {
-                let place = random.usize(..2 * live.len());
-                if place < live.len() {
-                    // SAFETY: The block is live, and was just taken out of the list.
-                    unsafe { give(allocator, live.swap_remove(place)) };
-                } else if let Some(block) = take(allocator, layout) {
-                    live.push(block);
-                }
+    timed_partly_full::<D>(PERCENT, |allocator, live, random| {
+        for _ in 0..2 * iterations {
+            let place = random.usize(..2 * live.len());
+            if place < live.len() {
+                // SAFETY: The block is live, and was just taken out of the list.
+                unsafe { give(allocator, live.swap_remove(place)) };
+            } else if let Some(block) = take(allocator, layout) {
+                live.push(block);
             }
-        });
+        }
     });
 }
 
@@ -61,19 +61,14 @@ const BURST: usize = 1024;
 /// freed to be noted where the search finds it. An iteration is one block.
 fn bursts<D: Direct, const PERCENT: usize>(iterations: u64) {
     let layout = layout_of(BLOCK, 8);
-    over_region::<D, _>(REGION, |allocator| {
-        let mut random = fastrand::Rng::with_seed(1);
-        let mut live = fill(allocator, || layout);
-        let left = live.len() * PERCENT / 100;
-        thin(allocator, &mut live, left, &mut random);
-        stopwatch::timed(|| {
-            for _ in 0..iterations / BURST as u64 {
-                thin(allocator, &mut live, left - BURST, &mut random);
-                while live.len() < left {
-                    live.push(take(allocator, layout).expect("as many were live before"));
-                }
+    timed_partly_full::<D>(PERCENT, |allocator, live, random| {
+        let left = live.len();
+        for _ in 0..iterations / BURST as u64 {
+            thin(allocator, live, left - BURST, random);
+            while live.len() < left {
+                live.push(take(allocator, layout).expect("as many were live before"));
             }
-        });
+        }
     });
 }
 
