@@ -18,8 +18,10 @@
 //! - [`obtain_between`](MemorySource::obtain_between): the default asks `obtain` for half of the
 //!   last length each time. A source that knows what it has left answers at once; one around other
 //!   sources passes the whole range on, so that each is used up before the next is asked.
-//! - [`remap`](MemorySource::remap), [`reclaim`](MemorySource::reclaim) and the fork methods: a
-//!   source around another passes them on, if its regions are those of the other.
+//! - [`remap`](MemorySource::remap), [`reclaim`](MemorySource::reclaim),
+//!   [`purge_unit`](MemorySource::purge_unit), [`purge_part`](MemorySource::purge_part),
+//!   `sweep_later` and the fork methods: a source around another passes them on, if its regions are
+//!   those of the other.
 
 mod arena;
 mod caching;

@@ -89,8 +89,8 @@ impl<D: Declaration> Current<'_, D> {
         self.load_from(unsafe { used(heap) }, true);
     }
 
-    /// Has the heap entered last give back what it keeps for its next blocks, if it has none and
-    /// that is more than 8 KiB. An allocator that bumps keeps a window, which is no more than its
+    /// Has the allocator of the heap entered last [trim](Allocator::trim), if the heap has no block
+    /// and holds more than 8 KiB. An allocator that bumps keeps a window, which is no more than its
     /// heap needed before.
     #[inline(always)]
     pub(super) fn trim_without_blocks(self) {

@@ -11,8 +11,10 @@
 //! ```
 //!
 //! Nothing is called under an upper lock (parking lot, pools of control blocks, lists of large
-//! objects) but the system. Below those, compositions of the user's own may nest locks in another
-//! order; the forking thread gives way to a thread that holds one ([`sync::fork`](crate::sync)).
+//! objects) but the system. The first of them is the exception: the process's lock of sweeps, under
+//! which the others are taken, and sources called. Below those, compositions of the user's own may
+//! nest locks in another order; the forking thread gives way to a thread that holds one
+//! ([`sync::fork`](crate::sync)).
 //!
 //! Handlers run in the order of their registration after a fork, and in reverse before it. These
 //! are to be the last before and the first after it, so that other libraries' handlers may

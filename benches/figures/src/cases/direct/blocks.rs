@@ -11,8 +11,8 @@ const BLOCK: usize = 64;
 /// Bytes of a region of 262,144 blocks.
 const REGION: usize = 262_144 * BLOCK;
 
-/// Times `f` with an allocator over a region of which `percent` of what fits is live, at random: what
-/// it is given are the allocator, the blocks, and random numbers.
+/// Times `f` with an allocator over a region of which `percent` of what fits is live, at random. It
+/// is given the allocator, the blocks, and random numbers.
 fn timed_partly_full<D: Direct>(percent: usize, f: impl FnOnce(&mut D, &mut Vec<Live>, &mut fastrand::Rng)) {
     over_region::<D, _>(REGION, |allocator| {
         let mut random = fastrand::Rng::with_seed(1);
