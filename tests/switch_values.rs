@@ -11,9 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use context_allocator::Heap;
-use context_allocator::switch::EnterError;
+use context_allocator::switch::{EnterError, RecommendedTiers, RefusingPolicy, recommended_tiers};
 
-context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+context_allocator::global_thread_and_coroutine_switchable_allocator!(
+    static ALLOC: RecommendedTiers<RefusingPolicy> = recommended_tiers()
+);
 
 fn heap() -> Heap<ALLOC> {
     ALLOC.heap().expect("memory for a heap")

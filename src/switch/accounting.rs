@@ -354,6 +354,9 @@ pub(crate) struct Lifetimes {
     pub(super) escaped_bytes: AtomicU64,
     pub(super) remote_frees: AtomicU64,
     pub(super) trimmed_resident_bytes: AtomicU64,
+    pub(super) spilled_blocks: AtomicU64,
+    pub(super) spilled_bytes: AtomicU64,
+    pub(super) refused: AtomicU64,
 }
 
 impl Lifetimes {
@@ -365,6 +368,9 @@ impl Lifetimes {
                 escaped_bytes: AtomicU64::new(0),
                 remote_frees: AtomicU64::new(0),
                 trimmed_resident_bytes: AtomicU64::new(0),
+                spilled_blocks: AtomicU64::new(0),
+                spilled_bytes: AtomicU64::new(0),
+                refused: AtomicU64::new(0),
             }
         }
     }
@@ -373,6 +379,17 @@ impl Lifetimes {
         self.orphans_made.fetch_add(1, Relaxed);
         self.escaped_blocks.fetch_add(blocks as u64, Relaxed);
         self.escaped_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Counts a block that another tier served because of a heap's limit.
+    pub(crate) fn spilled(&self, bytes: usize) {
+        self.spilled_blocks.fetch_add(1, Relaxed);
+        self.spilled_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Counts a request that failed because of a heap's limit.
+    pub(crate) fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 
     /// Counts the remote frees of a heap that has no blocks any more.

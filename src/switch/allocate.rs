@@ -11,6 +11,8 @@
 //!     |                   refill, fill_cache: collect, region -------> block
 //!     |                     | too large
 //!     |                   make_large --------------------------------> block
+//!     |                     | a limit refuses
+//!     |                   allocate_at_limit (limit.rs) -------------> block
 //!     | no heap is current
 //!   decide_tier --- the thread's heap, made now, or the global tier -> block
 //! ```
@@ -23,7 +25,7 @@ use super::allocator::{
     large_memory,
 };
 use super::context::tier;
-use super::control::{HeapTier, Record};
+use super::control::{ControlRef, HeapTier, Record};
 use super::current::Current;
 use super::declare::{Policy, TierSet};
 use super::heap_ref::UsedHeap;
@@ -37,6 +39,8 @@ use crate::page_map::tag;
 /// The source of an allocator has no regions that large.
 const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
 
+const LIMIT_REACHED: AllocError = AllocError::Source(SourceError::LimitReached);
+
 /// From this many bytes on, an allocator is asked whether it knows memory to be zero, rather than
 /// the memory written.
 const WORTH_KNOWING: usize = 4096;
@@ -45,7 +49,7 @@ const WORTH_KNOWING: usize = 4096;
 const WINDOW_ALIGN: usize = 8;
 
 /// Whether the heap takes no more memory, because the calling thread panics: see
-/// [`SwitchableAllocator::allocate_for_panic`].
+/// [`SwitchableAllocator::allocate_outside`].
 fn refuses_panics<D: Declaration, Tier: HeapsOf<D>>() -> bool {
     Tier::TIER == HeapTier::Coroutine && std::thread::panicking()
 }
@@ -231,7 +235,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         let current = Self::current_thread();
         let Some(heap) = current.thread_heap() else { return null_mut() };
         if layout.size().max(layout.align()) > const { largest::<D, Thread>() } {
-            return self.make_large(heap, layout, AllocError::TooLarge);
+            return self.make_large(heap, layout, AllocError::TooLarge).map_or(null_mut(), NonNull::as_ptr);
         }
         self.send_all(current);
         if !heap.remote.is_empty() {
@@ -246,24 +250,59 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 self.count_popped(current, layout.size());
                 block.as_ptr()
             }
-            Err(error) => self.make_large(heap, layout, error),
+            Err(error) => self.make_large(heap, layout, error).map_or(null_mut(), NonNull::as_ptr),
         }
     }
 
-    /// Allocates from a heap whose allocator has nothing at hand.
+    /// Allocates from a heap whose allocator has nothing at hand; null if it may have no more memory,
+    /// or there is none.
     #[cold]
     #[inline(never)]
     fn refill<Tier: HeapsOf<D>>(&self, heap: UsedHeap<'_, D, Tier>, layout: NonZeroLayout) -> *mut u8 {
         if refuses_panics::<D, Tier>() {
-            return self.allocate_for_panic(layout);
+            return self.allocate_outside(layout);
         }
+        match self.allocate_slowly(heap, layout) {
+            Ok(block) => block.as_ptr(),
+            Err(LIMIT_REACHED) if Tier::TIER == HeapTier::Coroutine => {
+                self.allocate_at_limit(heap.control(), layout)
+            }
+            Err(_) => null_mut(),
+        }
+    }
+
+    /// Allocates from a heap whose allocator has nothing at hand, or makes a large object.
+    ///
+    /// # Errors
+    /// Why there is no memory.
+    fn allocate_slowly<Tier: HeapsOf<D>>(
+        &self,
+        heap: UsedHeap<'_, D, Tier>,
+        layout: NonZeroLayout,
+    ) -> Result<NonNull<u8>, AllocError> {
         match self.allocate_collected(heap, layout) {
             Ok(block) => {
                 self.count_allocated(heap, Self::current_thread(), layout);
-                block.as_ptr()
+                Ok(block)
             }
             Err(error) => self.make_large(heap, layout, error),
         }
+    }
+
+    /// Allocates once more from a heap that the calling thread is in, of which something was freed;
+    /// null if there is still no memory.
+    #[inline(never)]
+    pub(super) fn allocate_in_again(&self, control: ControlRef, layout: NonZeroLayout) -> *mut u8 {
+        let current = Self::current_thread();
+        let Some(heap) = current.heap_entered_last().filter(|heap| heap.control() == control) else {
+            return null_mut();
+        };
+        let block = heap.with_allocator(current, |allocator| allocator.allocate_at_hand(layout));
+        if let Some(block) = block {
+            self.count_allocated(heap, current, layout);
+            return block.as_ptr();
+        }
+        self.allocate_slowly(heap, layout).map_or(null_mut(), NonNull::as_ptr)
     }
 
     /// Allocates from the heap's allocator, after it got back the blocks that other threads freed.
@@ -287,24 +326,24 @@ impl<D: Declaration> SwitchableAllocator<D> {
         heap.allocate_anew(Self::current_thread(), layout)
     }
 
-    /// Makes a large object of what the heap's allocator refused as too large; null if it refused
-    /// for another reason.
+    /// Makes a large object of what the heap's allocator refused as too large.
+    ///
+    /// # Errors
+    /// The allocator's, if it refused for another reason; that of the large objects.
     fn make_large<Tier: HeapsOf<D>>(
         &self,
         heap: UsedHeap<'_, D, Tier>,
         layout: NonZeroLayout,
         refusal: AllocError,
-    ) -> *mut u8 {
+    ) -> Result<NonNull<u8>, AllocError> {
         // More than the tier's allocator gives, or than fits in a block of its source behind
         // headers and padding.
         if !matches!(refusal, TOO_LARGE | AllocError::TooLarge) {
-            return null_mut();
+            return Err(refusal);
         }
-        let Ok(block) = self.large.obtain(&large_memory::<D>(), heap.control(), layout) else {
-            return null_mut();
-        };
+        let block = self.large.obtain(&large_memory::<D>(), heap.control(), layout)?;
         self.count_large_allocated(heap, Self::current_thread(), layout);
-        block.as_ptr()
+        Ok(block)
     }
 
     /// Allocates if no heap is current: from the global tier, or from the thread's heap if no tier
@@ -332,10 +371,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ///
     /// A thread that panics gets its memory here: its heap's limit refuses it nothing, and what the
     /// panic makes for the process (the symbols of a backtrace, under a lock of the standard
-    /// library) does not stay in a request's heap.
+    /// library) does not stay in a request's heap. So does a heap that spills.
     #[cold]
     #[inline(never)]
-    fn allocate_for_panic(&self, layout: NonZeroLayout) -> *mut u8 {
+    pub(super) fn allocate_outside(&self, layout: NonZeroLayout) -> *mut u8 {
         let current = Self::current_thread();
         if let Some(heap) = self.own_thread_heap(current) {
             let block = self.allocate_in(heap, current, layout);

@@ -5,6 +5,7 @@ use core::fmt;
 use core::marker::PhantomData;
 
 use super::accounting::{Lifetimes, Totals};
+use super::accounts::Accounts;
 use super::control::{ControlRef, HeapTier};
 use super::declare::{Policy, TierAllocator, TierSet};
 use super::fork::Steps;
@@ -213,7 +214,7 @@ pub(super) fn tier_index<D: Declaration>(heap: ControlRef) -> usize {
 
 /// What a declaration's large objects are made of.
 pub(super) fn large_memory<D: Declaration>() -> LargeMemory<<PolicyOf<D> as Policy>::Large> {
-    LargeMemory { source: PolicyOf::<D>::LARGE, page_map: D::page_map() }
+    LargeMemory { source: PolicyOf::<D>::LARGE, page_map: D::page_map(), accounts: &D::allocator().accounts }
 }
 
 /// An allocator that switches, per thread and at run time, between three tiers: a heap for each
@@ -243,6 +244,7 @@ pub struct SwitchableAllocator<D: Declaration> {
     pub(super) thread_pool: Pool<HeapAllocator<D, Thread>>,
     pub(super) parking: ParkingLot,
     pub(super) large: LargeObjects,
+    pub(super) accounts: Accounts,
     coroutine_regions: SmallRegions,
     thread_regions: SmallRegions,
     pub(super) hooks: Hooks,
@@ -267,6 +269,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 thread_pool: Pool::new(),
                 parking: ParkingLot::new(),
                 large: LargeObjects::new(),
+                accounts: Accounts::new(),
                 coroutine_regions: SmallRegions::new(),
                 thread_regions: SmallRegions::new(),
                 hooks: Hooks::new(&StepsOf::<D>::STEPS),
@@ -314,6 +317,7 @@ unsafe fn upper_before<D: Declaration>() {
     allocator.thread_regions.before_fork();
     allocator.large.before_fork();
     slab_lists::hold_for_fork();
+    allocator.accounts.before_fork();
 }
 
 /// # Safety
@@ -322,6 +326,8 @@ unsafe fn upper_after<D: Declaration>() {
     let allocator = D::allocator();
     // SAFETY: A fork is about to happen, or did, on this thread, which called the counterpart. The
     // same holds for each of the calls below.
+    unsafe { allocator.accounts.after_fork() };
+    // SAFETY: As above.
     unsafe { slab_lists::release_after_fork() };
     // SAFETY: As above.
     unsafe { allocator.large.after_fork() };

@@ -21,11 +21,12 @@
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
-use core::ptr::NonNull;
+use core::ptr::{NonNull, null_mut, without_provenance_mut};
 
 use super::balance::{Balance, Frees};
-use super::context::{Context, tier};
+use super::context::Context;
 use super::local::Local;
+use super::standing::Standing;
 use crate::layout::NonZeroLayout;
 use crate::list::{Linked, Links, List};
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -48,18 +49,53 @@ pub(crate) struct Shared {
     /// The large objects of a heap of the coroutine tier; guarded by the lock of the large objects.
     pub(crate) large: List<Record>,
     /// The next on the list that the control block is on: a thread's cache, the pool, or the parked
-    /// heaps. It belongs to whoever holds that list.
-    pub(crate) next: Cell<Option<ControlRef>>,
+    /// heaps. It belongs to whoever holds that list. That of a
+    /// coroutine heap, which is on none, belongs to its user.
+    pub(crate) next: Link,
     /// Which tier the heap serves; never changes.
     pub(crate) tier: HeapTier,
     phase: AtomicU8,
     /// The most that the heap has held when a region of it became empty, as a power of two. It
     /// belongs to the heap's user.
     most_held: AtomicU8,
-    /// How many bytes the heap is expected to hold, a power of two, or 0 where nothing is known. It
-    /// belongs to whoever has the control block while it stands for no heap, and to the heap's user
-    /// then.
-    expected: AtomicU32,
+    /// How many bytes the heap is expected to hold, as a power of two, or 0 where nothing is known.
+    /// It belongs to whoever has the control block while it stands for no heap, and to the heap's
+    /// user then.
+    expected: AtomicU8,
+    /// See [`Standing`]. It belongs to the heap's user.
+    standing: AtomicU32,
+}
+
+/// The next control block on a list; or, of a coroutine heap, which is on none, a size that its user
+/// notes: the request that passed a limit last or, while the reserve is open, how much may be taken
+/// from it.
+#[derive(Debug)]
+pub(crate) struct Link(Cell<*mut Shared>);
+
+impl Link {
+    fn new() -> Self {
+        Self(Cell::new(null_mut()))
+    }
+
+    /// The next on the list, of a control block that is on one.
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Option<ControlRef> {
+        // SAFETY: On a list, the link is what `set` made of a control block, or null.
+        NonNull::new(self.0.get()).map(|next| unsafe { ControlRef::from_ptr(next) })
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, next: Option<ControlRef>) {
+        self.0.set(next.map_or(null_mut(), |next| next.as_ptr().as_ptr()));
+    }
+
+    pub(crate) fn note(&self, bytes: usize) {
+        self.0.set(without_provenance_mut(bytes));
+    }
+
+    pub(crate) fn noted(&self) -> usize {
+        self.0.get().addr()
+    }
 }
 
 /// The tiers that consist of heaps.
@@ -100,18 +136,29 @@ impl Shared {
             limit: AtomicUsize::new(usize::MAX),
             remote_bytes: AtomicUsize::new(0),
             large: List::new(),
-            next: Cell::new(None),
+            next: Link::new(),
             tier,
             phase: AtomicU8::new(Phase::Free as u8),
             most_held: AtomicU8::new(0),
-            expected: AtomicU32::new(0),
+            expected: AtomicU8::new(0),
+            standing: AtomicU32::new(0),
         }
     }
 
-    /// How many bytes the heap is expected to hold, or 0.
+    /// How many bytes the heap is expected to hold, or 0: never 1.
     #[inline(always)]
     pub(crate) fn expected(&self) -> usize {
-        self.expected.load(Relaxed) as usize
+        (1_usize << (self.expected.load(Relaxed) & 63)) & !1
+    }
+
+    #[inline(always)]
+    pub(crate) fn standing(&self) -> Standing {
+        Standing::from_word(self.standing.load(Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn set_standing(&self, standing: Standing) {
+        self.standing.store(standing.word(), Relaxed);
     }
 
     /// Notes that the heap holds so much at the moment.
@@ -127,7 +174,7 @@ impl Shared {
         self.note_held();
         let order = u32::from(self.most_held.load(Relaxed)).min(most.ilog2());
         self.most_held.store(0, Relaxed);
-        self.expected.store(1 << order, Relaxed);
+        self.expected.store(u8::try_from(order).unwrap_or(u8::MAX), Relaxed);
     }
 
     /// Has nothing be expected of the next heap.
@@ -163,11 +210,12 @@ impl Shared {
         self.limit.store(limit, Relaxed);
     }
 
-    /// Adds to the bytes held; `false`, and nothing changed, if they would pass the limit.
+    /// Adds to the bytes held; `false`, and nothing changed, if they would pass the limit by more
+    /// than `beyond` bytes.
     #[inline]
-    pub(crate) fn charge(&self, bytes: usize) -> bool {
+    pub(crate) fn charge(&self, bytes: usize, beyond: usize) -> bool {
         let before = self.held.fetch_add(bytes, Relaxed);
-        if before.saturating_add(bytes) > self.limit.load(Relaxed) {
+        if before.saturating_add(bytes) > self.limit.load(Relaxed).saturating_add(beyond) {
             self.held.fetch_sub(bytes, Relaxed);
             return false;
         }
@@ -314,7 +362,7 @@ impl ControlRef {
 
     /// The user's part. Any thread may ask for its state and read its counts.
     #[inline(always)]
-    fn any_local(self) -> &'static Local {
+    pub(super) fn any_local(self) -> &'static Local {
         // The parts lie where they lie whatever the allocator is.
         let control = self.0.cast::<Control<()>>();
         // SAFETY: The control block is initialised and never unmapped, and this pointer may access
@@ -335,6 +383,11 @@ impl ControlRef {
     #[inline]
     pub(crate) fn live(self) -> usize {
         self.any_local().live()
+    }
+
+    /// Bytes of its blocks that are allocated now, if they are counted.
+    pub(super) fn live_bytes(self) -> usize {
+        self.any_local().live_bytes().saturating_sub(self.remote_bytes.load(Relaxed))
     }
 
     /// Blocks of the heap that are allocated now, and blocks that threads freed which did not use
@@ -432,7 +485,7 @@ impl ControlRef {
     /// the other way, because what the holder did in the heap was before it was entered, and moving
     /// the context ordered that.
     #[inline]
-    fn leave(self) -> bool {
+    pub(super) fn leave(self) -> bool {
         let state = &self.any_local().state;
         if state.fetch_and(!ENTERED, Release) & DROPPED == 0 {
             return false;
@@ -466,80 +519,6 @@ impl ControlRef {
         let local = self.any_local();
         local.clear_counts();
         local.state.store(0, Relaxed);
-    }
-}
-
-impl Context {
-    /// The coroutine tier in `heap`.
-    #[inline(always)]
-    pub(crate) fn in_heap(heap: ControlRef) -> Self {
-        Self::of(heap.as_ptr())
-    }
-
-    /// The heap entered last.
-    #[inline(always)]
-    pub(crate) fn heap(self) -> Option<ControlRef> {
-        let heap = NonNull::new(self.control())?;
-        // SAFETY: `in_heap` made the word of a control block's pointer; `with_tier` keeps that.
-        Some(unsafe { ControlRef::from_ptr(heap.cast()) })
-    }
-
-    /// Whether `heap` is the one entered last.
-    #[inline(always)]
-    pub(crate) fn is_in(self, heap: ControlRef) -> bool {
-        self.control() == heap.as_ptr().as_ptr().cast()
-    }
-
-    /// The heap entered last, if the tier is `COROUTINE`.
-    #[inline(always)]
-    pub(crate) fn current_heap(self) -> Option<ControlRef> {
-        if self.tier() != tier::COROUTINE {
-            return None;
-        }
-        // SAFETY: The tier is `COROUTINE`, so the word was made by `in_heap` or by `with_tier` over
-        // a heap.
-        let heap = unsafe { NonNull::new_unchecked(self.current_control()) };
-        // SAFETY: As in `heap`.
-        Some(unsafe { ControlRef::from_ptr(heap.cast()) })
-    }
-
-    /// Leaves all heaps of a context that is given up, and calls `retire` with each whose handle
-    /// was dropped before.
-    ///
-    /// # Safety
-    /// The context is given up: it is in no thread's state and in no saved context any more.
-    pub(crate) unsafe fn leave_all(self, mut retire: impl FnMut(ControlRef)) {
-        let mut next = self.heap();
-        while let Some(heap) = next {
-            // Read before the heap is left: afterwards the holder of its handle may enter it.
-            next = heap.any_local().outer.get().heap();
-            if heap.leave() {
-                retire(heap);
-            }
-        }
-    }
-
-    /// Takes a heap that is not the one entered last out of the chain, and leaves it; nothing if
-    /// the chain does not hold it.
-    ///
-    /// # Safety
-    /// The context is the calling thread's, and the heap's handle is borrowed.
-    pub(crate) unsafe fn leave_inner(self, heap: ControlRef) {
-        let mut next = self.heap();
-        while let Some(above) = next {
-            let outer = above.any_local().outer.get();
-            next = outer.heap();
-            if next == Some(heap) {
-                // SAFETY: The heap is in this thread's context, and its handle is borrowed.
-                let beyond = unsafe { heap.leave_by_guard() };
-                // What was entered from inside the heap now goes back to what the heap was entered
-                // from; what was entered from another tier over it goes back to that tier.
-                let back =
-                    if outer.tier() == tier::COROUTINE { beyond } else { beyond.with_tier(outer.tier()) };
-                above.any_local().outer.set(back);
-                return;
-            }
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::sync::atomic::Ordering::Relaxed;
 impl<D: Declaration> SwitchableAllocator<D> {
     /// This thread's counters, which are added to the totals when the thread ends.
     #[inline(always)]
-    pub(super) fn account<'a>(&self, current: Current<'a, D>) -> &'a Pending {
+    pub(super) fn counters<'a>(&self, current: Current<'a, D>) -> &'a Pending {
         if current.stage() == Stage::New {
             self.armed(current);
         }
@@ -56,7 +56,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ) {
         if PolicyOf::<D>::ACCOUNTING {
             heap.local().add_bytes(bytes.cast_signed());
-            self.account(current).allocated(&self.totals, Tier::INDEX, bytes);
+            self.counters(current).allocated(&self.totals, Tier::INDEX, bytes);
         }
     }
 
@@ -81,7 +81,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ) {
         if PolicyOf::<D>::ACCOUNTING {
             heap.local().add_bytes(-bytes.cast_signed());
-            self.account(current).freed(&self.totals, Tier::INDEX, bytes);
+            self.counters(current).freed(&self.totals, Tier::INDEX, bytes);
         }
     }
 
@@ -89,7 +89,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     pub(super) fn count_popped(&self, current: Current<'_, D>, bytes: usize) {
         if PolicyOf::<D>::ACCOUNTING {
-            self.account(current).allocated(&self.totals, <Thread as HeapsOf<D>>::INDEX, bytes);
+            self.counters(current).allocated(&self.totals, <Thread as HeapsOf<D>>::INDEX, bytes);
             self.add_thread_bytes(current, bytes.cast_signed());
         }
     }
@@ -98,7 +98,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     pub(super) fn count_pushed(&self, current: Current<'_, D>, bytes: usize) {
         if PolicyOf::<D>::ACCOUNTING {
-            self.account(current).freed(&self.totals, <Thread as HeapsOf<D>>::INDEX, bytes);
+            self.counters(current).freed(&self.totals, <Thread as HeapsOf<D>>::INDEX, bytes);
             self.add_thread_bytes(current, -bytes.cast_signed());
         }
     }
@@ -114,7 +114,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     pub(super) fn count_allocated_globally(&self, current: Current<'_, D>, layout: NonZeroLayout) {
         if PolicyOf::<D>::ACCOUNTING {
-            self.account(current).allocated(&self.totals, GLOBAL_INDEX, layout.size());
+            self.counters(current).allocated(&self.totals, GLOBAL_INDEX, layout.size());
         }
     }
 
@@ -122,7 +122,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[inline(always)]
     pub(super) fn count_freed_globally(&self, current: Current<'_, D>, layout: NonZeroLayout) {
         if PolicyOf::<D>::ACCOUNTING {
-            self.account(current).freed(&self.totals, GLOBAL_INDEX, layout.size());
+            self.counters(current).freed(&self.totals, GLOBAL_INDEX, layout.size());
         }
     }
 
@@ -130,7 +130,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub(super) fn count_resized_globally(&self, old: NonZeroLayout, new: NonZeroLayout) {
         if PolicyOf::<D>::ACCOUNTING {
             let change = new.size().cast_signed() - old.size().cast_signed();
-            self.account(Self::current_thread()).changed(&self.totals, GLOBAL_INDEX, change);
+            self.counters(Self::current_thread()).changed(&self.totals, GLOBAL_INDEX, change);
         }
     }
 
@@ -146,7 +146,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         let current = Self::current_thread();
         let change = new.cast_signed() - old.cast_signed();
-        self.account(current).changed(&self.totals, tier_index::<D>(owner), change);
+        self.counters(current).changed(&self.totals, tier_index::<D>(owner), change);
         match current.in_use(owner) {
             InUse::Coroutine(heap) => heap.local().add_bytes(change),
             InUse::Thread(heap) => heap.local().add_bytes(change),
@@ -162,7 +162,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if PolicyOf::<D>::ACCOUNTING {
             owner.remote_bytes.fetch_add(bytes, Relaxed);
             let index = tier_index::<D>(owner);
-            self.account(Self::current_thread()).freed_several(&self.totals, index, blocks, bytes);
+            self.counters(Self::current_thread()).freed_several(&self.totals, index, blocks, bytes);
         }
     }
 }

@@ -9,6 +9,7 @@ use super::allocator::{Declaration, HasCoroutineTier, SwitchableAllocator};
 use super::context::{Context, tier};
 use super::control::ControlRef;
 use super::heaps::CoroutineHeap;
+use super::name::Name;
 use crate::error::AllocError;
 
 /// A heap of the coroutine tier: memory of its own for one request, query, task, frame or
@@ -76,10 +77,25 @@ pub struct HeapStatistics {
     pub live_blocks: usize,
     /// Blocks of the heap that were freed by a thread or in a context that did not use it.
     pub remote_frees: usize,
-    /// Bytes of regions and large objects that the heap holds.
+    /// Bytes of regions and large objects that the heap holds, and of what it spilled to other tiers.
     pub held_bytes: usize,
-    /// The most that `held_bytes` may become.
+    /// Bytes of its blocks that are allocated now, if the [`Policy`](super::Policy) counts them.
+    pub live_bytes: usize,
+    /// The most that `held_bytes` should become.
     pub limit_bytes: usize,
+}
+
+impl HeapStatistics {
+    pub(super) fn of(control: ControlRef) -> Self {
+        let (live_blocks, remote_frees) = control.blocks();
+        Self {
+            live_blocks,
+            remote_frees,
+            held_bytes: control.held(),
+            live_bytes: control.live_bytes(),
+            limit_bytes: control.limit(),
+        }
+    }
 }
 
 impl<D: Declaration> SwitchableAllocator<D> {
@@ -95,10 +111,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.heap_with_limit(usize::MAX)
     }
 
-    /// Makes a heap of the coroutine tier that may hold at most `limit` bytes of regions and large
-    /// objects; what would need more is refused: the allocation fails. Regions are what the tier's
-    /// source gives: from 1 KiB on, where it gives slices, as the recommended one does. A limit
-    /// below that, or below the size of a source's blocks, refuses everything.
+    /// Makes a heap of the coroutine tier that should hold at most `limit` bytes of regions and
+    /// large objects. What would need more is treated as
+    /// [`Policy::limit_reached`](super::Policy::limit_reached) says: by default the thread tier
+    /// serves it, and [`Heap::check`] returns an error from then on.
+    ///
+    /// Regions are what the tier's source gives: from 1 KiB on, if it gives slices, as the
+    /// recommended one does. A limit below that, or below the size of a source's blocks, leaves room
+    /// for nothing.
     ///
     /// # Errors
     /// Where the operating system has no memory for its control block.
@@ -162,6 +182,44 @@ impl<D: Declaration> Heap<D> {
         Ok(HeapGuard { heap: self.heap, inside, borrowed: PhantomData })
     }
 
+    /// Charges the heap, which was just made, to an account.
+    pub(super) fn charge_to(&self, account: u32) {
+        D::allocator().charge_to(self.heap, account);
+    }
+
+    /// The heap's name, or that of the account that it is charged to; none if it has none.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        match self.control().standing().account() {
+            0 => Name::NONE,
+            account => D::allocator().accounts.look(account).name,
+        }
+    }
+
+    /// Moves a value into the heap: clones it there and drops it. What it owned is then charged to
+    /// the heap, and grows there.
+    ///
+    /// A buffer that was made before the heap was entered stays where it was made while it is used
+    /// inside, and stays charged there.
+    ///
+    /// # Panics
+    /// As [`enter`](Self::enter).
+    ///
+    /// # Examples
+    /// ```
+    /// context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+    ///
+    /// let received = vec![1_u8; 1000];
+    /// let heap = ALLOC.heap()?;
+    /// let body = heap.adopt(received);
+    /// assert!(heap.statistics().held_bytes >= 1000);
+    /// # drop(body);
+    /// # Ok::<(), context_allocator::AllocError>(())
+    /// ```
+    pub fn adopt<T: Clone>(&self, value: T) -> T {
+        self.enter(|| value.clone())
+    }
+
     /// What the heap holds at this moment.
     #[must_use]
     #[inline(never)]
@@ -170,13 +228,7 @@ impl<D: Declaration> Heap<D> {
         if current.context().is_in(self.heap.control()) {
             current.save();
         }
-        let (live_blocks, remote_frees) = self.heap.control().blocks();
-        HeapStatistics {
-            live_blocks,
-            remote_frees,
-            held_bytes: self.heap.held(),
-            limit_bytes: self.heap.limit(),
-        }
+        HeapStatistics::of(self.heap.control())
     }
 
     /// Drops the handle and frees the heap with all that is in it, now.

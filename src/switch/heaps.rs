@@ -78,7 +78,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         heap.set_phase(Phase::Alive);
         heap.set_limit(limit);
         if PolicyOf::<D>::ACCOUNTING {
-            self.account(Self::current_thread()).heap_made(&self.totals);
+            self.counters(Self::current_thread()).heap_made(&self.totals);
         }
         if limit != usize::MAX && heap.held() > limit {
             // The region that the control block kept is more than this heap may hold.
@@ -97,10 +97,35 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Ends a coroutine heap.
     #[inline(always)]
     fn free_heap(&self, mut heap: IdleHeap<D, Coroutine>) {
+        if !heap.standing().is_plain() {
+            self.end_charges(&mut heap);
+        }
         if !heap.recycle_at_hand() || (learns::<D>() && !heap.is_as_expected()) {
             return self.free_heap_of_regions(heap);
         }
         self.keep_heap(heap);
+    }
+
+    /// Ends the charges of a heap that has an account or went over a limit.
+    #[cold]
+    #[inline(never)]
+    fn end_charges(&self, heap: &mut IdleHeap<D, Coroutine>) {
+        if heap.standing().passed().is_some() {
+            heap.release_regions();
+            // What is left was spilled to other tiers.
+            self.accounts.refund(heap, heap.held());
+        }
+        self.accounts.detach(heap);
+    }
+
+    /// Charges a heap that was made just now to an account.
+    pub(super) fn charge_to(&self, heap: CoroutineHeap<D>, account: u32) {
+        if !self.accounts.attach(&heap, account) {
+            // The region that the control block kept is more than the account has room for.
+            // SAFETY: The heap was just made, and nobody has entered it.
+            let heap = Self::without_regions(unsafe { IdleHeap::new(heap) });
+            self.accounts.attach(&heap, account);
+        }
     }
 
     /// Ends one that has several regions, or another one than the heaps before it.

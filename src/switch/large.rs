@@ -24,6 +24,7 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
+use super::accounts::Accounts;
 use super::control::{ControlRef, HeapTier, Record};
 use crate::error::SourceError;
 use crate::layout::NonZeroLayout;
@@ -38,10 +39,11 @@ const RECORD: usize = size_of::<Record>();
 /// Objects that shrink to this or less move to where small ones are.
 const SMALL: usize = SLICE / 2;
 
-/// What large objects are made of: a source, and the map to enter them in.
+/// What large objects are made of: a source, the map to enter them in, and the accounts of heaps.
 pub(crate) struct LargeMemory<S: 'static> {
     pub(crate) source: &'static S,
     pub(crate) page_map: &'static PageMap,
+    pub(crate) accounts: &'static Accounts,
 }
 
 /// The lists of large objects.
@@ -76,15 +78,18 @@ impl LargeObjects {
         let whole = size.checked_next_multiple_of(SLICE).ok_or(SourceError::TooLarge)?;
         let align = layout.align().max(SLICE);
         let asked = NonZeroLayout::from_size_align(whole, align)?;
-        if !heap.charge(whole) {
+        if !memory.accounts.charge(&heap, whole) {
             return Err(SourceError::LimitReached);
         }
-        let obtained = memory.source.obtain_between(asked, whole).inspect_err(|_| heap.refund(whole))?;
+        let obtained = memory
+            .source
+            .obtain_between(asked, whole)
+            .inspect_err(|_| memory.accounts.refund(&heap, whole))?;
         let Obtained { region, zeroed } = obtained;
         let record = region.cast::<Record>();
         let object = ptr::up(record.as_ptr().cast::<u8>(), offset);
         if let Err(error) = memory.page_map.insert(slice_of(object), Entry::large(record)) {
-            heap.refund(whole);
+            memory.accounts.refund(&heap, whole);
             // SAFETY: Just obtained with this layout; nobody else knows of it.
             unsafe { memory.source.release(region, asked) };
             return Err(error);
@@ -112,7 +117,7 @@ impl LargeObjects {
         // below.
         let Parts { control, size, align, object, .. } = unsafe { parts(record) };
         memory.page_map.remove(slice_of(object));
-        control.refund(size);
+        memory.accounts.refund(&control, size);
         if is_listed(control) {
             let lists = self.lists.lock();
             // SAFETY: The record is alive; its links are used only under the lock, which is held.
@@ -158,7 +163,7 @@ impl LargeObjects {
         }
         let before = NonZeroLayout::from_size_align(old, align).ok()?;
         let after = NonZeroLayout::from_size_align(whole, align).ok()?;
-        if whole > old && !control.charge(whole - old) {
+        if whole > old && !memory.accounts.charge(&control, whole - old) {
             return None;
         }
         // SAFETY: The object is the caller's and nobody else uses it; the layouts are those of the
@@ -167,12 +172,12 @@ impl LargeObjects {
         match moved {
             Some(record) => {
                 if whole < old {
-                    control.refund(old - whole);
+                    memory.accounts.refund(&control, old - whole);
                 }
                 NonNull::new(ptr::up(record.as_ptr().cast::<u8>(), offset))
             }
             None if whole > old => {
-                control.refund(whole - old);
+                memory.accounts.refund(&control, whole - old);
                 None
             }
             // What the source cannot cut stays as it is, if that is not twice what is needed.

@@ -3,7 +3,9 @@
 //!
 //! ```text
 //!   macros, declare/            how it is declared: builder, tiers, policy
-//!   owner                       what users ask
+//!   owner, report               what users ask
+//!   limit                       what happens at a limit
+//!   options, account            what users make heaps of
 //!   heap, heap_allocator,       what users hold
 //!   scope, future
 //!   global_alloc, statistics    what users call
@@ -19,18 +21,24 @@
 //!   heap_sweep,
 //!   accounting, large,
 //!   small_regions, remote_cache
-//!   control, context, balance   a heap's control block, and when its last block is gone
+//!   accounts                    to which heaps are charged: a tree of limits
+//!   chain                       the heaps that are entered
+//!   control, standing, context, a heap's control block, and when its last block is gone
+//!   balance, name
 //! ```
 //!
 //! Imports lead down in this list only. To read, start at `allocate.rs` and `free.rs` for the life
 //! of a block, at `control.rs` for the terms, and at `balance.rs` for why a heap is released
 //! exactly once.
 
+mod account;
 mod accounting;
+pub(crate) mod accounts;
 mod allocate;
 mod allocator;
 pub(crate) mod balance;
 mod block;
+mod chain;
 pub(crate) mod context;
 pub(crate) mod control;
 mod count;
@@ -48,35 +56,45 @@ mod heap_sweep;
 mod heaps;
 pub(crate) mod hooks;
 mod large;
+mod limit;
 pub(crate) mod local;
+mod name;
+mod options;
 mod owner;
 pub(crate) mod parking;
 mod pool;
 mod registers;
 mod remote;
 pub(crate) mod remote_cache;
+mod report;
 mod resize;
 mod scope;
 pub(crate) mod small_regions;
+pub(crate) mod standing;
 mod statistics;
 mod sweep;
 mod thread_state;
 mod threads;
 mod tier_source;
 
+pub use account::{Account, AccountId, AccountStatistics, MoveError};
 pub use accounting::TierStatistics;
 #[doc(hidden)]
 pub use allocator::ThreadCacheOf;
 pub use allocator::{Declaration, HasCoroutineTier, HasThreadTier, SwitchableAllocator};
 pub use declare::{
-    Builder, ChosenGlobal, CountingPolicy, DefaultPolicy, HasPool, NoTier, Orphan, OrphanAction, Policy,
-    PoolPolicy, TierAllocator, TierSet, Tiers, Unchosen,
+    Builder, ChosenGlobal, CountingPolicy, DefaultPolicy, HasPool, LimitAction, LimitReached, NoTier, Orphan,
+    OrphanAction, Policy, PoolPolicy, RefusingPolicy, TierAllocator, TierSet, Tiers, Unchosen,
 };
 #[doc(hidden)]
 pub use fork::register_fork_handlers;
 pub use future::{FutureExt, InHeap};
 pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
+pub use limit::LimitExceeded;
+pub use name::Name;
+pub use options::HeapOptions;
 pub use owner::{HeapId, Owner};
+pub use report::{AccountInfo, HeapInfo, HeapState};
 pub use scope::SavedContext;
 pub use statistics::{Statistics, Trimmed};
 #[doc(hidden)]

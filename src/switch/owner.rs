@@ -14,7 +14,7 @@ use core::ptr::NonNull;
 /// No two heaps that have memory have the same name. When a heap's handle and its last block are
 /// gone, a later heap may get its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct HeapId(usize);
+pub struct HeapId(pub(super) usize);
 
 /// A tier, and which heap of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

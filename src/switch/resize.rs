@@ -7,7 +7,7 @@ use super::allocator::{
     Coroutine, Declaration, HeapsOf, PolicyOf, SwitchableAllocator, bumps, has_thread_cache, large_memory,
 };
 use super::block::{OwnedBlock, Owner};
-use super::control::Record;
+use super::control::{HeapTier, Record};
 use super::current::{Current, InUse};
 use super::declare::{Policy, TierSet};
 use super::heap_ref::UsedHeap;
@@ -220,12 +220,15 @@ impl<D: Declaration> SwitchableAllocator<D> {
         layout: NonZeroLayout,
     ) -> *mut u8 {
         let current = Self::current_thread();
-        let block = self.allocate_in(heap, current, layout);
-        // The heap has no memory, or may have no more, but another tier is current.
-        if block.is_null() && !current.allocates_from(heap.control()) {
-            return self.allocate_block(layout);
+        if current.allocates_from(heap.control()) {
+            return self.allocate_in(heap, current, layout);
         }
-        block
+        // Another tier is current, and serves what the heap may not have, or has no memory for.
+        let block = match Tier::TIER {
+            HeapTier::Coroutine => self.allocate_in_again(heap.control(), layout),
+            HeapTier::Thread => self.allocate_in(heap, current, layout),
+        };
+        if block.is_null() { self.allocate_block(layout) } else { block }
     }
 
     /// Resizes a large object without copying if its source can, or moves it.

@@ -40,6 +40,32 @@ impl<D: Declaration> SwitchableAllocator<D> {
         self.with_tier(tier::DEFAULT, f)
     }
 
+    /// Runs `f` outside all heaps, in the thread tier or, if there is none, in the global tier;
+    /// afterwards, even if `f` panics, what was current before is current again.
+    ///
+    /// For what should not live in a request's heap: statics that are made on first use, pools,
+    /// spans, the spawning of tasks; and for calls that run other people's work while they wait, as
+    /// `rayon::join` does.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::LazyLock;
+    ///
+    /// context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+    ///
+    /// static WORDS: LazyLock<Vec<String>> =
+    ///     LazyLock::new(|| ALLOC.outside(|| vec![String::from("for everybody")]));
+    ///
+    /// let heap = ALLOC.heap()?;
+    /// assert_eq!(heap.enter(|| WORDS.len()), 1);
+    /// assert_eq!(heap.statistics().live_blocks, 0);
+    /// # Ok::<(), context_allocator::AllocError>(())
+    /// ```
+    #[inline]
+    pub fn outside<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.with_tier(tier::DEFAULT, f)
+    }
+
     #[inline]
     fn with_tier<R>(&self, wanted: usize, f: impl FnOnce() -> R) -> R {
         struct Restore<D: Declaration>(usize, PhantomData<D>);
@@ -81,7 +107,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
 /// Makes a tier current over the heaps that are entered, and returns the one that was. Not inlined:
 /// the code around it may have run on different threads.
 #[inline(never)]
-fn set_tier<D: Declaration>(wanted: usize) -> usize {
+pub(super) fn set_tier<D: Declaration>(wanted: usize) -> usize {
     let current = SwitchableAllocator::<D>::current_thread();
     let before = current.context().tier();
     current.change_tier(wanted);

@@ -83,6 +83,13 @@ pub struct Statistics {
     pub escaped_bytes: u64,
     /// Blocks freed by a thread or in a context that did not use their heap.
     pub remote_frees: u64,
+    /// Blocks that the thread or the global tier served because the heap would have passed a limit:
+    /// see [`LimitAction::Spill`](super::LimitAction::Spill).
+    pub spilled_blocks: u64,
+    /// Their bytes.
+    pub spilled_bytes: u64,
+    /// Requests that failed because the heap would have passed a limit.
+    pub refused: u64,
 }
 
 impl<D: Declaration> SwitchableAllocator<D> {
@@ -107,6 +114,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
             escaped_bytes: self.lifetimes.escaped_bytes.load(Relaxed),
             remote_frees: self.lifetimes.remote_frees.load(Relaxed),
             trimmed_resident_bytes: self.lifetimes.trimmed_resident_bytes.load(Relaxed),
+            spilled_blocks: self.lifetimes.spilled_blocks.load(Relaxed),
+            spilled_bytes: self.lifetimes.spilled_bytes.load(Relaxed),
+            refused: self.lifetimes.refused.load(Relaxed),
             ..Statistics::default()
         };
         self.add_idle(&mut statistics);

@@ -148,6 +148,14 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         self.control.shared()
     }
 
+    fn charge(&self, bytes: usize) -> bool {
+        D::allocator().accounts.charge(self.shared(), bytes)
+    }
+
+    fn refund(&self, bytes: usize) {
+        D::allocator().accounts.refund(self.shared(), bytes);
+    }
+
     /// Bytes before the region in its block.
     fn offset(layout: NonZeroLayout) -> usize {
         layout.align().max(HEADER)
@@ -239,11 +247,11 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
 
     /// Obtains a block of that length; the region behind its first `offset` bytes.
     fn obtain_block_of(&self, order: u32, offset: usize) -> Result<Obtained, SourceError> {
-        if !self.shared().charge(1 << order) {
+        if !self.charge(1 << order) {
             return Err(SourceError::LimitReached);
         }
         let obtained = if order <= LONGEST { Self::cut(order) } else { Self::obtain_long(order) };
-        let (start, kind, zeroed) = obtained.inspect_err(|_| self.shared().refund(1 << order))?;
+        let (start, kind, zeroed) = obtained.inspect_err(|_| self.refund(1 << order))?;
         let header = BlockHeader { control: self.control, kind: Cell::new(kind) };
         // SAFETY: The block is ours and begins with room for the header.
         unsafe { start.cast::<BlockHeader>().write(header) };
@@ -294,7 +302,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         // SAFETY: `obtain_block_of` put the region `offset` bytes behind the block's start.
         let start = unsafe { region.cast::<u8>().sub(offset) };
         let len = region.len() + offset;
-        self.shared().refund(len);
+        self.refund(len);
         // SAFETY: The block begins with its header, which `obtain_block_of` wrote.
         let kind = unsafe { start.cast::<BlockHeader>().as_ref() }.kind.get();
         if let Some(record) = kind.record() {
@@ -403,7 +411,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
     /// As [`MemorySource::release`].
     unsafe fn release_slab(&self, start: NonNull<u8>, layout: NonZeroLayout) {
         let Ok((asked, len)) = Self::for_slab(layout) else { return };
-        self.shared().refund(len);
+        self.refund(len);
         if Self::BLOCK == 0 {
             D::page_map().remove_range(start.addr().get(), len);
         }
@@ -443,10 +451,10 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         let shared = self.shared();
         let left = shared.limit().saturating_sub(shared.held()) & !(SLICE - 1);
         let most = preferred.min(left).max(least);
-        if shared.charge(most) {
+        if self.charge(most) {
             return Some(most);
         }
-        (most > least && shared.charge(least)).then_some(least)
+        (most > least && self.charge(least)).then_some(least)
     }
 
     /// Obtains a block, a slab, or whole slices.
@@ -456,7 +464,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
             let preferred = if Self::CUTS { (preferred.min(most) & !(SLICE - 1)).max(least) } else { least };
             self.charge_slices(least, preferred)
         } else {
-            self.shared().charge(Self::BLOCK).then_some(Self::BLOCK)
+            self.charge(Self::BLOCK).then_some(Self::BLOCK)
         };
         let charged = charged.ok_or(SourceError::LimitReached)?;
         let obtained = match Self::BLOCK {
@@ -465,13 +473,13 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
             _ => self.obtain_block(least),
         };
         match obtained {
-            Err(_) => self.shared().refund(charged),
+            Err(_) => self.refund(charged),
             // A source may give more slices than asked; they count, though no limit refuses them
             // any more.
             Ok(Obtained { region, .. }) if Self::CUTS && region.len() > charged => {
-                self.shared().charge_beyond_limit(region.len() - charged);
+                D::allocator().accounts.charge_beyond_limit(self.shared(), region.len() - charged);
             }
-            Ok(Obtained { region, .. }) if Self::CUTS => self.shared().refund(charged - region.len()),
+            Ok(Obtained { region, .. }) if Self::CUTS => self.refund(charged - region.len()),
             Ok(_) => {}
         }
         obtained
@@ -569,11 +577,11 @@ unsafe impl<D: Declaration, Tier: HeapsOf<D>> MemorySource for TierSource<D, Tie
             // SAFETY: The caller obtained the region here, for that layout, and nobody uses it.
             unsafe { self.release_slab(region.cast(), layout) };
         } else if Self::BLOCK == 0 {
-            self.shared().refund(round_up(region.len(), SLICE).unwrap_or(region.len()));
+            self.refund(round_up(region.len(), SLICE).unwrap_or(region.len()));
             // SAFETY: The caller obtained the region here, for that layout, and nobody uses it.
             unsafe { self.release_slices(region, layout) };
         } else {
-            self.shared().refund(Self::BLOCK);
+            self.refund(Self::BLOCK);
             // SAFETY: The caller obtained the region here, for that layout, and nobody uses it.
             unsafe { self.release_block(region, layout) };
         }

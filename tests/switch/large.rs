@@ -13,7 +13,7 @@ use context_allocator::error::SourceError;
 use context_allocator::size::U65536;
 use context_allocator::source::SLICE;
 use context_allocator::source::{Decommit, Purge, Remapped, RunSource};
-use context_allocator::switch::Policy;
+use context_allocator::switch::{LimitAction, LimitReached, Policy};
 use context_allocator::{
     ArenaSource, Builder, BumpAllocator, Heap, MemorySource, MmapSource, NonZeroLayout, Tiers,
 };
@@ -26,6 +26,9 @@ struct OwnPool;
 impl Policy for OwnPool {
     type Large = RunSource;
     const LARGE: &'static RunSource = &SLICES;
+    fn limit_reached(_: LimitReached) -> LimitAction {
+        LimitAction::Refuse
+    }
 }
 
 type TiersWith<P> = Tiers<BumpAllocator<Blocks>, SizeClassAllocator<Blocks>, System, P>;

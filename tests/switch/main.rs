@@ -10,6 +10,7 @@ mod heap_allocator;
 mod holes;
 mod large;
 mod let_go;
+mod limits;
 mod locked;
 mod model;
 mod nested;

@@ -6,10 +6,12 @@ use std::thread;
 
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Taking, Way};
-use context_allocator::switch::{HeapId, Owner, SavedContext};
+use context_allocator::switch::{
+    HeapId, Owner, RecommendedTiers, RefusingPolicy, SavedContext, recommended_tiers,
+};
 use context_allocator::{AllocError, Allocator, Heap};
 
-context_allocator::switchable_allocator!(static ALLOC);
+context_allocator::switchable_allocator!(static ALLOC: RecommendedTiers<RefusingPolicy> = recommended_tiers());
 
 /// The figures of the declaration are compared, so one test at a time.
 static ONE: Mutex<()> = Mutex::new(());

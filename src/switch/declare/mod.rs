@@ -5,5 +5,8 @@ mod policy;
 mod tiers;
 
 pub use builder::{Builder, ChosenGlobal, Unchosen};
-pub use policy::{CountingPolicy, DefaultPolicy, HasPool, Orphan, OrphanAction, Policy, PoolPolicy};
+pub use policy::{
+    CountingPolicy, DefaultPolicy, HasPool, LimitAction, LimitReached, Orphan, OrphanAction, Policy,
+    PoolPolicy, RefusingPolicy,
+};
 pub use tiers::{NoTier, TierAllocator, TierSet, Tiers};

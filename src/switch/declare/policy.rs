@@ -7,6 +7,7 @@ use crate::source::MemorySource;
 use crate::source::MmapSource as SharedSource;
 #[cfg(not(all(test, loom)))]
 use crate::source::PooledSource as SharedSource;
+use crate::switch::name::Name;
 
 /// Choices beyond the tiers, as a type: the last parameter of [`Tiers`](super::Tiers).
 ///
@@ -39,6 +40,18 @@ pub trait Policy: 'static {
     /// The source of large objects: one without state, or a static. What it keeps of what they
     /// leave is its own affair.
     const LARGE: &'static Self::Large;
+
+    /// What is done with a request that a limit leaves no room for: the limit of the heap, or of an
+    /// account above it. By default the request spills: the thread tier serves it, and the heap is
+    /// marked, so that [`Heap::check`](crate::switch::Heap::check) or the next poll ends what runs in it.
+    ///
+    /// It runs outside the heap, on the thread that allocates, and may allocate and free. It must
+    /// not suspend a coroutine. If it panics, the process aborts.
+    #[must_use]
+    fn limit_reached(reached: LimitReached) -> LimitAction {
+        let _ = reached;
+        LimitAction::Spill
+    }
 
     /// What is done when a heap's handle is dropped while blocks of it are still allocated.
     ///
@@ -74,6 +87,40 @@ pub enum OrphanAction {
     Abort,
 }
 
+/// A request that a limit leaves no room for; see [`Policy::limit_reached`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitReached {
+    /// Bytes that were asked for. The heap may need more for them: a region.
+    pub requested: usize,
+    /// The limit, in bytes, that leaves the least room.
+    pub limit: usize,
+    /// Bytes that are charged against that limit.
+    pub held: usize,
+    /// The name of the account whose limit it is; none if it is the heap's own.
+    pub account: Name,
+    /// How often the policy answered [`LimitAction::Retry`] to this request before.
+    pub retries: u32,
+}
+
+/// What is done with a request that a limit leaves no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LimitAction {
+    /// The allocation fails: `try_reserve` returns an error, `push` and `format!` abort the
+    /// process.
+    Refuse,
+    /// The thread tier serves it, or the global tier. The heap is charged for it until it ends, and
+    /// marked: [`Heap::check`](crate::switch::Heap::check) returns an error from then on.
+    Spill,
+    /// The heap serves it, up to so many bytes beyond the limit, and is marked; a request beyond
+    /// that fails.
+    Reserve(usize),
+    /// The heap is asked again, because the policy had something freed. After 8 times, the request
+    /// spills.
+    Retry,
+}
+
 /// Nothing is counted by tier, orphans are retained, large objects lie in the process's pool of
 /// slices, [`PooledSource`](crate::source::PooledSource).
 ///
@@ -86,6 +133,19 @@ pub struct DefaultPolicy;
 impl Policy for DefaultPolicy {
     type Large = SharedSource;
     const LARGE: &'static SharedSource = &SharedSource::new();
+}
+
+/// As [`DefaultPolicy`], but requests fail that would pass a limit:
+/// [`LimitAction::Refuse`].
+#[derive(Clone, Copy, Debug)]
+pub struct RefusingPolicy;
+
+impl Policy for RefusingPolicy {
+    type Large = SharedSource;
+    const LARGE: &'static SharedSource = &SharedSource::new();
+    fn limit_reached(_: LimitReached) -> LimitAction {
+        LimitAction::Refuse
+    }
 }
 
 /// A declaration over a pool of its own: the macros' form `static ALLOC from POOL: RunSource`

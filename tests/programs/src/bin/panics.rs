@@ -3,9 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+use context_allocator::switch::{RecommendedTiers, RefusingPolicy, recommended_tiers};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+context_allocator::global_thread_and_coroutine_switchable_allocator!(
+    static ALLOC: RecommendedTiers<RefusingPolicy> = recommended_tiers()
+);
 
 /// Fills the heap to its limit.
 fn fill() -> Vec<Vec<u8>> {
