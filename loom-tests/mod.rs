@@ -20,6 +20,7 @@
 //! higher; those with a lock then take very long, so that `LOOM_MAX_DURATION` (seconds for each
 //! model) should end them. `loom-tests/weaken.sh` shows that each ordering matters.
 
+mod accounts;
 mod arena;
 mod balance;
 #[cfg(feature = "collections")]

@@ -94,7 +94,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
     ///
     /// # Errors
     /// If the operating system has no memory for it, or there are 16 million.
+    #[inline(never)]
     pub fn account(&self, name: &str) -> Result<Account<D>, AllocError> {
+        // The accounts' lock must be known to the fork handlers.
+        self.armed(Self::current_thread());
         Account::make(0, name)
     }
 }
@@ -150,7 +153,7 @@ impl<D: Declaration> Account<D> {
     /// What it holds is charged there from now on, and no longer where it was.
     ///
     /// # Errors
-    /// If `parent` is the account or below it, or if a limit there leaves no room for what it holds;
+    /// If `parent` is the account or below it, or if a limit there leaves too little room;
     /// then nothing changed.
     pub fn move_to(&self, parent: Option<&Self>) -> Result<(), MoveError> {
         let parent = parent.map_or(0, |parent| parent.index);

@@ -11,10 +11,11 @@
 //! A heap with an account is charged as before, for each region and each large object, and so are
 //! its account and all accounts above: all of them, or none if a limit would be passed.
 //!
-//! Always: an account holds what the heaps and the accounts directly below it hold. An account stays
-//! while it has a handle, a heap or an account below it. Everything here is reached under one lock,
-//! held for a few instructions and one step for each level (to take callbacks, for each account
-//! below); nothing is called under it, so that it may be taken under any other. Accounts lie in maps of their own that are never unmapped.
+//! Always: an account holds what the heaps and the accounts directly below it hold. An account
+//! stays while it has a handle, a heap or an account below it. Everything here is reached under one
+//! lock, held for a few instructions and one step for each level (to take callbacks, for each
+//! account below); nothing is called under it, so that it may be taken under any other. Accounts
+//! lie in maps of their own that are never unmapped.
 
 use core::ptr::null_mut;
 use std::boxed::Box;
@@ -254,8 +255,8 @@ impl Accounts {
         }
     }
 
-    /// The level whose limit leaves a heap the least room: 1 for its own, 2 for that of its account,
-    /// and so on.
+    /// The level whose limit leaves a heap the least room: 1 for its own, 2 for that of its
+    /// account, and so on.
     pub(crate) fn tightest(&self, heap: ControlRef) -> u32 {
         let mut room = heap.limit().saturating_sub(heap.held());
         let (mut tightest, mut level, mut next) = (1, 1, heap.standing().account());

@@ -254,8 +254,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Allocates from a heap whose allocator has nothing at hand; null if it may have no more memory,
-    /// or there is none.
+    /// Allocates from a heap whose allocator has nothing at hand; null if it may have no more
+    /// memory, or there is none.
     #[cold]
     #[inline(never)]
     fn refill<Tier: HeapsOf<D>>(&self, heap: UsedHeap<'_, D, Tier>, layout: NonZeroLayout) -> *mut u8 {

@@ -66,9 +66,9 @@ pub(crate) struct Shared {
     standing: AtomicU32,
 }
 
-/// The next control block on a list; or, of a coroutine heap, which is on none, a size that its user
-/// notes: the request that passed a limit last or, while the reserve is open, how much may be taken
-/// from it.
+/// The next control block on a list; or, of a coroutine heap, which is on none, a size that its
+/// user notes: the request that passed a limit last or, while the reserve is open, how much may be
+/// taken from it.
 #[derive(Debug)]
 pub(crate) struct Link(Cell<*mut Shared>);
 

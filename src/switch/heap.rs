@@ -77,7 +77,8 @@ pub struct HeapStatistics {
     pub live_blocks: usize,
     /// Blocks of the heap that were freed by a thread or in a context that did not use it.
     pub remote_frees: usize,
-    /// Bytes of regions and large objects that the heap holds, and of what it spilled to other tiers.
+    /// Bytes of regions and large objects that the heap holds, and of what it spilled to other
+    /// tiers.
     pub held_bytes: usize,
     /// Bytes of its blocks that are allocated now, if the [`Policy`](super::Policy) counts them.
     pub live_bytes: usize,
@@ -117,8 +118,8 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// serves it, and [`Heap::check`] returns an error from then on.
     ///
     /// Regions are what the tier's source gives: from 1 KiB on, if it gives slices, as the
-    /// recommended one does. A limit below that, or below the size of a source's blocks, leaves room
-    /// for nothing.
+    /// recommended one does. A limit below that, or below the size of a source's blocks, leaves
+    /// room for nothing.
     ///
     /// # Errors
     /// Where the operating system has no memory for its control block.

@@ -8,9 +8,9 @@
 //!             Retry    the heap again, then the policy again
 //! ```
 //!
-//! Always: a heap that is marked stays marked until its handle is gone or its limit is set anew. What
-//! was spilled stays charged until the heap ends, since its blocks are another tier's and their
-//! frees are not seen here. A thread that panics never comes here: it is refused nothing.
+//! Always: a heap that is marked stays marked until its handle is gone or its limit is set anew.
+//! What was spilled stays charged until the heap ends, since its blocks are another tier's and
+//! their frees are not seen here. A thread that panics never comes here: it is refused nothing.
 
 use core::fmt;
 use core::ptr::null_mut;

@@ -58,7 +58,7 @@ pub(crate) mod hooks;
 mod large;
 mod limit;
 pub(crate) mod local;
-mod name;
+pub(crate) mod name;
 mod options;
 mod owner;
 pub(crate) mod parking;

@@ -96,7 +96,7 @@ mod tests {
         let text = "ä".repeat(40);
         let name = Name::new(&text);
         assert_eq!(name.as_str(), "ä".repeat(27));
-        let odd = Name::new(&format!("x{text}"));
+        let odd = Name::new(&std::format!("x{text}"));
         assert_eq!(odd.len(), 55);
         assert_eq!(Name::new(""), Name::NONE);
         assert_eq!(size_of::<Name>(), 56);

@@ -91,11 +91,13 @@ impl<D: Declaration> HeapOptions<D> {
             }
             return Ok(heap);
         }
+        // First, since it makes the locks known to the fork handlers.
+        let heap = allocator.heap_with_limit(self.limit)?;
         let own = allocator.accounts.make(parent, self.name, usize::MAX)?;
-        let heap = allocator.heap_with_limit(self.limit).inspect(|heap| heap.charge_to(own));
+        heap.charge_to(own);
         // The heap keeps its account.
         allocator.accounts.give(own).run();
-        heap
+        Ok(heap)
     }
 }
 

@@ -75,7 +75,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         if !present::<D, Coroutine>() {
             return Vec::new();
         }
-        self.save_registers();
+        self.look_from_here();
         self.outside(|| self.coroutine_pool.all().filter_map(|heap| self.heap_info(heap)).collect())
     }
 
@@ -83,11 +83,13 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// current.
     #[must_use]
     pub fn accounts(&self) -> Vec<AccountInfo> {
+        self.look_from_here();
         self.outside(|| (1..=self.accounts.made()).filter_map(|index| self.account_info(index)).collect())
     }
 
+    /// Makes what this thread has in registers known.
     #[inline(never)]
-    fn save_registers(&self) {
+    fn look_from_here(&self) {
         let current = Self::current_thread();
         // The locks that are taken must be known to the fork handlers.
         self.armed(current);

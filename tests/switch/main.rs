@@ -3,6 +3,7 @@
 
 #![cfg(feature = "testing")]
 
+mod accounts;
 mod faults;
 mod fork_shared;
 mod future;

@@ -103,7 +103,7 @@ fn a_full_list_is_merged_as_far_as_its_blocks_adjoin() {
                 give(tree, size, &run[..full]);
                 assert_eq!(waiting(tree, size).len(), full);
                 give(tree, size, &run[full..]);
-                assert_eq!(waiting(tree, size), []);
+                assert!(waiting(tree, size).is_empty());
                 let mut whole = Vec::new();
                 tree.free.for_each(|block, len| whole.push((block.address(), len)));
                 let start = run.iter().map(|block| block.addr().get()).min().unwrap();
@@ -214,7 +214,7 @@ fn a_request_merges_no_more_than_it_needs() {
     assert_eq!((waiting(&tree, 64), waiting(&tree, 1024)), (Vec::new(), std::vec![large[0].addr().get()]));
     // What is left to wait is merged before the next request is refused.
     tree.allocate(layout(2048)).expect_err("its neighbour is live");
-    assert_eq!(waiting(&tree, 1024), []);
+    assert!(waiting(&tree, 1024).is_empty());
     give(&tree, 1024, &large[1..2]);
     let large_again = take(&tree, 2048, 1);
     let mut all: BTreeMap<_, _> = live(64, kept);

@@ -43,7 +43,8 @@ pub trait Policy: 'static {
 
     /// What is done with a request that a limit leaves no room for: the limit of the heap, or of an
     /// account above it. By default the request spills: the thread tier serves it, and the heap is
-    /// marked, so that [`Heap::check`](crate::switch::Heap::check) or the next poll ends what runs in it.
+    /// marked, so that [`Heap::check`](crate::switch::Heap::check) or the next poll ends what runs
+    /// in it.
     ///
     /// It runs outside the heap, on the thread that allocates, and may allocate and free. It must
     /// not suspend a coroutine. If it panics, the process aborts.
