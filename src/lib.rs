@@ -63,6 +63,7 @@ mod sys;
 #[cfg(feature = "testing")]
 pub mod testing;
 #[cfg(any(
+    feature = "std",
     feature = "allocator-api2-02",
     feature = "allocator-api2-03",
     feature = "allocator-api2-04",

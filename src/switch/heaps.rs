@@ -97,18 +97,14 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// Ends a coroutine heap.
     #[inline(always)]
     fn free_heap(&self, mut heap: IdleHeap<D, Coroutine>) {
-        if !heap.standing().is_plain() {
-            self.end_charges(&mut heap);
-        }
-        if !heap.recycle_at_hand() || (learns::<D>() && !heap.is_as_expected()) {
+        if !heap.standing().is_plain() || !heap.recycle_at_hand() || (learns::<D>() && !heap.is_as_expected())
+        {
             return self.free_heap_of_regions(heap);
         }
         self.keep_heap(heap);
     }
 
     /// Ends the charges of a heap that has an account or went over a limit.
-    #[cold]
-    #[inline(never)]
     fn end_charges(&self, heap: &mut IdleHeap<D, Coroutine>) {
         if heap.standing().passed().is_some() {
             heap.release_regions();
@@ -128,13 +124,16 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
     }
 
-    /// Ends one that has several regions, or another one than the heaps before it.
+    /// Ends one that has an account, several regions, or another one than the heaps before it.
     ///
     /// The next heap of the control block is expected to hold as much as this one did: where one
     /// context is as large as the last, all its blocks lie in one region or two.
     #[cold]
     #[inline(never)]
     fn free_heap_of_regions(&self, mut heap: IdleHeap<D, Coroutine>) {
+        if !heap.standing().is_plain() {
+            self.end_charges(&mut heap);
+        }
         if learns::<D>() {
             heap.expect_as_much(1 << LONGEST_GROWTH);
             let expected = heap.held() == heap.expected() && heap.held() <= MOST_KEPT;

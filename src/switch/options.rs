@@ -42,7 +42,9 @@ impl<D: Declaration> Account<D> {
     where
         D: HasCoroutineTier,
     {
-        self.heap_options().make()
+        let heap = D::allocator().heap()?;
+        heap.charge_to(self.index());
+        Ok(heap)
     }
 
     /// Begins to make a heap that is charged to this account.
