@@ -63,6 +63,18 @@ impl Context {
         ptr::down(self.0, tier::COROUTINE)
     }
 
+    /// Whether this is [`DEFAULT`](Self::DEFAULT).
+    #[inline(always)]
+    pub(crate) fn is_default(self) -> bool {
+        self.0.is_null()
+    }
+
+    /// As `is_default() && zero == 0`, by one comparison.
+    #[inline(always)]
+    pub(crate) fn is_default_and_zero(self, zero: u32) -> bool {
+        self.0.addr() | zero as usize == 0
+    }
+
     /// Another tier over the same chain; `COROUTINE` without a heap becomes `DEFAULT`.
     #[inline(always)]
     pub(crate) fn with_tier(self, tier: usize) -> Self {

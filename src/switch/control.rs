@@ -277,9 +277,9 @@ impl Shared {
 }
 
 /// The heap is in some context: one that a thread runs in, or a saved one.
-const ENTERED: u8 = 1;
+const ENTERED: u32 = 1;
 /// The handle was dropped while the heap was entered; whoever leaves it retires it.
-const DROPPED: u8 = 2;
+const DROPPED: u32 = 2;
 
 /// A heap: what any thread may touch, what its user may, and the allocator.
 #[repr(C)]
@@ -415,11 +415,17 @@ impl ControlRef {
     }
 
     /// Whether the heap is in some context. The holder of the handle who sees that it is not is its
-    /// user: Acquire, because a context that was given up on another thread may have been the last
-    /// to use it.
+    /// user.
     #[inline(always)]
     pub(crate) fn is_entered(self) -> bool {
-        self.any_local().state.load(Acquire) & ENTERED != 0
+        self.state() & ENTERED != 0
+    }
+
+    /// Acquire, because a context that was given up on another thread may have been the last to use
+    /// the heap.
+    #[inline(always)]
+    fn state(self) -> u32 {
+        self.any_local().state.load(Acquire)
     }
 
     /// Enters the heap from a context; `false`, and nothing changed, if it is entered already.
@@ -438,6 +444,31 @@ impl ControlRef {
         true
     }
 
+    /// As [`enter`](Self::enter), but `false` too if `from` is not the default context.
+    ///
+    /// # Safety
+    /// As `enter`.
+    #[inline(always)]
+    pub(crate) unsafe fn enter_from_default(self, from: Context) -> bool {
+        // The handle is there, so the state is zero if and only if the heap is not entered.
+        if !from.is_default_and_zero(self.state()) {
+            return false;
+        }
+        let local = self.any_local();
+        debug_assert!(local.outer.get().is_default());
+        local.state.store(ENTERED, Relaxed);
+        true
+    }
+
+    /// Whether the heap was entered from the default context.
+    ///
+    /// # Safety
+    /// The heap is in the calling thread's context.
+    #[inline(always)]
+    pub(crate) unsafe fn was_entered_from_default(self) -> bool {
+        self.any_local().outer.get().is_default()
+    }
+
     /// Leaves the heap by a guard; the context that it was entered from.
     ///
     /// A plain store, and Relaxed: the guard borrows the handle, so the handle was not dropped and
@@ -450,9 +481,8 @@ impl ControlRef {
     pub(crate) unsafe fn leave_by_guard(self) -> Context {
         let local = self.any_local();
         debug_assert_eq!(local.state.load(Relaxed), ENTERED);
-        let outer = local.outer.get();
         local.state.store(0, Relaxed);
-        outer
+        local.outer.replace(Context::DEFAULT)
     }
 
     /// Drops the handle; `true` if the heap is in no context, so that the caller retires it.
@@ -486,7 +516,8 @@ impl ControlRef {
     /// the context ordered that.
     #[inline]
     pub(super) fn leave(self) -> bool {
-        let state = &self.any_local().state;
+        let Local { state, outer, .. } = self.any_local();
+        outer.set(Context::DEFAULT);
         if state.fetch_and(!ENTERED, Release) & DROPPED == 0 {
             return false;
         }

@@ -20,7 +20,8 @@ use super::context::{Context, tier};
 use super::control::{ControlRef, HeapTier};
 use super::current::{Current, used};
 use super::heap_ref::UsedHeap;
-use crate::alloc::{Allocator, LocalAllocator, ThreadCacheFor, Window};
+use super::local::Local;
+use crate::alloc::{Allocator, LocalAllocator, ThreadCacheFor};
 use crate::error::AllocError;
 use crate::layout::NonZeroLayout;
 
@@ -58,7 +59,7 @@ impl<D: Declaration> Current<'_, D> {
         match context.heap() {
             // SAFETY: The heap is in this thread's context.
             Some(heap) => self.load_from(unsafe { used(heap) }, context.tier() == tier::COROUTINE),
-            None => self.state().registers.set_window(Window::EMPTY, false),
+            None => self.state().registers.clear_window(),
         }
     }
 
@@ -67,7 +68,8 @@ impl<D: Declaration> Current<'_, D> {
     fn load_from(self, heap: UsedHeap<'_, D, Coroutine>, open: bool) {
         let registers = &self.state().registers;
         if bumps::<D, Coroutine>() {
-            registers.set_live(heap.local().window_live());
+            // Of the count only the low 32 bits are kept in mind: it takes no sign.
+            registers.set_live(heap.local().window_live_bits());
             registers.set_window(heap.allocator().window(), open);
         } else {
             registers.set_live(heap.local().live());
@@ -115,6 +117,19 @@ impl<D: Declaration> Current<'_, D> {
         // SAFETY: No other thread uses the heap yet; the registers are still this heap's.
         self.save_to(unsafe { used(heap) });
         self.load(outer);
+    }
+
+    /// As [`leave`](Self::leave), of a heap that was entered from the default context, and whose
+    /// context is current.
+    ///
+    /// # Safety
+    /// As `leave`.
+    #[inline(always)]
+    pub(super) unsafe fn leave_to_default(self, heap: ControlRef) {
+        // SAFETY: No other thread uses the heap yet; the registers are still this heap's.
+        self.save_to(unsafe { used(heap) });
+        self.state().set_default_context();
+        self.state().registers.clear_window();
     }
 
     /// Makes another tier current over the same heaps.
@@ -186,7 +201,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> UsedHeap<'_, D, Tier> {
     fn leave_window(self, current: Current<'_, D>, start: *mut u8) {
         let Some(start) = NonNull::new(start) else { return };
         let registers = &current.state().registers;
-        let live = registers.live();
+        let live = Local::window_live_of(registers.live());
         registers.set_live(0);
         if live == 0 {
             // SAFETY: The allocator held the region, and no block in it is allocated.

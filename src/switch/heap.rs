@@ -173,7 +173,8 @@ impl<D: Declaration> Heap<D> {
 
     /// Enters the heap until the guard is dropped.
     ///
-    /// A guard that is forgotten leaves the heap entered for good.
+    /// A guard that is forgotten leaves the heap entered for good. One that is held across an
+    /// `await` leaves it entered while the task waits: see [`HeapGuard`].
     ///
     /// # Errors
     /// As [`try_enter`](Self::try_enter).
@@ -272,6 +273,16 @@ impl<D: Declaration> fmt::Debug for Heap<D> {
 ///
 /// Guards may be dropped in any order; the heap of a guard that is dropped is no longer in the
 /// context, and the others stay.
+///
+/// Do not hold one across an `await`: the heap would stay entered on the thread while the task
+/// waits, and other tasks of that thread would allocate from it.
+/// [`FutureExt::in_heap`](super::FutureExt::in_heap) enters it for each poll. A future that holds
+/// a guard is not `Send`, so that executors with several threads refuse it; for the others, clippy
+/// finds it:
+///
+/// ```toml
+/// await-holding-invalid-types = ["context_allocator::switch::HeapGuard"]
+/// ```
 #[must_use = "the heap is left when the guard is dropped"]
 pub struct HeapGuard<'h, D: Declaration> {
     heap: CoroutineHeap<D>,
@@ -304,6 +315,19 @@ impl<D: Declaration> fmt::Debug for HeapGuard<'_, D> {
 #[inline(never)]
 fn enter<D: Declaration>(heap: CoroutineHeap<D>) -> Result<Option<usize>, EnterError> {
     let current = SwitchableAllocator::<D>::current_thread();
+    // SAFETY: The caller holds the handle, and this thread runs in the context.
+    if !unsafe { heap.control().enter_from_default(current.context()) } {
+        return enter_from_heap(heap);
+    }
+    // SAFETY: The heap was just entered from that context.
+    unsafe { current.enter(heap.control(), Context::DEFAULT) };
+    Ok(None)
+}
+
+/// As [`enter`], from any context.
+#[inline(never)]
+fn enter_from_heap<D: Declaration>(heap: CoroutineHeap<D>) -> Result<Option<usize>, EnterError> {
+    let current = SwitchableAllocator::<D>::current_thread();
     let context = current.context();
     // SAFETY: The caller holds the handle, and this thread runs in the context.
     if !unsafe { heap.control().enter(context) } {
@@ -330,6 +354,26 @@ fn enter_again<D: Declaration>(
 /// Leaves a heap. Not inlined: the code before it may have run on another thread.
 #[inline(never)]
 fn leave<D: Declaration>(heap: CoroutineHeap<D>) {
+    let current = SwitchableAllocator::<D>::current_thread();
+    let control = heap.control();
+    if current.context() != Context::in_heap(control) {
+        return leave_to_heap(heap);
+    }
+    // SAFETY: The heap is in this thread's context, and a guard borrows its handle.
+    if !unsafe { control.was_entered_from_default() } {
+        return leave_to_heap(heap);
+    }
+    current.trim_without_blocks();
+    // SAFETY: The heap is in this thread's context, and a guard borrows its handle.
+    unsafe { control.leave_by_guard() };
+    // SAFETY: The heap was entered last; its handle is borrowed by the guard that this thread
+    // drops.
+    unsafe { current.leave_to_default(control) };
+}
+
+/// As [`leave`], to any context.
+#[inline(never)]
+fn leave_to_heap<D: Declaration>(heap: CoroutineHeap<D>) {
     let current = SwitchableAllocator::<D>::current_thread();
     let context = current.context();
     if !context.is_in(heap.control()) {

@@ -2,17 +2,17 @@
 
 use super::context::Context;
 use crate::sync::atomic::Ordering::Relaxed;
-use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize};
+use crate::sync::atomic::{AtomicU32, AtomicUsize};
 use crate::sync::cell::Cell;
 
 /// The part of a control block that the heap's user touches.
 #[derive(Debug)]
 pub(crate) struct Local {
     /// Whether the heap is entered, and whether its handle was dropped: see `control.rs`.
-    pub(super) state: AtomicU8,
+    pub(super) state: AtomicU32,
     /// Of `live`, what was counted in the window of the heap's allocator, and is not in there.
     window_live: AtomicU32,
-    /// While the heap is entered: the context that it was entered from.
+    /// While the heap is entered: the context that it was entered from. Otherwise the default one.
     pub(super) outer: Cell<Context>,
     /// Blocks handed out minus blocks freed by the heap's user, but for those in the window of its
     /// allocator, if that has one. Written by plain stores; atomic so that statistics may read it.
@@ -26,7 +26,7 @@ pub(crate) struct Local {
 impl Local {
     pub(super) fn new() -> Self {
         Self {
-            state: AtomicU8::new(0),
+            state: AtomicU32::new(0),
             window_live: AtomicU32::new(0),
             outer: Cell::new(Context::DEFAULT),
             live: AtomicUsize::new(0),
@@ -43,14 +43,25 @@ impl Local {
     /// Of these, blocks in the window.
     #[inline(always)]
     pub(super) fn window_live(&self) -> usize {
-        (self.window_live.load(Relaxed).cast_signed() as isize).cast_unsigned()
+        Self::window_live_of(self.window_live_bits())
     }
 
-    /// Sets the count of blocks in the window, which is at most 1 GiB long. Less than zero, after a
-    /// block was freed twice, stays less than zero.
+    /// The low 32 bits of [`window_live`](Self::window_live), which say it all.
+    #[inline(always)]
+    pub(super) fn window_live_bits(&self) -> usize {
+        self.window_live.load(Relaxed) as usize
+    }
+
+    /// The count of which these are the low 32 bits.
+    #[inline(always)]
+    pub(super) fn window_live_of(bits: usize) -> usize {
+        ((bits as u32).cast_signed() as isize).cast_unsigned()
+    }
+
+    /// Sets the count of blocks in the window, which is at most 1 GiB long, by its low 32 bits.
+    /// Less than zero, after a block was freed twice, stays less than zero.
     #[inline(always)]
     pub(super) fn set_window_live(&self, live: usize) {
-        debug_assert!(i32::try_from(live.cast_signed()).is_ok());
         self.window_live.store(live as u32, Relaxed);
     }
 

@@ -192,6 +192,18 @@ impl Registers {
         self.live.set(live);
     }
 
+    /// Holds no window from here on.
+    #[inline(always)]
+    pub(super) fn clear_window(&self) {
+        // Volatile, so that the compiler does not clear the three as one piece of memory, whose
+        // address takes two instructions.
+        self.cursor.set(0);
+        // SAFETY: The cell is the calling thread's.
+        unsafe { self.end.as_ptr().write_volatile(0) };
+        // SAFETY: As above.
+        unsafe { self.start.as_ptr().write_volatile(null_mut()) };
+    }
+
     /// Holds a window from here on, and serves allocations if `open`.
     #[inline(always)]
     pub(super) fn set_window(&self, window: Window, open: bool) {

@@ -121,6 +121,17 @@ impl<C: ThreadCache> ThreadState<C> {
         self.thread_cache.open(context.tier() == tier::DEFAULT && self.thread_heap.get().is_some());
     }
 
+    /// Makes the default context current in place of that of a heap, in which the cache is closed.
+    /// The caller sees to the registers.
+    #[inline(always)]
+    pub(super) fn set_default_context(&self) {
+        debug_assert!(!self.thread_cache.is_open());
+        self.context.set(Context::DEFAULT);
+        if self.thread_heap.get().is_some() {
+            self.thread_cache.open(true);
+        }
+    }
+
     /// Makes the context of a heap current that was entered just now. The caller sees to the
     /// registers.
     #[inline(always)]
