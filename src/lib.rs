@@ -20,8 +20,9 @@
 //!
 //! Features: `std` (default): Linux, memory maps, the switchable allocator; `allocator-api2-02`,
 //! `-03`, `-04` and `nightly`: `&allocator` is an `Allocator` of that crate, or of the standard
-//! library; `collections`: `Vec`, maps, `Rc`, `Arc`, `String` in an allocator; `testing`: tests for
-//! allocators and sources of your own.
+//! library; `collections`: `Vec`, maps, `Rc`, `Arc`, `String` in an allocator; `futures`,
+//! `http-body`, `tower`: streams, bodies and requests in heaps; `testing`: tests for allocators and
+//! sources of your own.
 #![no_std]
 #![deny(clippy::must_use_candidate, clippy::return_self_not_must_use)]
 #![cfg_attr(feature = "nightly", feature(allocator_api))]

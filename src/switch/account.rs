@@ -98,14 +98,24 @@ impl<D: Declaration> SwitchableAllocator<D> {
     pub fn account(&self, name: &str) -> Result<Account<D>, AllocError> {
         // The accounts' lock must be known to the fork handlers.
         self.armed(Self::current_thread());
-        Account::make(0, name)
+        Account::make(0, Name::new(name), usize::MAX)
     }
 }
 
 impl<D: Declaration> Account<D> {
-    fn make(parent: u32, name: &str) -> Result<Self, AllocError> {
-        let index = D::allocator().accounts.make(parent, Name::new(name), usize::MAX)?;
+    /// Makes an account below another one, or for 0 below none.
+    pub(super) fn make(parent: u32, name: Name, limit: usize) -> Result<Self, AllocError> {
+        let index = D::allocator().accounts.make(parent, name, limit)?;
         Ok(Self { index, declaration: PhantomData })
+    }
+
+    /// One more handle of an account that somebody has, who keeps it meanwhile; none of 0.
+    pub(super) fn share(index: u32) -> Option<Self> {
+        if index == 0 {
+            return None;
+        }
+        D::allocator().accounts.share(index);
+        Some(Self { index, declaration: PhantomData })
     }
 
     pub(super) fn index(&self) -> u32 {
@@ -117,7 +127,7 @@ impl<D: Declaration> Account<D> {
     /// # Errors
     /// If the operating system has no memory for it, or there are 16 million.
     pub fn child(&self, name: &str) -> Result<Self, AllocError> {
-        Self::make(self.index, name)
+        Self::make(self.index, Name::new(name), usize::MAX)
     }
 
     /// The account's name; a heap with a name has an account of the same name.

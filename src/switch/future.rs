@@ -1,11 +1,10 @@
-//! A future that runs in a heap of its own.
+//! Futures that run in heaps of their own.
 
-use core::fmt;
-use core::pin::Pin;
-use core::task::{Context, Poll};
-
-use super::allocator::Declaration;
+use super::allocator::{Declaration, HasCoroutineTier};
+use super::checked::InHeapWith;
 use super::heap::Heap;
+use super::in_heap::InHeap;
+use super::options::HeapOptions;
 
 /// Adds [`in_heap`](Self::in_heap) to every future.
 pub trait FutureExt: Future + Sized {
@@ -15,6 +14,9 @@ pub trait FutureExt: Future + Sized {
     ///
     /// The future is dropped in the heap, and the heap's handle with it. The output is made in the
     /// heap: what it owns keeps memory of the heap until it is dropped.
+    ///
+    /// The future runs to its end whatever it allocates; [`InHeap::checked`] ends it beyond the
+    /// heap's limit.
     ///
     /// # Examples
     /// ```
@@ -42,71 +44,43 @@ pub trait FutureExt: Future + Sized {
     /// # Ok::<(), context_allocator::AllocError>(())
     /// ```
     fn in_heap<D: Declaration>(self, heap: Heap<D>) -> InHeap<Self, D> {
-        InHeap { future: Some(self), heap }
+        InHeap::new(self, heap)
+    }
+
+    /// Makes a heap and returns a future that runs this one in it, and ends with an error if the
+    /// heap goes over a limit, as [`InHeap::checked`].
+    ///
+    /// The heap is made at once. If there is no memory for it, this future is dropped and the first
+    /// poll returns the error.
+    ///
+    /// # Examples
+    /// ```
+    /// use context_allocator::switch::{FutureExt, HeapError};
+    ///
+    /// context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+    ///
+    /// async fn lines(count: usize) -> usize {
+    ///     (0..count).map(|n| n.to_string()).collect::<Vec<String>>().len()
+    /// }
+    ///
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+    /// #             return output;
+    /// #         }
+    /// #     }
+    /// # }
+    /// let options = ALLOC.heap_options().limit(16 << 10);
+    /// assert_eq!(block_on(lines(10).in_heap_with(options.clone()))?, 10);
+    /// let over = block_on(lines(100_000).in_heap_with(options));
+    /// assert!(matches!(over, Err(HeapError::LimitExceeded(_))));
+    /// # Ok::<(), HeapError>(())
+    /// ```
+    fn in_heap_with<D: HasCoroutineTier>(self, options: HeapOptions<D>) -> InHeapWith<Self, D> {
+        InHeapWith::new(options.make().map(|heap| self.in_heap(heap).checked()))
     }
 }
 
 impl<F: Future> FutureExt for F {}
-
-/// A future in a heap of its own: made by [`FutureExt::in_heap`].
-#[must_use = "a future does nothing unless it is polled"]
-pub struct InHeap<F, D: Declaration> {
-    /// Pinned with this value. `None` once it was dropped.
-    future: Option<F>,
-    heap: Heap<D>,
-}
-
-impl<F, D: Declaration> InHeap<F, D> {
-    /// The heap, for its figures.
-    pub fn heap(&self) -> &Heap<D> {
-        &self.heap
-    }
-
-    /// The future, pinned as this value is, and the heap.
-    fn parts(self: Pin<&mut Self>) -> (Pin<&mut Option<F>>, &Heap<D>) {
-        // SAFETY: The future is not moved out of it: it is reached as pinned, here and in `drop`.
-        let this = unsafe { self.get_unchecked_mut() };
-        // SAFETY: It stays where it is until it is dropped, since this value does.
-        (unsafe { Pin::new_unchecked(&mut this.future) }, &this.heap)
-    }
-}
-
-impl<F: Future, D: Declaration> Future for InHeap<F, D> {
-    type Output = F::Output;
-
-    /// # Panics
-    /// If the future is polled after it was ready.
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let (mut future, heap) = self.parts();
-        heap.enter(|| {
-            let Some(running) = future.as_mut().as_pin_mut() else {
-                panic!("InHeap: polled after it was ready")
-            };
-            let polled = running.poll(context);
-            if polled.is_ready() {
-                // What it still owns goes before its output leaves the heap.
-                future.set(None);
-            }
-            polled
-        })
-    }
-}
-
-impl<F, D: Declaration> Drop for InHeap<F, D> {
-    fn drop(&mut self) {
-        // SAFETY: The value is dropped, so it is not moved any more.
-        let (mut future, heap) = unsafe { Pin::new_unchecked(self) }.parts();
-        if future.is_some() {
-            // If somebody forgot a guard of the heap, the future goes outside.
-            if heap.try_enter(|| future.set(None)).is_err() {
-                future.set(None);
-            }
-        }
-    }
-}
-
-impl<F, D: Declaration> fmt::Debug for InHeap<F, D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InHeap").field("heap", &self.heap).finish_non_exhaustive()
-    }
-}

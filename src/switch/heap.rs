@@ -338,6 +338,40 @@ fn enter_from_heap<D: Declaration>(heap: CoroutineHeap<D>) -> Result<Option<usiz
     Ok(None)
 }
 
+/// Enters a heap for a poll, which [`leave_polled`] ends. A heap that a forgotten guard left
+/// entered last is left by that.
+///
+/// # Panics
+/// If the heap is entered somewhere else.
+#[inline(always)]
+pub(super) fn enter_to_poll<D: Declaration>(heap: &Heap<D>) {
+    enter_default_to_poll(heap.heap);
+}
+
+#[inline(never)]
+fn enter_default_to_poll<D: Declaration>(heap: CoroutineHeap<D>) {
+    let current = SwitchableAllocator::<D>::current_thread();
+    // SAFETY: The caller holds the handle, and this thread runs in the context.
+    if !unsafe { heap.control().enter_from_default(current.context()) } {
+        return enter_from_heap_to_poll(heap);
+    }
+    // SAFETY: The heap was just entered from that context.
+    unsafe { current.enter(heap.control(), Context::DEFAULT) };
+}
+
+#[inline(never)]
+fn enter_from_heap_to_poll<D: Declaration>(heap: CoroutineHeap<D>) {
+    if let Err(error) = enter_from_heap(heap) {
+        refuse(error);
+    }
+}
+
+/// Leaves a heap after a poll.
+#[inline(always)]
+pub(super) fn leave_polled<D: Declaration>(heap: &Heap<D>) {
+    leave(heap.heap);
+}
+
 #[cold]
 #[inline(never)]
 fn enter_again<D: Declaration>(

@@ -77,10 +77,10 @@ impl<D: Declaration> Heap<D> {
     /// ```
     #[inline]
     pub fn check(&self) -> Result<(), LimitExceeded> {
-        match self.control().standing().passed() {
-            None => Ok(()),
-            Some(level) => Err(D::allocator().exceeded(self.control(), level)),
+        if !self.control().standing().is_over() {
+            return Ok(());
         }
+        Err(D::allocator().exceeded(self.control()))
     }
 
     /// Sets the heap's own limit, in bytes. A heap that holds no more than that is no longer marked
@@ -102,10 +102,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// As [`Heap::check`].
     #[inline(never)]
     pub fn check(&self) -> Result<(), LimitExceeded> {
-        let heap = Self::current_thread().context().heap();
-        match heap.and_then(|heap| heap.standing().passed().map(|level| (heap, level))) {
-            None => Ok(()),
-            Some((heap, level)) => Err(self.exceeded(heap, level)),
+        match Self::current_thread().context().heap() {
+            Some(heap) if heap.standing().is_over() => Err(self.exceeded(heap)),
+            _ => Ok(()),
         }
     }
 
@@ -119,7 +118,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     #[cold]
     #[inline(never)]
-    fn exceeded(&self, heap: ControlRef, level: u32) -> LimitExceeded {
+    fn exceeded(&self, heap: ControlRef) -> LimitExceeded {
+        // If the limit was raised meanwhile, the heap's own.
+        let level = heap.standing().passed().unwrap_or(1);
         let requested = if Self::uses(heap) { heap.next.noted() } else { 0 };
         let LimitReached { limit, held, account, .. } = self.limit_at(heap, level);
         LimitExceeded { limit, requested, held, account }

@@ -4,10 +4,13 @@
 //! ```text
 //!   macros, declare/            how it is declared: builder, tiers, policy
 //!   owner, report               what users ask
+//!   service, spawn              heaps for requests and tasks
+//!   body, stream, future,       what is polled in a heap
+//!   checked, in_heap, polled
 //!   limit                       what happens at a limit
 //!   options, account            what users make heaps of
 //!   heap, heap_allocator,       what users hold
-//!   scope, future
+//!   scope
 //!   global_alloc, statistics    what users call
 //!   allocate, free, resize,     a block's life; fast path first, its slow path beneath; what is
 //!   remote                      freed elsewhere
@@ -38,7 +41,10 @@ mod allocate;
 mod allocator;
 pub(crate) mod balance;
 mod block;
+#[cfg(feature = "http-body")]
+mod body;
 mod chain;
+mod checked;
 pub(crate) mod context;
 pub(crate) mod control;
 mod count;
@@ -55,6 +61,7 @@ mod heap_ref;
 mod heap_sweep;
 mod heaps;
 pub(crate) mod hooks;
+mod in_heap;
 mod large;
 mod limit;
 pub(crate) mod local;
@@ -62,6 +69,7 @@ pub(crate) mod name;
 mod options;
 mod owner;
 pub(crate) mod parking;
+mod polled;
 mod pool;
 mod registers;
 mod remote;
@@ -69,9 +77,14 @@ pub(crate) mod remote_cache;
 mod report;
 mod resize;
 mod scope;
+#[cfg(feature = "tower")]
+mod service;
 pub(crate) mod small_regions;
+mod spawn;
 pub(crate) mod standing;
 mod statistics;
+#[cfg(feature = "futures")]
+mod stream;
 mod sweep;
 mod thread_state;
 mod threads;
@@ -82,20 +95,25 @@ pub use accounting::TierStatistics;
 #[doc(hidden)]
 pub use allocator::ThreadCacheOf;
 pub use allocator::{Declaration, HasCoroutineTier, HasThreadTier, SwitchableAllocator};
+pub use checked::{Checked, HeapError, InHeapWith};
 pub use declare::{
     Builder, ChosenGlobal, CountingPolicy, DefaultPolicy, HasPool, LimitAction, LimitReached, NoTier, Orphan,
     OrphanAction, Policy, PoolPolicy, RefusingPolicy, TierAllocator, TierSet, Tiers, Unchosen,
 };
 #[doc(hidden)]
 pub use fork::register_fork_handlers;
-pub use future::{FutureExt, InHeap};
+pub use future::FutureExt;
 pub use heap::{EnterError, Heap, HeapGuard, HeapStatistics};
+pub use in_heap::InHeap;
 pub use limit::LimitExceeded;
 pub use name::Name;
 pub use options::HeapOptions;
 pub use owner::{HeapId, Owner};
 pub use report::{AccountInfo, HeapInfo, HeapState};
 pub use scope::SavedContext;
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use service::{HeapBody, HeapFuture, HeapLayer, HeapService};
 pub use statistics::{Statistics, Trimmed};
 #[doc(hidden)]
 pub use thread_state::ThreadState;

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::account::Account;
 use super::allocator::{Declaration, HasCoroutineTier, SwitchableAllocator};
+use super::control::ControlRef;
 use super::heap::Heap;
 use super::name::Name;
 use crate::error::AllocError;
@@ -12,6 +13,7 @@ use crate::error::AllocError;
 #[must_use = "`make` makes the heap"]
 pub struct HeapOptions<D: Declaration> {
     limit: usize,
+    shared_limit: Option<usize>,
     name: Name,
     account: Option<Account<D>>,
 }
@@ -30,6 +32,43 @@ impl<D: Declaration> SwitchableAllocator<D> {
     /// ```
     pub fn heap_options(&self) -> HeapOptions<D> {
         HeapOptions::new()
+    }
+
+    /// As [`Heap::child_options`], of the heap that the calling thread entered last; as
+    /// [`heap_options`](Self::heap_options) if there is none.
+    #[inline(never)]
+    pub fn child_options(&self) -> HeapOptions<D> {
+        match Self::current_thread().context().heap() {
+            // The thread is in the heap, which keeps its account.
+            Some(heap) => HeapOptions::below(heap),
+            None => HeapOptions::new(),
+        }
+    }
+}
+
+impl<D: Declaration> Heap<D> {
+    /// Begins to make a heap for a part of what runs in this one, on another thread or in another
+    /// task. It is charged to the same account, so that it shares the limits of all accounts above:
+    /// that of [`HeapOptions::shared_limit`] too.
+    ///
+    /// A heap without an account shares nothing. In any case the new heap has a limit of its own,
+    /// as high as this one's own.
+    ///
+    /// # Examples
+    /// ```
+    /// context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
+    ///
+    /// let heap = ALLOC.heap_options().shared_limit(1 << 20).make()?;
+    /// let child = heap.child_options().make()?;
+    /// let rows = child.enter(|| vec![0_u8; 800 << 10]);
+    /// assert_eq!(heap.check(), Ok(()));
+    /// let more = heap.enter(|| vec![0_u8; 800 << 10]);
+    /// assert!(heap.check().is_err()); // 1 MiB for both
+    /// # drop((rows, more));
+    /// # Ok::<(), context_allocator::AllocError>(())
+    /// ```
+    pub fn child_options(&self) -> HeapOptions<D> {
+        HeapOptions::below(self.control())
     }
 }
 
@@ -55,13 +94,26 @@ impl<D: Declaration> Account<D> {
 
 impl<D: Declaration> HeapOptions<D> {
     fn new() -> Self {
-        Self { limit: usize::MAX, name: Name::NONE, account: None }
+        Self { limit: usize::MAX, shared_limit: None, name: Name::NONE, account: None }
+    }
+
+    /// Those of a child of a heap that has a handle or is entered, and so keeps its account.
+    fn below(heap: ControlRef) -> Self {
+        let account = Account::share(heap.standing().account());
+        Self { limit: heap.limit(), account, ..Self::new() }
     }
 
     /// Bytes of regions and large objects that the heap should hold at most; see
     /// [`SwitchableAllocator::heap_with_limit`].
     pub fn limit(self, bytes: usize) -> Self {
         Self { limit: bytes, ..self }
+    }
+
+    /// As [`limit`](Self::limit), for the heap and its [children](Heap::child_options) together: an
+    /// account without a name, 128 bytes more, is made for them. Errors name no account then, as
+    /// if the limit were the heap's own.
+    pub fn shared_limit(self, bytes: usize) -> Self {
+        Self { shared_limit: Some(bytes), ..self }
     }
 
     /// A name for reports, cut at 55 bytes. A heap with a name has an account of its own, below the
@@ -84,35 +136,43 @@ impl<D: Declaration> HeapOptions<D> {
     where
         D: HasCoroutineTier,
     {
-        let allocator = D::allocator();
-        let parent = self.account.as_ref().map_or(0, Account::index);
-        if self.name == Name::NONE {
-            let heap = allocator.heap_with_limit(self.limit)?;
-            if parent != 0 {
-                heap.charge_to(parent);
-            }
-            return Ok(heap);
-        }
         // First, since it makes the locks known to the fork handlers.
-        let heap = allocator.heap_with_limit(self.limit)?;
-        let own = allocator.accounts.make(parent, self.name, usize::MAX)?;
-        heap.charge_to(own);
-        // The heap keeps its account.
-        allocator.accounts.give(own).run();
+        let heap = D::allocator().heap_with_limit(self.limit)?;
+        // Each account is kept by the one below it, or by the heap.
+        let mut account = self.account;
+        if let Some(limit) = self.shared_limit {
+            account = Some(below(account.as_ref(), Name::NONE, limit)?);
+        }
+        if self.name != Name::NONE {
+            account = Some(below(account.as_ref(), self.name, usize::MAX)?);
+        }
+        if let Some(account) = &account {
+            heap.charge_to(account.index());
+        }
         Ok(heap)
     }
 }
 
+/// Makes an account below another one, or below none.
+fn below<D: Declaration>(
+    parent: Option<&Account<D>>,
+    name: Name,
+    limit: usize,
+) -> Result<Account<D>, AllocError> {
+    Account::make(parent.map_or(0, Account::index), name, limit)
+}
+
 impl<D: Declaration> Clone for HeapOptions<D> {
     fn clone(&self) -> Self {
-        Self { limit: self.limit, name: self.name, account: self.account.clone() }
+        Self { account: self.account.clone(), ..*self }
     }
 }
 
 impl<D: Declaration> fmt::Debug for HeapOptions<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { limit, name, account } = self;
+        let Self { limit, shared_limit, name, account } = self;
         let mut this = f.debug_struct("HeapOptions");
-        this.field("limit", limit).field("name", name).field("account", account).finish()
+        this.field("limit", limit).field("shared_limit", shared_limit);
+        this.field("name", name).field("account", account).finish()
     }
 }

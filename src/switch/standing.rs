@@ -53,6 +53,12 @@ impl Standing {
         Some((self.0 & !Self::RESERVE) >> Self::LEVEL).filter(|level| *level != 0)
     }
 
+    /// Whether the heap passed a limit.
+    #[inline(always)]
+    pub(crate) fn is_over(self) -> bool {
+        self.0 & (Self::LAST_LEVEL << Self::LEVEL) != 0
+    }
+
     pub(crate) fn with_passed(self, level: u32) -> Self {
         let rest = self.0 & (Self::RESERVE | Self::LAST_ACCOUNT);
         Self(rest | level.min(Self::LAST_LEVEL) << Self::LEVEL)
@@ -77,6 +83,7 @@ mod tests {
     fn the_parts_of_a_word_do_not_touch() {
         let standing = Standing::of_account(Standing::LAST_ACCOUNT).with_passed(3).with_reserve(true);
         assert_eq!((standing.account(), standing.passed()), (Standing::LAST_ACCOUNT, Some(3)));
+        assert!(standing.is_over() && !Standing::of_account(7).with_reserve(true).is_over());
         assert!(standing.reserve_is_open() && !standing.is_plain());
         let closed = standing.with_reserve(false).with_passed(1000);
         assert_eq!((closed.account(), closed.passed()), (Standing::LAST_ACCOUNT, Some(127)));
