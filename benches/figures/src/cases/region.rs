@@ -1,11 +1,14 @@
 //! A region for each request: made, filled with blocks of 64 bytes, dropped.
 
 use std::alloc::Layout;
+use std::future::poll_fn;
+use std::hint::black_box;
+use std::pin::{Pin, pin};
 use std::ptr::NonNull;
+use std::task::{Context, Poll, Waker};
 
 use context_allocator::alloc::LocalAllocator;
-use context_allocator::switch::Declaration;
-use context_allocator::switch::TierSet;
+use context_allocator::switch::{Declaration, FutureExt, TierSet};
 use context_allocator::{BumpAllocator, Heap, MmapSource, SwitchableAllocator};
 
 use super::bump::Bump;
@@ -109,6 +112,31 @@ fn heap<D: Installed>() -> Heap<D> {
     D::heap()
 }
 
+/// A future that is never ready.
+fn waiting() -> impl Future<Output = ()> {
+    poll_fn(|_| black_box(Poll::Pending))
+}
+
+/// Polls a future so often, each time as an executor does: by a call that is not inlined.
+fn polled<F: Future>(mut future: Pin<&mut F>, iterations: u64) {
+    let future: &mut dyn Task = black_box(&mut future);
+    for _ in 0..iterations {
+        assert!(future.waits());
+    }
+}
+
+/// What an executor knows of a task.
+trait Task {
+    /// Polls it; whether it waits.
+    fn waits(&mut self) -> bool;
+}
+
+impl<F: Future> Task for Pin<&mut F> {
+    fn waits(&mut self) -> bool {
+        self.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+}
+
 /// The cases of the coroutine tier.
 pub fn heaps<D: Installed>() -> Vec<Case> {
     let case = |blocks, allocator, run| {
@@ -136,6 +164,13 @@ pub fn heaps<D: Installed>() -> Vec<Case> {
                 heap.enter(|| std::hint::black_box(()));
             }
         }),
+        Case::new("poll", "coroutine heap", Role::Ours, |iterations| {
+            polled(pin!(waiting().in_heap(heap::<D>())), iterations);
+        }),
+        Case::new("poll", "coroutine heap, checked", Role::Ours, |iterations| {
+            polled(pin!(waiting().in_heap(heap::<D>()).checked()), iterations);
+        }),
+        Case::new("poll", "no heap", Role::Other, |iterations| polled(pin!(waiting()), iterations)),
     ]
 }
 

@@ -23,10 +23,11 @@ const USUAL: u64 = ITERATIONS / 10;
 const RARE: u64 = ITERATIONS / 1_000;
 
 /// What must be clean.
-const FAST: [(&str, &str); 5] = [
+const FAST: [(&str, &str); 6] = [
     ("coroutine tier", "pair, 64 B"),
     ("thread tier", "pair, 64 B"),
     ("coroutine heap", "enter, leave"),
+    ("coroutine heap", "poll"),
     ("coroutine heap", "region: create, drop"),
     ("coroutine heap, each block freed", "region: create, 10 x 64 B, drop"),
 ];
@@ -35,7 +36,7 @@ const FAST: [(&str, &str); 5] = [
 const LISTED: [(&str, &str); 1] = [("coroutine heap, destroyed", "region: create, 10 x 64 B, drop")];
 
 /// Functions that only measure: parts of their names.
-const MEASURING: [&str; 3] = ["pair::pairs", "region::freed", "region::kept"];
+const MEASURING: [&str; 4] = ["pair::pairs", "region::freed", "region::kept", "region::polled"];
 
 /// What must be found, so that the check is known to find it.
 const SLOW: [(&str, &str, Fault); 2] = [
