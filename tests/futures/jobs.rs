@@ -1,6 +1,6 @@
 //! Jobs of a pool that runs others while it waits.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use rayon::prelude::*;
 
@@ -71,6 +71,53 @@ fn no_unrelated_job_runs_in_a_heap_that_waits_outside() {
         drop(pool);
         assert_eq!(INSIDE.load(SeqCst), 0);
     });
+}
+
+// Not the global allocator, so that the pool leaves nothing in its heaps.
+context_allocator::switchable_allocator!(static OTHER);
+
+/// One of two threads waits for the other, which waits for 200 jobs of nobody: so the first runs
+/// all of them meanwhile. How many ran in its heap.
+fn run_while_waiting(wait: impl FnOnce(&(dyn Fn() + Sync)) + Send) -> usize {
+    const JOBS: usize = 200;
+    let (begun, run, inside) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    let until = |done: &dyn Fn() -> bool| {
+        while !done() {
+            std::thread::yield_now();
+        }
+    };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let heap = OTHER.heap().expect("memory for a heap");
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            until(&|| begun.load(SeqCst));
+            pool.scope(|scope| {
+                for _ in 0..JOBS {
+                    scope.spawn(|_| {
+                        inside.fetch_add(usize::from(OTHER.current() != Owner::Thread), SeqCst);
+                        run.fetch_add(1, SeqCst);
+                    });
+                }
+            });
+        });
+        let join = || {
+            let this = || until(&|| begun.load(SeqCst));
+            let other = || {
+                begun.store(true, SeqCst);
+                until(&|| run.load(SeqCst) == JOBS);
+            };
+            rayon::join(this, other);
+        };
+        pool.install(move || heap.enter(|| wait(&join)));
+    });
+    inside.into_inner()
+}
+
+#[test]
+fn jobs_of_nobody_run_in_a_heap_unless_it_waits_outside() {
+    let inside = run_while_waiting(|join| join());
+    assert!(inside > 100, "the test finds what it looks for: {inside} of 200");
+    assert_eq!(run_while_waiting(|join| OTHER.outside(join)), 0);
 }
 
 /// The same with a panic in what is waited for.
