@@ -14,7 +14,8 @@ use crate::error::AllocError;
 /// object that they hold.
 ///
 /// Clones are handles of the same account. It stays while there is a handle, a heap that is charged
-/// to it (an orphan too), or an account below it. Any thread may use it.
+/// to it (an orphan too), or an account below it. Any thread may use it. It takes 128 bytes, which
+/// serve a later account and are never unmapped.
 ///
 /// A request that would pass the limit of any account above its heap is treated as one that would
 /// pass the heap's own: as [`Policy::limit_reached`](super::Policy::limit_reached) says.

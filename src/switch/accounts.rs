@@ -276,29 +276,17 @@ impl Accounts {
         tightest
     }
 
-    /// The account at a level above a heap, from 2 on, if there is one.
+    /// The account at a level above a heap, if there is one: none at 1, which is the heap itself.
     pub(crate) fn at_level(&self, heap: ControlRef, level: u32) -> Option<(Name, AccountFigures)> {
         let mut tree = self.tree.lock();
-        let mut next = heap.standing().account();
-        for _ in 2..level {
-            if next != 0 {
-                next = tree.at(next).parent;
-            }
-        }
-        (next != 0).then(|| (tree.at(next).name, tree.at(next).figures))
+        let account = tree.at_level(heap, level)?;
+        Some((account.name, account.figures))
     }
 
     /// Counts a request that the limit of that level refused.
     pub(crate) fn count_refused(&self, heap: ControlRef, level: u32) {
-        let mut tree = self.tree.lock();
-        let mut next = heap.standing().account();
-        for _ in 2..level {
-            if next != 0 {
-                next = tree.at(next).parent;
-            }
-        }
-        if level > 1 && next != 0 {
-            tree.at(next).figures.refused += 1;
+        if let Some(account) = self.tree.lock().at_level(heap, level) {
+            account.figures.refused += 1;
         }
     }
 
@@ -346,7 +334,7 @@ impl Accounts {
         // Taken back first: what both chains have above is charged once.
         tree.refund(before, held);
         if tree.charge(parent, held, 0).is_err() {
-            tree.put_back(before, held);
+            tree.each_above(before, |figures| figures.held += held);
             return Err(NotMoved::Limit);
         }
         tree.unlink(account);
@@ -467,31 +455,36 @@ impl Tree {
         Ok(())
     }
 
-    fn add(&mut self, mut next: u32, bytes: usize) {
-        while next != 0 {
-            let Account { figures, parent, .. } = self.at(next);
+    fn add(&mut self, first: u32, bytes: usize) {
+        self.each_above(first, |figures| {
             figures.held += bytes;
             figures.total = figures.total.wrapping_add(bytes as u64);
             figures.peak = figures.peak.max(figures.held);
+        });
+    }
+
+    fn refund(&mut self, first: u32, bytes: usize) {
+        self.each_above(first, |figures| figures.held -= bytes);
+    }
+
+    /// Changes the figures of an account and of all above it; of none for 0.
+    fn each_above(&mut self, mut next: u32, mut change: impl FnMut(&mut AccountFigures)) {
+        while next != 0 {
+            let Account { figures, parent, .. } = self.at(next);
+            change(figures);
             next = *parent;
         }
     }
 
-    fn refund(&mut self, mut next: u32, bytes: usize) {
-        while next != 0 {
-            let Account { figures, parent, .. } = self.at(next);
-            figures.held -= bytes;
-            next = *parent;
+    /// The account at a level above a heap, from 2 on, if there is one.
+    fn at_level(&mut self, heap: ControlRef, level: u32) -> Option<&mut Account> {
+        let mut account = if level > 1 { heap.standing().account() } else { 0 };
+        for _ in 2..level {
+            if account != 0 {
+                account = self.at(account).parent;
+            }
         }
-    }
-
-    /// Undoes a refund.
-    fn put_back(&mut self, mut next: u32, bytes: usize) {
-        while next != 0 {
-            let Account { figures, parent, .. } = self.at(next);
-            figures.held += bytes;
-            next = *parent;
-        }
+        (account != 0).then(|| self.at(account))
     }
 
     fn look(&mut self, index: u32) -> AccountView {

@@ -48,9 +48,8 @@ pub(crate) struct Shared {
     pub(crate) remote_bytes: AtomicUsize,
     /// The large objects of a heap of the coroutine tier; guarded by the lock of the large objects.
     pub(crate) large: List<Record>,
-    /// The next on the list that the control block is on: a thread's cache, the pool, or the parked
-    /// heaps. It belongs to whoever holds that list. That of a
-    /// coroutine heap, which is on none, belongs to its user.
+    /// The next on the list that the control block is on (a thread's cache, the pool, the parked
+    /// heaps), and that list's. Of a coroutine heap, which is on none, its user's.
     pub(crate) next: Link,
     /// Which tier the heap serves; never changes.
     pub(crate) tier: HeapTier,

@@ -106,7 +106,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
 
     /// Ends the charges of a heap that has an account or went over a limit.
     fn end_charges(&self, heap: &mut IdleHeap<D, Coroutine>) {
-        if heap.standing().passed().is_some() {
+        if heap.standing().is_over() {
             heap.release_regions();
             // What is left was spilled to other tiers.
             self.accounts.refund(heap, heap.held());

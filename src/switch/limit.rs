@@ -136,10 +136,10 @@ impl<D: Declaration> SwitchableAllocator<D> {
             retries: 0,
         };
         match self.accounts.at_level(heap, level) {
-            Some((account, figures)) if level > 1 => {
+            Some((account, figures)) => {
                 LimitReached { limit: figures.limit, held: figures.held, account, ..own }
             }
-            _ => own,
+            None => own,
         }
     }
 
@@ -151,8 +151,9 @@ impl<D: Declaration> SwitchableAllocator<D> {
     #[cold]
     #[inline(never)]
     pub(super) fn allocate_at_limit(&self, heap: ControlRef, layout: NonZeroLayout) -> *mut u8 {
+        let mut level = 1;
         for retries in 0..=MOST_RETRIES {
-            let level = self.accounts.tightest(heap);
+            level = self.accounts.tightest(heap);
             let reached = LimitReached { requested: layout.size(), retries, ..self.limit_at(heap, level) };
             let action = Self::ask_policy(reached);
             if !Self::uses(heap) {
@@ -176,7 +177,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
                 }
             }
         }
-        self.spill(heap, layout)
+        self.spill(heap, layout, level)
     }
 
     /// Asks the policy, outside the heap.
@@ -189,8 +190,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
     }
 
     /// Serves a request from the thread tier or the global tier.
-    fn spill(&self, heap: ControlRef, layout: NonZeroLayout) -> *mut u8 {
-        let level = self.accounts.tightest(heap);
+    fn spill(&self, heap: ControlRef, layout: NonZeroLayout, level: u32) -> *mut u8 {
         let block = self.allocate_outside(layout);
         if !block.is_null() {
             mark(heap, level, layout.size());

@@ -22,7 +22,7 @@ impl Standing {
     const LEVEL: u32 = 24;
     /// No index of an account is larger.
     pub(crate) const LAST_ACCOUNT: u32 = (1 << Self::LEVEL) - 1;
-    /// Levels from here on are one: who is meant is found by looking.
+    /// A level beyond this is noted as this one.
     pub(crate) const LAST_LEVEL: u32 = 127;
 
     #[inline(always)]
@@ -49,6 +49,7 @@ impl Standing {
     }
 
     /// The level whose limit the heap passed, if it did: 1 for the heap's own.
+    #[inline(always)]
     pub(crate) fn passed(self) -> Option<u32> {
         Some((self.0 & !Self::RESERVE) >> Self::LEVEL).filter(|level| *level != 0)
     }
@@ -56,7 +57,7 @@ impl Standing {
     /// Whether the heap passed a limit.
     #[inline(always)]
     pub(crate) fn is_over(self) -> bool {
-        self.0 & (Self::LAST_LEVEL << Self::LEVEL) != 0
+        self.passed().is_some()
     }
 
     pub(crate) fn with_passed(self, level: u32) -> Self {
