@@ -60,11 +60,11 @@ impl<B: Body<Error: Into<Box<dyn Error + Send + Sync>>>, D: Declaration> Body fo
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner().is_none_or(B::is_end_stream)
+        self.in_heap().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner().map_or(SizeHint::with_exact(0), B::size_hint)
+        self.in_heap().size_hint()
     }
 }
 

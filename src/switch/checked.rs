@@ -82,10 +82,10 @@ impl<F, D: Declaration> Checked<F, D> {
         unsafe { self.map_unchecked_mut(|this| &mut this.0) }.parts()
     }
 
-    /// What is polled, unless it has ended.
+    /// The same without the check.
     #[cfg(any(feature = "futures", feature = "http-body"))]
-    pub(super) fn inner(&self) -> Option<&F> {
-        self.0.inner()
+    pub(super) fn in_heap(&self) -> &InHeap<F, D> {
+        &self.0
     }
 }
 

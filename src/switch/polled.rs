@@ -3,6 +3,7 @@
 //! Always: it is pinned as its slot is, and gone once its slot is empty. Each poll, and its drop,
 //! is between [`Inside::new`] and the drop of that, also if it panics.
 
+use core::convert::Infallible;
 use core::pin::Pin;
 
 use super::allocator::Declaration;
@@ -36,17 +37,12 @@ impl<D: Declaration> Drop for Inside<'_, D> {
 /// If the slot is empty.
 #[inline(always)]
 pub(super) fn poll_in<T, D: Declaration, R>(
-    mut slot: Pin<&mut Option<T>>,
+    slot: Pin<&mut Option<T>>,
     heap: &Heap<D>,
     poll: impl FnOnce(Pin<&mut T>) -> R,
     is_last: impl FnOnce(&R) -> bool,
 ) -> R {
-    let _inside = Inside::new(heap);
-    let Some(running) = slot.as_mut().as_pin_mut() else { ended() };
-    let polled = poll(running);
-    if is_last(&polled) {
-        slot.set(None);
-    }
+    let Ok(polled) = poll_unless(slot, heap, poll, is_last, || Ok::<(), Infallible>(()));
     polled
 }
 
@@ -59,15 +55,27 @@ pub(super) fn poll_in<T, D: Declaration, R>(
 /// As `poll_in`.
 #[inline(always)]
 pub(super) fn poll_checked_in<T, D: Declaration, R>(
-    mut slot: Pin<&mut Option<T>>,
+    slot: Pin<&mut Option<T>>,
     heap: &Heap<D>,
     poll: impl FnOnce(Pin<&mut T>) -> R,
     is_last: impl FnOnce(&R) -> bool,
 ) -> Result<R, LimitExceeded> {
+    poll_unless(slot, heap, poll, is_last, || heap.check())
+}
+
+/// Polls in the heap, and drops the answer and what is in the slot if `check` fails then.
+#[inline(always)]
+fn poll_unless<T, D: Declaration, R, E>(
+    mut slot: Pin<&mut Option<T>>,
+    heap: &Heap<D>,
+    poll: impl FnOnce(Pin<&mut T>) -> R,
+    is_last: impl FnOnce(&R) -> bool,
+    check: impl FnOnce() -> Result<(), E>,
+) -> Result<R, E> {
     let _inside = Inside::new(heap);
     let Some(running) = slot.as_mut().as_pin_mut() else { ended() };
     let polled = poll(running);
-    if let Err(error) = heap.check() {
+    if let Err(error) = check() {
         drop(polled);
         slot.set(None);
         return Err(error);

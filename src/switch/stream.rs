@@ -50,7 +50,7 @@ impl<S: Stream, D: Declaration> Stream for Checked<S, D> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        match self.inner().map_or(NONE_LEFT, S::size_hint) {
+        match self.in_heap().size_hint() {
             NONE_LEFT => NONE_LEFT,
             // An error may come at any time, in place of the next item or of the end.
             (least, most) => (least.min(1), most.and_then(|most| most.checked_add(1))),
@@ -68,7 +68,7 @@ impl<S: Stream, D: Declaration> FusedStream for InHeap<S, D> {
 #[cfg_attr(docsrs, doc(cfg(feature = "futures")))]
 impl<S: Stream, D: Declaration> FusedStream for Checked<S, D> {
     fn is_terminated(&self) -> bool {
-        self.inner().is_none()
+        self.in_heap().is_terminated()
     }
 }
 
