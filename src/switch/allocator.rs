@@ -386,3 +386,16 @@ unsafe fn sources_after<D: Declaration>() {
     // SAFETY: As above.
     unsafe { tiers.coroutine_source().after_fork() };
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::super::control::Control;
+    use super::*;
+
+    crate::switchable_allocator!(static ALLOC);
+
+    #[test]
+    fn a_heap_that_bumps_takes_two_cache_lines() {
+        assert_eq!(size_of::<Control<HeapAllocator<ALLOC, Coroutine>>>(), 128);
+    }
+}

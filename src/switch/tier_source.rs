@@ -589,17 +589,3 @@ unsafe impl<D: Declaration, Tier: HeapsOf<D>> MemorySource for TierSource<D, Tie
 
     pass_on_sweep!(self => Tier::source());
 }
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::super::allocator::Coroutine;
-    use super::super::control::Control;
-    use super::*;
-
-    crate::switchable_allocator!(static ALLOC);
-
-    #[test]
-    fn a_heap_that_bumps_takes_two_cache_lines() {
-        assert_eq!(size_of::<Control<HeapAllocator<ALLOC, Coroutine>>>(), 128);
-    }
-}
