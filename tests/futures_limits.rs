@@ -3,32 +3,21 @@
 
 #![cfg(feature = "std")]
 
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use context_allocator::switch::{FutureExt, HeapError};
+use pending::once_pending;
+
+#[path = "support/pending.rs"]
+mod pending;
 
 context_allocator::global_thread_and_coroutine_switchable_allocator!(static ALLOC);
 
 const LIMIT: usize = 64 << 10;
 const TASKS: usize = 10_000;
 const NEIGHBOURS: usize = 100;
-
-/// Pending once.
-async fn once_pending() {
-    let mut polled = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut polled, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
 
 /// Allocates so many KiB, one at each poll.
 async fn kibibytes(count: usize) -> usize {

@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use context_allocator::Heap;
 use context_allocator::switch::{HeapId, Owner};
+use pending::once_pending;
 
 #[cfg(feature = "http-body")]
 mod bodies;
 mod jobs;
+#[path = "../support/pending.rs"]
+mod pending;
 #[cfg(feature = "tower")]
 mod services;
 mod spawned;
@@ -66,19 +69,6 @@ fn current() -> Option<HeapId> {
         Owner::Heap(id) => Some(id),
         _ => None,
     }
-}
-
-/// Pending once; the executor polls again at once, on any thread.
-async fn once_pending() {
-    let mut polled = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut polled, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Allocates without end, 1 KiB at each poll.

@@ -8,6 +8,7 @@
 //!   ledger        the library's ledger, from which tests take blocks out
 //!   mapped        regions of memory maps with options
 //!   maps          what the kernel says of memory maps
+//!   pending       a future that is pending once
 //!   pools         pools of slices, over memory maps that check and refuse
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod mapped;
 pub mod maps;
 pub mod misuse;
+pub mod pending;
 pub mod pools;
 pub mod stress;
 

@@ -1,12 +1,13 @@
 //! Futures in heaps, polled by an executor of some lines on several threads.
 
 use std::cell::Cell;
-use std::future::{pending, poll_fn, ready};
+use std::future::{pending, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use crate::support::pending::once_pending;
 use context_allocator::Heap;
 use context_allocator::switch::{FutureExt, InHeap, Owner};
 
@@ -18,16 +19,6 @@ fn heap() -> Heap<ALLOC> {
 
 fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// Ready at the second poll.
-async fn once_pending() {
-    let mut polls = 0;
-    poll_fn(|_| {
-        polls += 1;
-        if polls > 1 { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
 }
 
 /// What is current where it is dropped.
