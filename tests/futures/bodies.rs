@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use context_allocator::switch::{InHeap, LimitExceeded};
 use http_body::{Body, Frame};

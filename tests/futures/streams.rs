@@ -1,8 +1,9 @@
 //! Streams in heaps.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use context_allocator::switch::InHeap;
 use futures_core::Stream;
