@@ -110,7 +110,7 @@ impl<D: Declaration> Account<D> {
         Ok(Self { index, declaration: PhantomData })
     }
 
-    /// One more handle of an account that somebody has, who keeps it meanwhile; none of 0.
+    /// One more handle of an account that a handle, a heap or an account below it keeps; none of 0.
     pub(super) fn share(index: u32) -> Option<Self> {
         if index == 0 {
             return None;

@@ -57,9 +57,8 @@ pub(crate) struct Shared {
     /// The most that the heap has held when a region of it became empty, as a power of two. It
     /// belongs to the heap's user.
     most_held: AtomicU8,
-    /// How many bytes the heap is expected to hold, as a power of two, or 0 where nothing is known.
-    /// It belongs to whoever has the control block while it stands for no heap, and to the heap's
-    /// user then.
+    /// How many bytes the heap is expected to hold, as a power of two, or 0 if nothing is known. It
+    /// belongs to the heap's user or, while the control block stands for no heap, to its holder.
     expected: AtomicU8,
     /// See [`Standing`]. It belongs to the heap's user.
     standing: AtomicU32,
