@@ -1,5 +1,5 @@
-//! Accounts hold what their heaps and the accounts below them hold, at every moment and on whichever
-//! thread blocks are freed, and nothing at the end.
+//! Accounts hold what their heaps and the accounts below them hold, at every moment and on
+//! whichever thread blocks are freed, and nothing at the end.
 
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
