@@ -17,8 +17,10 @@ pub enum SourceError {
     TooLarge,
     /// The source never gives a region of this alignment.
     AlignmentTooLarge,
-    /// A limit in bytes that was set for this source or heap would be passed.
+    /// A limit in bytes that was set for this source would be passed.
     LimitReached,
+    /// The limit in bytes of the heap, or of an account above it, would be passed.
+    HeapLimitReached,
     /// The region lies at addresses that the page map does not cover.
     AddressOutOfRange,
     /// The operating system lacks what the source was told to ask of it: a placement policy, a kind
@@ -35,6 +37,7 @@ impl fmt::Display for SourceError {
             Self::TooLarge => f.write_str("the memory source gives no region of this size"),
             Self::AlignmentTooLarge => f.write_str("the memory source gives no region of this alignment"),
             Self::LimitReached => f.write_str("the limit in bytes would be passed"),
+            Self::HeapLimitReached => f.write_str("the heap's limit in bytes would be passed"),
             Self::AddressOutOfRange => f.write_str("the region lies beyond the addresses of the page map"),
             Self::Unsupported => f.write_str("the operating system lacks what the memory source asks of it"),
             Self::System(errno) => write!(f, "the operating system refused memory (error number {errno})"),

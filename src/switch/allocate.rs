@@ -39,7 +39,7 @@ use crate::page_map::tag;
 /// The source of an allocator has no regions that large.
 const TOO_LARGE: AllocError = AllocError::Source(SourceError::TooLarge);
 
-const LIMIT_REACHED: AllocError = AllocError::Source(SourceError::LimitReached);
+const HEAP_LIMIT_REACHED: AllocError = AllocError::Source(SourceError::HeapLimitReached);
 
 /// From this many bytes on, an allocator is asked whether it knows memory to be zero, rather than
 /// the memory written.
@@ -264,7 +264,7 @@ impl<D: Declaration> SwitchableAllocator<D> {
         }
         match self.allocate_slowly(heap, layout) {
             Ok(block) => block.as_ptr(),
-            Err(LIMIT_REACHED) if Tier::TIER == HeapTier::Coroutine => {
+            Err(HEAP_LIMIT_REACHED) if Tier::TIER == HeapTier::Coroutine => {
                 self.allocate_at_limit(heap.control(), layout)
             }
             Err(_) => null_mut(),

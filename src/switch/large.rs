@@ -79,7 +79,7 @@ impl LargeObjects {
         let align = layout.align().max(SLICE);
         let asked = NonZeroLayout::from_size_align(whole, align)?;
         if !memory.accounts.charge(&heap, whole) {
-            return Err(SourceError::LimitReached);
+            return Err(SourceError::HeapLimitReached);
         }
         let obtained = memory
             .source

@@ -1,7 +1,7 @@
 //! What happens when a heap would pass a limit: its own, or that of an account above it.
 //!
 //! ```text
-//!   the heap's allocator or a large object is refused: LimitReached
+//!   the heap's allocator or a large object is refused: HeapLimitReached
 //!     policy: Refuse   null
 //!             Spill    thread tier, else global tier; charged beyond the limit, marked
 //!             Reserve  the heap again, so many bytes beyond the limits; marked, or null

@@ -248,7 +248,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
     /// Obtains a block of that length; the region behind its first `offset` bytes.
     fn obtain_block_of(&self, order: u32, offset: usize) -> Result<Obtained, SourceError> {
         if !self.charge(1 << order) {
-            return Err(SourceError::LimitReached);
+            return Err(SourceError::HeapLimitReached);
         }
         let obtained = if order <= LONGEST { Self::cut(order) } else { Self::obtain_long(order) };
         let (start, kind, zeroed) = obtained.inspect_err(|_| self.refund(1 << order))?;
@@ -466,7 +466,7 @@ impl<D: Declaration, Tier: HeapsOf<D>> TierSource<D, Tier> {
         } else {
             self.charge(Self::BLOCK).then_some(Self::BLOCK)
         };
-        let charged = charged.ok_or(SourceError::LimitReached)?;
+        let charged = charged.ok_or(SourceError::HeapLimitReached)?;
         let obtained = match Self::BLOCK {
             _ if Self::SLABS => self.obtain_slab(least),
             0 => slices(least).and_then(|least| self.obtain_slices(least, charged)),
@@ -562,7 +562,7 @@ unsafe impl<D: Declaration, Tier: HeapsOf<D>> MemorySource for TierSource<D, Tie
             return self.obtain_whole(least, preferred);
         }
         self.obtain_power(least, preferred).or_else(|refusal| match refusal {
-            SourceError::LimitReached if bumps::<D, Tier>() => Err(refusal),
+            SourceError::LimitReached | SourceError::HeapLimitReached if bumps::<D, Tier>() => Err(refusal),
             // Too large for a block, or more aligned than the source gives it.
             _ => self.obtain_whole(least, preferred),
         })

@@ -14,7 +14,7 @@ use context_allocator::source::{
     CachingSource, CountingSource, FallbackSource, LimitSource, Obtained, PooledSource, RecordingSource,
     RegionSource,
 };
-use context_allocator::switch::NoTier;
+use context_allocator::switch::{NoTier, RefusingPolicy};
 use context_allocator::testing::RefusingSource;
 use context_allocator::{
     Allocator, ArenaSource, Builder, BumpAllocator, MemorySource, MmapSource,
@@ -104,10 +104,11 @@ mod tier {
     const LIMIT: usize = 20 * MIB + 20 * KIB;
 
     context_allocator::switchable_allocator!(
-        static ALLOC: Tiers<Tree<&'static Source>, NoTier, System> = Builder::new()
+        static ALLOC: Tiers<Tree<&'static Source>, NoTier, System, RefusingPolicy> = Builder::new()
             .coroutine_tier(Tree::new(&SOURCE))
             .without_thread_tier()
             .global_tier(System)
+            .policy::<RefusingPolicy>()
             .build();
     );
 

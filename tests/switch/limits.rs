@@ -1,16 +1,17 @@
 //! What happens at a heap's limit, for each action that a policy may choose, and that nothing is
 //! lost by it.
 
+use std::alloc::System;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::support::layout;
 use crate::support::ledger::{Ledger, Way};
-use context_allocator::source::PooledSource;
+use context_allocator::source::{LimitSource, PooledSource};
 use context_allocator::switch::{
-    LimitAction, LimitReached, Owner, Policy, RecommendedTiers, RefusingPolicy, recommended_tiers,
+    LimitAction, LimitReached, NoTier, Owner, Policy, RecommendedTiers, RefusingPolicy, recommended_tiers,
 };
-use context_allocator::{Heap, SwitchableAllocator};
+use context_allocator::{Builder, BumpAllocator, Heap, MmapSource, SwitchableAllocator, Tiers};
 
 /// A declaration of its own for each test: figures are compared.
 macro_rules! declare {
@@ -279,6 +280,33 @@ fn what_grows_in_another_tier_does_not_mark_the_heap() {
         ledger.free(block);
     });
     ledger.free_all();
+}
+
+static SOURCE: LimitSource<MmapSource> = LimitSource::new(MmapSource::new(), 1 << 20);
+
+/// A limit of the tier's source is no limit of the heap: the policy is not asked.
+#[test]
+fn what_a_source_refuses_does_not_spill() {
+    type Tier = Tiers<BumpAllocator<&'static LimitSource<MmapSource>>, NoTier, System>;
+    context_allocator::switchable_allocator!(
+        static ALLOC: Tier = Builder::new()
+            .coroutine_tier(BumpAllocator::new(&SOURCE))
+            .without_thread_tier()
+            .global_tier(System)
+            .build();
+    );
+    let heap = ALLOC.heap_with_limit(1 << 30).expect("memory for a heap");
+    let mut ledger = Ledger::new(&ALLOC);
+    let mut blocks = 0;
+    heap.enter(|| {
+        while blocks < 10_000 && ledger.allocate(layout(1000, 8)).is_ok() {
+            blocks += 1;
+        }
+    });
+    assert!((900..=1040).contains(&blocks), "{blocks} blocks of 1000 bytes in 1 MiB");
+    let statistics = ALLOC.statistics();
+    assert_eq!((heap.check(), statistics.spilled_blocks, statistics.refused), (Ok(()), 0, 0));
+    heap.enter(|| ledger.free_all());
 }
 
 /// Many heaps in a row that allocate without end: each is stopped, and nothing stays.
